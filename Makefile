@@ -1,0 +1,47 @@
+# `make demo` and `make test` need Python 3.11 or newer, make and g++, and nothing else.
+# PYTHON names another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format venv clean
+
+help:
+	@echo 'make demo    export, compile and verify the models of manifests/zoo.toml'
+	@echo 'make test    run the tests; PYTEST_ARGS="-k store" narrows them'
+	@echo 'make lint    ruff, mypy, import-linter'
+	@echo 'make format  ruff, in place'
+	@echo 'make venv    make the environment in $(VENV) only'
+	@echo 'make clean   remove the environment and every by-product, but not the cache'
+
+demo: venv
+	$(BIN)/batchexport run manifests/zoo.toml
+
+test: venv
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+venv: $(VENV)/.stamp
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python %d.%d is too old: make PYTHON=... names 3.11 or newer" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,zoo]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find batchexport manifests tests -name __pycache__ -type d -prune -exec rm -rf {} +
