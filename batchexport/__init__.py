@@ -1,0 +1,92 @@
+"""batchexport brings every model of a manifest to verified archives and compiled packages.
+
+Importing it costs nothing: each function imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from batchexport.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from os import PathLike
+
+    from batchexport.events import Listener
+    from batchexport.report import RunReport
+
+__all__ = ["__version__", "load", "run"]
+
+
+def run(
+    manifest: str | PathLike[str],
+    *,
+    cache_dir: str | PathLike[str] | None = None,
+    expression: str | None = None,
+    tags: Iterable[str] = (),
+    only: Iterable[str] = (),
+    stage: str | None = None,
+    jobs: int | None = None,
+    fail_fast: bool = False,
+    force: bool = False,
+    require_all: bool = False,
+    in_process: bool = False,
+    json: str | PathLike[str] | None = None,
+    listener: Listener | None = None,
+) -> RunReport:
+    """Bring every selected job of a manifest up to date, as `batchexport run` does, and return the report.
+
+    A job that fails is data in the report. `listener` hears of every event while the run goes on.
+
+    Raises:
+        BatchExportError: on what stops the whole run, a mistake in the manifest for instance.
+    """
+    from pathlib import Path
+
+    from batchexport.run import RunOptions
+    from batchexport.run import run as run_manifest
+
+    options = RunOptions(
+        manifest=Path(manifest),
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        expression=expression,
+        tags=tuple(tags),
+        only=tuple(only),
+        stage=stage,
+        jobs=jobs,
+        fail_fast=fail_fast,
+        force=force,
+        require_all=require_all,
+        in_process=in_process,
+        json=None if json is None else Path(json),
+    )
+    return run_manifest(options, listener or (lambda _: None))
+
+
+def load(folder: str | PathLike[str]) -> Callable[..., Any]:
+    """The compiled package in an output folder, as a callable: `load("dist/bert-base@cpu")(input_ids=...)`.
+
+    Imports torch.
+    """
+    from pathlib import Path
+
+    from batchexport.pipeline.loading import load as load_package
+
+    return load_package(Path(folder))
+
+
+class _Package(ModuleType):
+    """This package as a module object: `batchexport.run` stays the function above.
+
+    Importing the submodule of the same name would otherwise put the module in the function's place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "run" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

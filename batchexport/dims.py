@@ -1,0 +1,135 @@
+"""A dim is settled once all its uses are known: fixed sizes go into the shapes, what stays is dynamic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from batchexport import fields
+from batchexport.fields import BAD, Say
+from batchexport.inputs_spec import Use
+from batchexport.place import Path
+from batchexport.shapes import Dim, ShapeError, declare, evaluate, is_dim_name
+from batchexport.sizes import Affine
+from batchexport.wording import found, nearest, quoted
+
+_FIELDS = {
+    "min": fields.integer(0),
+    "max": fields.integer(0),
+    "example": fields.integer(0),
+    "multiple_of": fields.integer(1),
+}
+_size = fields.integer(0)
+
+Declared = Mapping[str, Any]  # a number, None for auto, BAD for one that was said, or the arguments of `declare`
+
+
+def read_dims(value: Any, say: Say) -> Declared:
+    """What [entry.dims] says, name by name."""
+    if not fields.is_table(value, ("dims",), say):
+        return {}
+    return {name: _read_dim(name, item, ("dims", name), say) for name, item in value.items()}
+
+
+def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
+    if not is_dim_name(name):
+        say(
+            path,
+            f"{quoted(name)} can't name a dim",
+            "use letters, digits and _, and no Python keyword",
+            key=True,
+        )
+        return BAD
+    if value == "auto":
+        return None
+    if type(value) is dict:
+        known = fields.read_table(value, path, say, _FIELDS)
+        return known if len(known) == len(value) else BAD
+    if type(value) is int:
+        return _size(value, path, say)
+    say(path, f'expected a table, a whole number or "auto", found {found(value)}', _dim_hint(name, value))
+    return BAD
+
+
+def _dim_hint(name: str, value: Any) -> str:
+    if type(value) is list and len(value) == 2 and all(type(end) is int for end in value):
+        return f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
+    return f"write {name} = {{ min = 1, max = 64 }}"
+
+
+def settle(
+    declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Say
+) -> dict[str, dict[str, Any]]:
+    """The JSON form of every dim that stays dynamic; sizes that are fixed become numbers in their shapes.
+
+    `is_open`: the inputs come from a factory or a file, so any dim may be in use. `is_own` tells whether
+    a dim may be called unused: those from [defaults] are for whoever uses them.
+    """
+    by_name: dict[str, list[Use]] = {}
+    for use in uses:
+        by_name.setdefault(use.size.name, []).append(use)
+    settled: dict[str, Dim] = {}
+    for name, what in declared.items():
+        users = by_name.get(name, [])
+        if not users and not is_open and is_own(name):
+            unlisted = [other for other in by_name if other not in declared]
+            say(("dims", name), "no input uses this dim", nearest(name, unlisted) or "leave it out", key=True)
+        dim = None if what is None or what is BAD else _settle_one(name, what, users, say)
+        if isinstance(dim, Dim) and (users or is_open):
+            settled[name] = dim
+        elif isinstance(dim, int) and is_open:
+            settled[name] = Dim(name=name, min=dim, max=dim, example=dim)
+    autos = [name for name in by_name if declared.get(name) is None]
+    if is_open:
+        autos += [name for name, what in declared.items() if what is None]
+    taken = {dim.example for dim in settled.values()} if autos else set()
+    for name in autos:
+        # Equal examples could make torch.export take two dims for one.
+        example = _least(by_name.get(name, []))
+        while example in taken:
+            example += 1
+        taken.add(example)
+        settled[name] = Dim(name=name, example=example, auto=True)
+    return {name: dim.to_json() for name, dim in settled.items()}
+
+
+def _settle_one(name: str, what: Any, users: list[Use], say: Say) -> Dim | int | None:
+    """The dim, or its one size, which is put into the shapes; None for one that was said."""
+    try:
+        dim: Dim | int = what if type(what) is int else declare(name, what, least=_least(users))
+    except ShapeError as error:
+        say(("dims", name, error.key or "min"), error.message, error.hint)
+        return None
+    if isinstance(dim, int):
+        for use in users:
+            size = evaluate(use.size, {name: dim})
+            use.shape[use.at] = size
+            if size < 0:
+                say(use.path, f'"{use.size}" is {size} where {name} is {dim}', _at_least(use.size))
+        return dim
+    for use in users:
+        if use.size.offset < 0:
+            _check_derived(use, dim, say)
+    return dim
+
+
+def _check_derived(use: Use, dim: Dim, say: Say) -> None:
+    smallest, example = (evaluate(use.size, {dim.name: value}) for value in (dim.lowest, dim.example))
+    if smallest <= 0:
+        say(use.path, f'"{use.size}" is {smallest} where {dim.name} is {dim.lowest}', _at_least(use.size))
+    elif example < 2:
+        better = f"give {dim.name} an example of {_least([use])} or more"
+        say(use.path, f'"{use.size}" is {example} in the example, which torch.export takes as fixed', better)
+
+
+def _at_least(size: Affine) -> str:
+    return f"give {size.name} a min of {-size.offset // size.coefficient + 1} or more"
+
+
+def _least(users: list[Use]) -> int:
+    """The smallest size of a dim at which it and all sizes derived from it are 2 or more."""
+    least = 2
+    for use in users:
+        if use.size.offset < 0:
+            least = max(least, -((use.size.offset - 2) // use.size.coefficient))
+    return least

@@ -1,0 +1,213 @@
+"""An entry's table, with defaults merged and one variant chosen, is read into specs whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport import fields, names
+from batchexport.dims import read_dims, settle
+from batchexport.fields import BAD, Say
+from batchexport.inputs_spec import MODEL_DTYPES, read_inputs
+from batchexport.place import Path
+from batchexport.specs import ExportSpec, VerifySpec
+from batchexport.wording import found, nearest, quoted
+
+DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
+TOLERANCES = {
+    "float32": (1e-4, 1e-5),
+    "float64": (1e-7, 1e-8),
+    "float16": (2e-2, 2e-2),
+    "bfloat16": (2e-2, 2e-2),
+}
+
+_strings = fields.list_of(fields.string, "strings")
+
+
+def _json_list(value: Any, path: Path, say: Say) -> Any:
+    if type(value) is list:
+        return fields.plain_data(value, path, say)
+    say(path, f"expected a list, found {found(value)}", "named arguments go into kwargs")
+    return BAD
+
+
+def _json_table(value: Any, path: Path, say: Say) -> Any:
+    return fields.plain_data(value, path, say) if fields.is_table(value, path, say) else BAD
+
+
+def _arguments(value: Any, path: Path, say: Say) -> Any:
+    if not fields.is_table(value, path, say):
+        return BAD
+    for name in value:
+        if not name.isidentifier():
+            say((*path, name), f"{quoted(name)} can't be the name of an argument", key=True)
+    return fields.plain_data(value, path, say)
+
+
+def _env(value: Any, path: Path, say: Say) -> Any:
+    if not fields.is_table(value, path, say, "strings"):
+        return BAD
+    for name in value:
+        if not name or "=" in name or not name.isprintable():
+            say((*path, name), f"{quoted(name)} can't name an environment variable", key=True)
+    read = {name: "" if text == "" else fields.string(text, (*path, name), say) for name, text in value.items()}
+    return BAD if BAD in read.values() else read
+
+
+def _extra_files(value: Any, path: Path, say: Say) -> Any:
+    read = fields.table_of(fields.file_path, "paths")(value, path, say)
+    for name in value if read is not BAD else ():
+        if not names.member(name):
+            say(
+                (*path, name),
+                f"{quoted(name)} can't name a file in an archive",
+                "write a relative path",
+                key=True,
+            )
+    return read
+
+
+def _checkpoints(value: Any, path: Path, say: Say) -> Any:
+    if type(value) is dict and not value:
+        say(path, "no checkpoint is listed", 'write name = "weights/file.safetensors", or leave the table out')
+        return BAD
+    if type(value) is dict:
+        for name in value:
+            names.plain(name, (*path, name), say)
+    return fields.table_of(names.weights, "weights files")(value, path, say)
+
+
+_EXPORT = {
+    "strict": fields.boolean,
+    "ir": fields.one_of(("training", "inference", "core-aten")),
+    "preserve_module_call_signature": fields.list_of(names.dotted("module"), "module names"),
+    "decompositions": fields.list_of(names.operator, "operators"),
+    "extra_files": _extra_files,
+    "prefer_deferred_runtime_asserts": fields.boolean,
+}
+_COMPILE = {
+    "format": fields.one_of(("package", "so", "none")),
+    "options": _json_table,
+    "weights": fields.one_of(("external", "embedded")),
+}
+_VERIFY = {
+    "rtol": fields.tolerance,
+    "atol": fields.tolerance,
+    "samples": fields.one_of(("corners", "example")),
+    "negative": fields.boolean,
+}
+_TABLES = {"export": _EXPORT, "compile": _COMPILE, "verify": _VERIFY}
+
+
+def _table(name: str) -> fields.Reader:
+    def elsewhere(key: str) -> str | None:
+        near = nearest(key, _TABLES[name])
+        return near or (f"it belongs to the entry itself: write it above [entry.{name}]" if key in _READERS else None)
+
+    return lambda value, path, say: fields.read_table(value, path, say, _TABLES[name], elsewhere)
+
+
+_READERS: Mapping[str, fields.Reader] = {
+    "name": fields.as_it_is,
+    "model": names.model,
+    "args": _json_list,
+    "kwargs": _arguments,
+    "weights": names.weights,
+    "seed": fields.integer(0),
+    "method": names.dotted("method"),
+    "dtype": fields.one_of(MODEL_DTYPES),
+    "tags": _strings,
+    "targets": names.targets,
+    "timeout": fields.timeout,
+    "env": _env,
+    "data": fields.list_of(fields.file_path, "paths"),
+    "inputs": fields.as_it_is,
+    "dims": fields.as_it_is,
+    "export": _table("export"),
+    "compile": _table("compile"),
+    "verify": _table("verify"),
+    "matrix": fields.as_it_is,
+    "checkpoints": _checkpoints,
+}
+KEYS = tuple(_READERS)
+
+
+def _elsewhere(key: str) -> str | None:
+    near = nearest(key, KEYS)
+    return near or next((f"it belongs in [entry.{name}]" for name, table in _TABLES.items() if key in table), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one variant of an entry says, but for its name and targets' own specs.
+
+    `weights` has one item for each checkpoint, its name and file; one without a name where there are none.
+    `timeout` is in seconds, per stage. `used_dims` are all names that shapes hold or, where the shapes
+    are not known here, might hold.
+    """
+
+    export: Mapping[str, Any]
+    compile: Mapping[str, Any]
+    verify: VerifySpec
+    weights: tuple[tuple[str | None, str | None], ...]
+    targets: tuple[str, ...]
+    tags: tuple[str, ...]
+    timeout: float
+    used_dims: frozenset[str]
+
+    def export_spec(self, weights: str | None) -> ExportSpec:
+        return ExportSpec(weights=weights, **self.export)
+
+
+def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) -> Reading:
+    """The reading of a variant; where `say` was called, it is not to be used.
+
+    `own_dims` are the dims which the entry itself declares, and so has to use.
+    """
+    known = fields.read_table(table, (), say, _READERS, _elsewhere)
+    if "model" not in table:
+        say(("model",), "missing", 'write model = "module:attribute"')
+    dtype = known.get("dtype", "float32")
+    inputs, uses = read_inputs(known.get("inputs", {}), dtype, say)
+    declared = read_dims(known.get("dims", {}), say)
+    is_open = type(inputs) is str
+    dims = settle(declared, uses, is_open=is_open, is_own=own_dims.__contains__, say=say)
+    checkpoints = known.get("checkpoints")
+    if checkpoints is not None and "weights" in table:
+        say(
+            ("checkpoints",),
+            "an entry has either weights or checkpoints",
+            "make weights one of the checkpoints",
+        )
+    export, compile_, verify = known.get("export", {}), known.get("compile", {}), known.get("verify", {})
+    # A bare .so has no room beside it for weights.
+    if compile_.get("format") == "so" and compile_.setdefault("weights", "embedded") == "external":
+        say(
+            ("compile", "weights"),
+            'the format "so" has its weights inside',
+            'write "embedded", or format = "package"',
+        )
+    rtol, atol = TOLERANCES[dtype]
+    return Reading(
+        export={
+            "model": known.get("model", ""),
+            "args": tuple(known.get("args", ())),
+            "kwargs": known.get("kwargs", {}),
+            "seed": known.get("seed", 0),
+            "method": known.get("method", "forward"),
+            "dtype": dtype,
+            "inputs": inputs,
+            "dims": dims,
+            "env": known.get("env", {}),
+            "data": known.get("data", ()),
+            **export,
+        },
+        compile=compile_,
+        verify=VerifySpec(**{"rtol": rtol, "atol": atol, **verify}),
+        weights=tuple(checkpoints.items()) if checkpoints else ((None, known.get("weights")),),
+        targets=known.get("targets", ("cpu",)),
+        tags=known.get("tags", ()),
+        timeout=known.get("timeout", DEFAULT_TIMEOUT),
+        used_dims=frozenset(declared if is_open else [use.size.name for use in uses]),
+    )

@@ -1,0 +1,194 @@
+"""The inputs of a job are a tree of tagged nodes: a tensor, a table and a scalar are never confused."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from batchexport import fields, names
+from batchexport.fields import BAD, MAX_DEPTH, Say
+from batchexport.place import Path
+from batchexport.sizes import LIMIT, Affine, ShapeError, Size, parse_size
+from batchexport.wording import found, listing, nearest, number, quoted
+
+MODEL_DTYPES = ("float32", "float64", "float16", "bfloat16")
+COMPLEX = ("complex64", "complex128")
+INTEGERS = {
+    "int8": (-(2**7), 2**7 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint8": (0, 2**8 - 1),
+}
+DTYPES = (*MODEL_DTYPES, *INTEGERS, "bool", *COMPLEX)
+_TENSOR_KEYS = ("shape", "dtype", "range", "value")
+_dtype = fields.one_of(DTYPES)
+
+
+class Use(NamedTuple):
+    """A place in a shape that names a dim: `shape[at]` holds text, or the number once it is known."""
+
+    path: Path
+    size: Affine
+    shape: list[int | str]
+    at: int
+
+
+def read_inputs(value: Any, dtype: str, say: Say) -> tuple[dict[str, Any] | str, list[Use]]:
+    """The tree of the [entry.inputs] table, or the text of a factory or file, and all uses of dims.
+
+    `dtype` is that of tensors which name none. Sizes that name a dim are canonical text in the tree.
+    """
+    path: Path = ("inputs",)
+    if type(value) is str:
+        source = names.inputs_source(value, path, say)
+        return ({} if source is BAD else source), []
+    if type(value) is not dict:
+        say(path, f"expected a table, or a factory or file in quotes, found {found(value)}")
+        return {}, []
+    reader = _TreeReader(dtype, say)
+    tree: dict[str, Any] = {}
+    for name, item in value.items():
+        if not name.isidentifier():
+            say((*path, name), f"{quoted(name)} can't be the name of a parameter", key=True)
+        tree[name] = reader.node(item, (*path, name), 1)
+    return tree, reader.uses
+
+
+class _TreeReader:
+    """Reads one tree; `uses` gathers the dims that its shapes name."""
+
+    def __init__(self, dtype: str, say: Say) -> None:
+        self.dtype = dtype
+        self.say = say
+        self.uses: list[Use] = []
+
+    def node(self, value: Any, path: Path, depth: int) -> dict[str, Any] | None:
+        kind = type(value)
+        if kind is dict and "shape" in value:
+            return {"tensor": self.tensor(value, path)}
+        if kind is not dict and kind is not list:
+            return {"value": None if value == "none" else fields.plain_data(value, path, self.say)}
+        if depth > MAX_DEPTH:
+            self.say(path, f"nested more than {MAX_DEPTH} deep")
+            return None
+        if kind is list:
+            return {"list": [self.node(item, (*path, index), depth + 1) for index, item in enumerate(value)]}
+        if _lacks_shape(value):
+            near = (f"{quoted(key)}: {hint}" for key in value if (hint := nearest(key, ("shape",))))
+            hint = next(near, 'write shape = ["batch", 3], or shape = []')
+            self.say(path, "this looks like a tensor without a shape", hint)
+            return None
+        return {"table": {key: self.node(item, (*path, key), depth + 1) for key, item in value.items()}}
+
+    def tensor(self, table: dict[str, Any], path: Path) -> dict[str, Any]:
+        say = self.say
+        for key in table:
+            if key not in _TENSOR_KEYS:
+                hint = nearest(key, _TENSOR_KEYS) or f"a tensor has {listing(_TENSOR_KEYS)}"
+                say((*path, key), "unknown key", hint, key=True)
+        dtype: Any = _dtype(table["dtype"], (*path, "dtype"), say) if "dtype" in table else self.dtype
+        shape = self.shape(table["shape"], (*path, "shape"))
+        bounds, value = table.get("range"), table.get("value")
+        if bounds is not None and value is not None:
+            say((*path, "range"), "a tensor has either a range or a value", "keep one of them")
+        elif dtype is not BAD:
+            if bounds is not None:
+                bounds = _range(bounds, (*path, "range"), say, dtype)
+            if value is not None:
+                value = _fill(value, (*path, "value"), say, dtype)
+        return {"shape": shape, "dtype": dtype, "range": bounds, "value": value}
+
+    def shape(self, value: Any, path: Path) -> list[int | str]:
+        if type(value) is not list:
+            hint = {int: f"write [{value}]", str: f"write [{quoted(str(value))}]"}.get(type(value))
+            self.say(path, f"expected a list of sizes, found {found(value)}", hint)
+            return []
+        shape: list[int | str] = []
+        for index, item in enumerate(value):
+            if type(item) is not str:
+                self._check_size(item, (*path, index))
+                shape.append(item)
+                continue
+            try:
+                size, form = _parsed(item)
+            except ShapeError as error:
+                self.say((*path, index), error.message, error.hint)
+                continue
+            shape.append(form)
+            if isinstance(size, Affine):
+                self.uses.append(Use((*path, index), size, shape, index))
+        return shape
+
+    def _check_size(self, value: Any, path: Path) -> None:
+        if type(value) is not int:
+            hint = "write a whole number or the name of a dim" if type(value) is float else None
+            self.say(path, f"expected a size, found {found(value)}", hint)
+        elif value < 0:
+            self.say(path, f"{number(value)} is negative", 'name a dim, "batch", where a size may vary')
+        elif value > LIMIT:
+            self.say(path, f"{number(value)} is too large")
+
+
+def _lacks_shape(table: dict[str, Any]) -> bool:
+    """Whether a table can only be meant as a tensor."""
+    dtype, bounds = table.get("dtype"), table.get("range")
+    is_range = type(bounds) is list and table.keys() <= set(_TENSOR_KEYS)
+    return is_range or (type(dtype) is str and dtype in DTYPES)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[Size, int | str]:
+    """A size and how it stands in a tree: a number, or the canonical text."""
+    size = parse_size(text)
+    return size, str(size) if isinstance(size, Affine) else size
+
+
+def _range(value: Any, path: Path, say: Say, dtype: str) -> Any:
+    if dtype == "bool" or dtype in COMPLEX:
+        say(path, f"a {dtype} tensor has no range", "leave it out, or give a value")
+        return None
+    if type(value) is not list or len(value) != 2:
+        what = f"a list of {len(value)}" if type(value) is list else found(value)
+        say(path, f"expected [low, high], found {what}")
+        return None
+    ends = [_number(end, (*path, index), say, dtype, above=index) for index, end in enumerate(value)]
+    if BAD in ends:
+        return None
+    if ends[0] >= ends[1]:
+        upper = ", which is not in it" if dtype in INTEGERS else ""
+        say(path, f"the range [{number(value[0])}, {number(value[1])}] is empty",
+            f"write the smaller end first, then the larger{upper}")  # fmt: skip
+        return None
+    return ends
+
+
+def _fill(value: Any, path: Path, say: Say, dtype: str) -> Any:
+    if dtype != "bool":
+        return _number(value, path, say, dtype)
+    if type(value) is bool:
+        return value
+    hint = "write true or false" if value in (0, 1) else None
+    say(path, f"a bool tensor can't be filled with {found(value)}", hint)
+    return None
+
+
+def _number(value: Any, path: Path, say: Say, dtype: str, above: int = 0) -> Any:
+    """An int for integer tensors, else a finite float. `above` 1 allows one more than the dtype's largest."""
+    if type(value) not in (int, float):
+        hint = f"write {int(value)}" if type(value) is bool else None
+        say(path, f"expected a number, found {found(value)}", hint)
+        return BAD
+    if dtype not in INTEGERS:
+        if -LIMIT <= value <= LIMIT or abs(value) <= 1.7e308:
+            return float(value)
+        say(path, f"{number(value)} is not a finite number", f'large numbers are fine: "-inf" may be {-1e30}')
+        return BAD
+    low, high = INTEGERS[dtype]
+    if type(value) is float:
+        say(path, f"{number(value)} does not fit {dtype}", "write a whole number")
+        return BAD
+    if not low <= value <= min(high + above, LIMIT):
+        say(path, f"{number(value)} does not fit {dtype}", f"write {low} to {high}")
+        return BAD
+    return value

@@ -1,0 +1,214 @@
+"""Every job of a manifest is resolved, or none is and all mistakes are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchexport import fields, manifest, names
+from batchexport.entries import KEYS, Reading, read_entry
+from batchexport.errors import ManifestError, Problem
+from batchexport.manifest import Document, Mistakes
+from batchexport.matrix import Axis, Variant, read_matrix, variants
+from batchexport.scope import Scope
+from batchexport.settings import read_settings
+from batchexport.specs import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
+from batchexport.wording import found, listing, nearest, quoted
+
+__all__ = ["CompileSpec", "ExportSpec", "Job", "Manifest", "Pools", "VerifySpec", "load", "resolve"]
+
+_TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
+
+
+def load(path: Path | str) -> Manifest:
+    """Reads and resolves a manifest.
+
+    Raises:
+        ManifestError: with every mistake of the manifest.
+    """
+    return resolve(manifest.load(path))
+
+
+def resolve(document: Document) -> Manifest:
+    """Settings and jobs of a document: defaults, then matrix, checkpoints and targets of each entry.
+
+    Raises:
+        ManifestError: with every mistake of the manifest.
+    """
+    try:
+        with manifest.paused_collector():
+            return _resolve(document)
+    except RecursionError:
+        problem = Problem(place=document.name, message="tables or lists are nested too deeply")
+        raise ManifestError((problem,)) from None
+
+
+def _resolve(document: Document) -> Manifest:
+    mistakes = Mistakes(document)
+    entries, defaults = _read_top(document.tables, mistakes)
+    settings = read_settings(document.tables, mistakes.say)
+    drafts: list[_Draft] = []
+    for index, raw in enumerate(entries):
+        if fields.is_table(raw, ("entry", index), mistakes.say):
+            drafts += _drafts(Scope(mistakes, index, raw, defaults), raw, defaults)
+    _check_names(entries, drafts, mistakes)
+    if not mistakes:
+        _check_default_dims(defaults, drafts, mistakes)
+    if mistakes:
+        raise mistakes.error()
+    path = Path(document.name)
+    root = path.absolute().parent
+    folders = names.folders([draft.name for draft in drafts])
+    return Manifest(
+        path=path,
+        root=root,
+        output_dir=root / settings.output_dir,
+        cache_dir=None if settings.cache_dir is None else root / settings.cache_dir,
+        size_limit=settings.size_limit,
+        pools=settings.pools,
+        jobs=tuple(draft.job(folder) for draft, folder in zip(drafts, folders, strict=True)),
+    )
+
+
+def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any], Mapping[str, Any]]:
+    """The entries and the defaults; says what is wrong at the top level."""
+    say = mistakes.say
+    for key in tables:
+        if key not in _TOP:
+            hint = nearest(key, _TOP)
+            if hint is None and key in KEYS:
+                hint = "write it under [[entry]], or under [defaults] for all entries"
+            say((key,), "unknown key", hint or f"known here: {listing(_TOP)}", key=True)
+    schema = tables.get("schema")
+    if "schema" not in tables:
+        say(("schema",), "missing", f"begin the manifest with schema = {manifest.SCHEMA}")
+    elif type(schema) is not int:
+        say(
+            ("schema",),
+            f"expected a whole number, found {found(schema)}",
+            f"write schema = {manifest.SCHEMA}",
+        )
+    defaults = tables.get("defaults", {})
+    if type(defaults) is not dict:
+        hint = "write [defaults], with single brackets" if type(defaults) is list else None
+        say(("defaults",), f"expected a table, found {found(defaults)}", hint)
+        defaults = {}
+    if "name" in defaults:
+        say(("defaults", "name"), "every entry has a name of its own", "leave it out", key=True)
+        defaults = {key: value for key, value in defaults.items() if key != "name"}
+    entries = tables.get("entry", [])
+    if type(entries) is not list:
+        hint = "write [[entry]], with double brackets" if type(entries) is dict else "write entries as [[entry]]"
+        say(("entry",), f"expected a list of tables, found {found(entries)}", hint)
+        return [], defaults
+    if not entries and not any(nearest(key, ("entry",)) for key in tables if key not in _TOP):
+        say((), "there is no entry, so there is nothing to do", "add an [[entry]] with a name and a model")
+    return entries, defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A job but for its folder, which depends on all names."""
+
+    name: str
+    index: int
+    entry: str
+    target: str
+    export: ExportSpec
+    reading: Reading
+
+    def job(self, folder: str) -> Job:
+        reading = self.reading
+        return Job(
+            name=self.name,
+            entry=self.entry,
+            target=self.target,
+            folder=folder,
+            tags=reading.tags,
+            timeout=reading.timeout,
+            export=self.export,
+            compile=CompileSpec(target=self.target, **reading.compile),
+            verify=reading.verify,
+        )
+
+
+def _drafts(scope: Scope, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[_Draft]:
+    """The jobs of one entry; none of them is any good when something was said."""
+    if "name" in raw:
+        names.plain(raw["name"], ("name",), scope.say)
+    else:
+        scope.say(("name",), "missing", 'write name = "…", unique in this manifest')
+    table = _merged(defaults, raw)
+    axes: list[Axis] | None = []
+    if "matrix" in table:
+        axes = read_matrix(table["matrix"], KEYS, scope.say)
+    own_dims = raw.get("dims")
+    own_dims = own_dims if type(own_dims) is dict else {}
+    drafts: list[_Draft] = []
+    points = variants(table, axes, scope.say) if axes else iter((Variant(table=table, ids=(), picks=()),))
+    for variant in points:
+        scope.picks = variant.picks
+        before = len(scope)
+        own = own_dims | {
+            keys[1]: None for axis, _ in variant.picks if len(keys := axis.keys) > 1 and keys[0] == "dims"
+        }
+        reading = read_entry(variant.table, own, scope.say)
+        if len(scope) == before and type(raw.get("name")) is str:
+            drafts += _expand(raw["name"], scope, variant, reading)
+    return drafts
+
+
+def _expand(entry: str, scope: Scope, variant: Variant, reading: Reading) -> Iterator[_Draft]:
+    index = scope.index
+    for checkpoint, weights in reading.weights:
+        export = reading.export_spec(weights)
+        ids = variant.ids if checkpoint is None else (*variant.ids, checkpoint)
+        for target in reading.targets:
+            yield _Draft(
+                name=names.job(entry, ids, target),
+                index=index,
+                entry=entry,
+                target=target,
+                export=export,
+                reading=reading,
+            )
+
+
+def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` over `defaults`: what both have as tables is merged in turn, else `table` wins."""
+    merged = {**defaults, **table}
+    for key in defaults.keys() & table.keys():
+        if type(defaults[key]) is dict and type(table[key]) is dict:
+            merged[key] = _merged(defaults[key], table[key])
+    return merged
+
+
+def _check_names(entries: list[Any], drafts: list[_Draft], mistakes: Mistakes) -> None:
+    first: dict[str, int] = {}
+    for index, raw in enumerate(entries):
+        name = raw.get("name") if type(raw) is dict else None
+        if type(name) is str and name and first.setdefault(name, index) != index:
+            mistakes.say(("entry", index, "name"), "another entry has this name already", "write a name of its own")
+    jobs: dict[str, int] = {}
+    for draft in drafts:
+        if draft.name in jobs and first.get(draft.entry) == draft.index:
+            mistakes.say(
+                ("entry", draft.index),
+                f"a second job would be named {quoted(draft.name)}",
+                "rename the entry",
+            )
+        jobs.setdefault(draft.name, draft.index)
+
+
+def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mistakes: Mistakes) -> None:
+    """An entry may leave a default dim unused, but one that no entry uses is a mistake."""
+    dims = defaults.get("dims")
+    if not dims or type(dims) is not dict:
+        return
+    used: set[str] = set().union(*(draft.reading.used_dims for draft in drafts))
+    for name in dims:
+        if name not in used:
+            hint = nearest(name, used - dims.keys()) or "leave it out"
+            mistakes.say(("defaults", "dims", name), "no entry uses this dim", hint, key=True)

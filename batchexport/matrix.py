@@ -1,0 +1,173 @@
+"""An axis is a path into an entry and the values it takes; all axes of a matrix give every variant once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport import fields
+from batchexport.fields import Say
+from batchexport.place import Path
+from batchexport.wording import found, nearest, number, quoted
+
+MAX_VARIANTS = 10_000
+_FIXED = ("name", "matrix", "checkpoints")
+_AMBIGUOUS = frozenset("[],@ ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """`keys` is the path it sets, `where` its place in the entry; `ids[i]` is `values[i]` in a job's name."""
+
+    keys: tuple[str, ...]
+    where: Path
+    values: list[Any]
+    ids: tuple[str, ...]
+
+
+def read_matrix(matrix: Any, known: Collection[str], say: Say) -> list[Axis] | None:
+    """The axes in the order written, outermost first; None when something is wrong with one of them.
+
+    `known` are the keys of an entry, one of which every path starts with.
+    """
+    if not fields.is_table(matrix, ("matrix",), say, "lists"):
+        return None
+    leaves = list(_leaves(matrix, ("matrix",), ()))
+    good = [_is_axis(keys, where, values, known, say) for keys, where, values in leaves]
+    for index, (keys, where, _) in enumerate(leaves):
+        for other, _, _ in leaves[:index]:
+            short = min(len(keys), len(other))
+            if keys[:short] == other[:short]:
+                say(where, f"overlaps the axis {'.'.join(other)}", "keep one of them", key=True)
+                good.append(False)
+    count = math.prod(len(values) for _, _, values in leaves if type(values) is list)
+    if count > MAX_VARIANTS:
+        say(("matrix",), f"the matrix has {count} variants", f"an entry may have {MAX_VARIANTS}")
+        good.append(False)
+    if not all(good):
+        return None
+    lasts = Counter(keys[-1] for keys, _, _ in leaves)
+    return [
+        Axis(keys=keys, where=where, values=values, ids=_ids(keys, values, lasts[keys[-1]] > 1))
+        for keys, where, values in leaves
+    ]
+
+
+def _leaves(
+    table: Mapping[str, Any], where: Path, keys: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Path, Any]]:
+    """Both `"kwargs.layers" = […]` and `kwargs.layers = […]`, which TOML reads as nested tables."""
+    for key, value in table.items():
+        here, there = (*keys, *key.split(".")), (*where, key)
+        if type(value) is dict and value:
+            yield from _leaves(value, there, here)
+        else:
+            yield here, there, value
+
+
+def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[str], say: Say) -> bool:
+    root = keys[0]
+    if "" in keys:
+        say(where, "a path has a name between its dots", 'write "kwargs.layers"', key=True)
+    elif root in _FIXED:
+        say(
+            where,
+            f"{root} can't vary in a matrix",
+            "matrix and checkpoints name the jobs themselves",
+            key=True,
+        )
+    elif root not in known:
+        near = nearest(root, known) or nearest(root, ("kwargs",))
+        hint = near or f"a path starts with a key of the entry, as in {quoted(f'kwargs.{root}')}"
+        say(where, f"an entry has no key {quoted(root)}", hint, key=True)
+    elif type(values) is not list:
+        hint = f"write [{found(values).removeprefix('the string ')}]" if type(values) is not dict else None
+        say(where, f"expected a list of values, found {found(values)}", hint)
+    elif not values:
+        say(
+            where,
+            "the list is empty, so there would be no job",
+            "list at least one value, or leave the axis out",
+        )
+    else:
+        texts = [repr(value) for value in values]
+        for index, value in enumerate(values):
+            if texts.index(texts[index]) < index:
+                say((*where, index), f"{found(value)} is listed twice", "keep one")
+                return False
+        return True
+    return False
+
+
+def _ids(keys: tuple[str, ...], values: list[Any], is_ambiguous: bool) -> tuple[str, ...]:
+    """`float32` for a key of the entry, else `layers=4`; `inputs.x=0` where a value has no short text."""
+    texts = [_text(value) for value in values]
+    if None in texts:
+        return tuple(f"{'.'.join(keys)}={index}" for index in range(len(values)))
+    label = ".".join(keys) if is_ambiguous else keys[-1]
+    if len(keys) == 1 and not is_ambiguous and all(type(value) is str for value in values):
+        return tuple(str(text) for text in texts)
+    return tuple(f"{label}={text}" for text in texts)
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is str:
+        return value if 0 < len(value) <= 60 and value.isprintable() and not _AMBIGUOUS & set(value) else None
+    return number(value)[:40] if type(value) in (int, float) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One point of the matrix: the entry's table there, its ids, and for every axis the index of its value."""
+
+    table: Mapping[str, Any]
+    ids: tuple[str, ...]
+    picks: tuple[tuple[Axis, int], ...]
+
+
+def variants(table: Mapping[str, Any], axes: list[Axis], say: Say) -> Iterator[Variant]:
+    """Every combination, the last axis fastest; none when a path leads through something else than tables."""
+    for axis in axes:
+        if (stop := _dead_end(table, axis.keys)) is not None:
+            through = ".".join(axis.keys[:stop])
+            what = found(_at(table, axis.keys[:stop]))
+            hint = f"a path leads through tables only: list whole values of {through}"
+            say(axis.where, f"{through} is {what}", hint, key=True)
+            return
+    for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
+        varied: Mapping[str, Any] = table
+        for axis, index in zip(axes, choice, strict=True):
+            varied = _with(varied, axis.keys, axis.values[index])
+        yield Variant(
+            table=varied,
+            ids=tuple(axis.ids[index] for axis, index in zip(axes, choice, strict=True)),
+            picks=tuple(zip(axes, choice, strict=True)),
+        )
+
+
+def _dead_end(table: Any, keys: tuple[str, ...]) -> int | None:
+    for depth, key in enumerate(keys):
+        if type(table) is not dict:
+            return depth
+        if key not in table:
+            return None
+        table = table[key]
+    return None
+
+
+def _at(table: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        table = table[key]
+    return table
+
+
+def _with(table: Mapping[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy of `table` with one value set; what the path does not touch is shared."""
+    first, rest = keys[0], keys[1:]
+    return {**table, first: _with(table.get(first, {}), rest, value) if rest else value}

@@ -1,0 +1,190 @@
+"""A name is text that other things are found by; it is checked, and never leads out of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from batchexport import fields
+from batchexport.fields import BAD, Say
+from batchexport.place import Path
+from batchexport.wording import found, listing, nearest, quoted
+
+REGISTRIES = ("timm", "torchvision", "transformers")
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+MAX_FOLDER = 200  # characters; file systems end at 255 bytes, and staging adds some
+
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_REFERENCE = re.compile(rf"{_DOTTED}:{_DOTTED}")
+_REGISTERED = re.compile(r"[A-Za-z0-9_][\w./+-]*", re.ASCII)
+_DOTS = re.compile(_DOTTED)
+_TARGET = re.compile(r"cpu(-avx2|-avx512)?|cuda(-sm[1-9][0-9]{1,2})?", re.ASCII)
+_OPERATOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}", re.ASCII)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._@=,+\[\]-]")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+
+
+def plain(value: Any, path: Path, say: Say) -> Any:
+    """A name of an entry or a checkpoint: printable, one path component, no option of a command line."""
+    if type(value) is not str:
+        return fields.string(value, path, say)
+    if not value.strip():
+        say(path, "the name is empty")
+    elif not value.isprintable():
+        say(path, f"{quoted(value)} holds a character that can't be printed")
+    elif "/" in value or "\\" in value:
+        better = re.sub(r"[/\\.]*[/\\]+", "-", value).strip("-.") or "model"
+        say(path, f"{quoted(value)} could lead out of the output folder", f"write {quoted(better)}")
+    elif value.startswith((".", "-")):
+        why = "is an option on a command line" if value[0] == "-" else "is hidden or leaves the output folder"
+        say(
+            path,
+            f'a name that starts with "{value[0]}" {why}',
+            f"write {quoted(value.lstrip('.-') or 'model')}",
+        )
+    elif value != value.strip():
+        say(path, f"{quoted(value)} has spaces around it", f"write {quoted(value.strip())}")
+    else:
+        return value
+    return BAD
+
+
+def model(value: Any, path: Path, say: Say) -> Any:
+    """`module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
+    if type(value) is str and _REFERENCE.fullmatch(value):
+        return value
+    value = fields.string(value, path, say)
+    if value is BAD:
+        return BAD
+    if value.endswith(".pt2"):
+        return fields.file_path(value, path, say)
+    head, colon, tail = value.partition(":")
+    if colon and head in REGISTRIES and _REGISTERED.fullmatch(tail):
+        return value
+    say(path, f"{quoted(value)} names no model", _model_hint(head, colon, tail))
+    return BAD
+
+
+def _model_hint(head: str, colon: str, tail: str) -> str:
+    if not colon and head.endswith((*WEIGHTS_SUFFIXES, ".pt2")):
+        return 'weights go into "weights"; a model is "module:attribute" or an archive that ends in .pt2'
+    if colon and (near := nearest(head, REGISTRIES)) and head not in REGISTRIES:
+        return near
+    module = head.removesuffix(".py").removeprefix("./").replace("/", ".")
+    if colon and _REFERENCE.fullmatch(f"{module}:{tail}"):
+        return f"write {quoted(f'{module}:{tail}')}"
+    outer, dot, last = module.rpartition(".")
+    if not colon and dot and not head.endswith(".py") and _REFERENCE.fullmatch(f"{outer}:{last}"):
+        return f"write {quoted(f'{outer}:{last}')}"
+    return f'write "module:attribute", one of {listing([f"{name}:NAME" for name in REGISTRIES])}, or a .pt2 path'
+
+
+def inputs_source(value: Any, path: Path, say: Say) -> Any:
+    """A factory `module:attribute`, or a file of tensors."""
+    if _REFERENCE.fullmatch(value):
+        return value
+    if value.endswith(WEIGHTS_SUFFIXES[:3]):
+        return fields.file_path(value, path, say)
+    hint = f'write a table of inputs, "module:attribute", or a file: {listing(WEIGHTS_SUFFIXES[:3])}'
+    say(path, f"{quoted(value)} is neither a factory nor a file of tensors", hint)
+    return BAD
+
+
+def weights(value: Any, path: Path, say: Say) -> Any:
+    """A path with a suffix that weights are loaded from."""
+    value = fields.file_path(value, path, say)
+    if value is BAD or value.endswith(WEIGHTS_SUFFIXES):
+        return value
+    say(path, f"{quoted(value)} is no weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
+    return BAD
+
+
+def target(value: Any, path: Path, say: Say) -> Any:
+    """`cpu`, `cpu-avx2`, `cpu-avx512`, `cuda` or `cuda-smNN`."""
+    if type(value) is str and _TARGET.fullmatch(value):
+        return value
+    what = f"unknown target {quoted(value)}" if isinstance(value, str) else f"found {found(value)}"
+    known = ("cpu", "cpu-avx2", "cpu-avx512", "cuda", "cuda-sm80", "cuda-sm90")
+    near = nearest(value.replace("_", "-"), known) if isinstance(value, str) else None
+    say(path, what, near or "write cpu, cpu-avx2, cpu-avx512, cuda, or cuda-sm and a number")
+    return BAD
+
+
+def targets(value: Any, path: Path, say: Say) -> Any:
+    """At least one target, each once."""
+    read = fields.list_of(target, "targets", may_be_empty=False)(value, path, say)
+    if read is not BAD:
+        for index, one in enumerate(read):
+            if one in read[:index]:
+                say((*path, index), f"the target {quoted(one)} is listed twice", "keep one")
+                return BAD
+    return read
+
+
+def dotted(what: str) -> fields.Reader:
+    """Identifiers with dots between them: a module of the model, a method. `what` names it in messages."""
+
+    def read(value: Any, path: Path, say: Say) -> Any:
+        value = fields.string(value, path, say)
+        if value is BAD or _DOTS.fullmatch(value) or (what != "method" and re.fullmatch(r"\w+(\.\w+)*", value)):
+            return value
+        say(path, f"{quoted(value)} is not the name of a {what}")
+        return BAD
+
+    return read
+
+
+def operator(value: Any, path: Path, say: Say) -> Any:
+    """`aten.silu` or `aten.silu.default`."""
+    value = fields.string(value, path, say)
+    if value is BAD or _OPERATOR.fullmatch(value):
+        return value
+    better = value.removeprefix("torch.ops.").replace("::", ".")
+    better = better if _OPERATOR.fullmatch(better) else f"aten.{better}" if better.isidentifier() else "aten.silu"
+    say(path, f"{quoted(value)} is not the name of an operator", f"write {quoted(better)}")
+    return BAD
+
+
+def member(value: str) -> bool:
+    """Whether `value` can name a file inside an archive without leading out of it."""
+    parts = value.replace("\\", "/").split("/")
+    return value.isprintable() and ":" not in value and not any(part in ("", ".", "..") for part in parts)
+
+
+def job(entry: str, ids: Iterable[str], target: str) -> str:
+    """`bert-base[layers=4,float32]@cpu`: what tells a job from its siblings, as a pytest id does."""
+    inner = ",".join(ids)
+    return f"{entry}[{inner}]@{target}" if inner else f"{entry}@{target}"
+
+
+def folders(names: Sequence[str]) -> list[str]:
+    """A folder name for every job name: safe on every file system, no two equal when case is ignored.
+
+    A name that had to be cut, or whose folder would be another's too, ends in a hash of the name, so
+    that no folder depends on the order of the jobs.
+    """
+    simple = [_safe(name) for name in names]
+    count = Counter(folder.lower() for folder in simple)
+    result = simple
+    for digits in (6, 16, 64):
+        result = [
+            _hashed(folder, name, digits) if len(folder) > MAX_FOLDER or count[folder.lower()] > 1 else folder
+            for folder, name in zip(simple, names, strict=True)
+        ]
+        if len({folder.lower() for folder in result}) == len(names):
+            break
+    return result
+
+
+def _safe(name: str) -> str:
+    folder = _UNSAFE.sub("_", name)
+    if folder.startswith((".", "-")) or _RESERVED.match(folder):
+        folder = "_" + folder
+    return folder if not folder.endswith(".") else folder + "_"  # Windows drops a dot at the end
+
+
+def _hashed(folder: str, name: str, digits: int) -> str:
+    return f"{folder[: MAX_FOLDER - 1 - digits]}-{hashlib.sha256(name.encode()).hexdigest()[:digits]}"

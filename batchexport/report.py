@@ -1,0 +1,166 @@
+"""The report says what happened to every job, whole and in one form; nothing here does anything.
+
+`RunReport.to_json()` is the JSON report, schema 1, a contract (DESIGN section 10).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from batchexport.errors import ExitCode, Kind
+
+SCHEMA = 1
+STAGES = ("export", "compile", "verify")
+
+
+class Outcome(StrEnum):
+    """How a stage ended (DESIGN section 1)."""
+
+    BUILT = "built"
+    CACHED = "cached"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran."""
+
+    stage: str
+    kind: Kind
+    message: str
+    remedy: str | None = None
+    log: str | None = None
+    reproduce: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "kind": str(self.kind),
+            "message": self.message,
+            "remedy": self.remedy,
+            "log": self.log,
+            "reproduce": self.reproduce,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """One stage of one job: its outcome, why, and what it cost (seconds of wall time, bytes of RSS)."""
+
+    outcome: Outcome
+    reason: str
+    key: str | None = None
+    seconds: float = 0.0
+    peak_rss_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        form: dict[str, Any] = {
+            "outcome": str(self.outcome),
+            "reason": self.reason,
+            "key": self.key,
+            "seconds": round(self.seconds, 4),
+        }
+        if self.peak_rss_bytes is not None:
+            form["peak_rss_bytes"] = self.peak_rss_bytes
+        return form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """One job. `ok` means that its outputs stand in the output folder, verified."""
+
+    name: str
+    entry: str
+    target: str
+    tags: tuple[str, ...] = ()
+    ok: bool
+    stages: Mapping[str, StageReport] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    error: Failure | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """True when nothing failed and yet nothing was delivered, because some stage was skipped."""
+        return not self.ok and self.error is None
+
+    @property
+    def built(self) -> bool:
+        """True when at least one stage did work."""
+        return any(stage.outcome is Outcome.BUILT for stage in self.stages.values())
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the job's stages, added up."""
+        return sum(stage.seconds for stage in self.stages.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "entry": self.entry,
+            "target": self.target,
+            "ok": self.ok,
+            "tags": list(self.tags),
+            "stages": {name: stage.to_json() for name, stage in self.stages.items()},
+            "outputs": dict(self.outputs),
+            "stats": dict(self.stats),
+            "error": self.error.to_json() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A whole run. `path` is where its JSON form was written, if it was."""
+
+    manifest: str
+    started: str
+    seconds: float
+    toolchain: Mapping[str, Any]
+    jobs: tuple[JobReport, ...]
+    exit_code: ExitCode
+    notes: tuple[str, ...] = ()
+    path: str | None = None
+
+    @property
+    def ok(self) -> int:
+        return sum(job.ok for job in self.jobs)
+
+    @property
+    def failed(self) -> int:
+        return sum(job.error is not None for job in self.jobs)
+
+    @property
+    def skipped(self) -> int:
+        return sum(job.skipped for job in self.jobs)
+
+    def totals(self) -> dict[str, Any]:
+        """Counts of jobs by result and, per stage, of outcomes; `built` and `cached` always present."""
+        form: dict[str, Any] = {
+            "jobs": len(self.jobs),
+            "ok": self.ok,
+            "failed": self.failed,
+            "skipped": self.skipped,
+        }
+        for stage in STAGES:
+            counts = Counter(str(job.stages[stage].outcome) for job in self.jobs if stage in job.stages)
+            form[stage] = {"built": 0, "cached": 0, **counts}
+        return form
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "manifest": self.manifest,
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+            "exit_code": int(self.exit_code),
+            "toolchain": dict(self.toolchain),
+            "totals": self.totals(),
+            "notes": list(self.notes),
+            "jobs": [job.to_json() for job in self.jobs],
+        }

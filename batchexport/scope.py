@@ -1,0 +1,54 @@
+"""A mistake is told where the user wrote it: in the entry, in its matrix or in the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchexport.manifest import Mistakes
+from batchexport.matrix import Axis
+from batchexport.place import Path as Place
+
+
+class Scope:
+    """Takes the mistakes of one entry. `picks` are the values of its matrix that are in place just now."""
+
+    def __init__(self, mistakes: Mistakes, index: int, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        self._mistakes = mistakes
+        self.index = index
+        self._base: Place = ("entry", index)
+        self._raw = raw
+        self._defaults = defaults
+        self.picks: tuple[tuple[Axis, int], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._mistakes)
+
+    def say(self, path: Place, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        self._mistakes.say(self._written(path, key), message, hint)
+
+    def _written(self, path: Place, key: bool) -> Place:
+        for axis, index in self.picks:
+            length = len(axis.keys)
+            if path[:length] == axis.keys:
+                value = () if key and len(path) == length else (index,)
+                return (*self._origin(axis.where), *axis.where, *value, *path[length:])
+            if key and axis.keys[: len(path)] == path and not _holds(self._raw, path):
+                return (*self._origin(axis.where), *axis.where)  # the axis alone made this key
+        return (*self._origin(path), *path)
+
+    def _origin(self, path: Place) -> Place:
+        return ("defaults",) if not _holds(self._raw, path) and _holds(self._defaults, path) else self._base
+
+
+def _holds(tree: Any, path: Place) -> bool:
+    for key in path:
+        if isinstance(tree, dict):
+            if key not in tree:
+                return False
+            tree = tree[key]
+        elif isinstance(tree, list) and isinstance(key, int) and key < len(tree):
+            tree = tree[key]
+        else:
+            return False
+    return True

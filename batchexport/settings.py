@@ -1,0 +1,56 @@
+"""Settings are what a manifest says of a whole run: where outputs and cache are, how large the pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport import fields
+from batchexport.fields import BAD, Say
+from batchexport.place import Path as Place
+from batchexport.specs import Pools
+
+DEFAULT_OUTPUT = "dist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """[output], [cache] and [pools]; paths as written."""
+
+    output_dir: str = DEFAULT_OUTPUT
+    cache_dir: str | None = None
+    size_limit: int | None = None
+    pools: Pools
+
+
+def _devices(value: Any, path: Place, say: Say) -> Any:
+    devices = fields.list_of(fields.integer(0, 4095), "GPU numbers")(value, path, say)
+    if devices is not BAD and len(set(devices)) < len(devices):
+        say(path, "a GPU is listed twice", "list each one once")
+        return BAD
+    return devices
+
+
+_OUTPUT = {"dir": fields.file_path}
+_CACHE = {"dir": fields.file_path, "size_limit": fields.size}
+_CPU = {"workers": fields.auto_or(fields.integer(1, 4096)), "memory": fields.auto_or(fields.size)}
+_CUDA = {"devices": fields.auto_or(_devices)}
+_POOLS = {
+    "cpu": lambda value, path, say: fields.read_table(value, path, say, _CPU),
+    "cuda": lambda value, path, say: fields.read_table(value, path, say, _CUDA),
+}
+
+
+def read_settings(tables: Mapping[str, Any], say: Say) -> Settings:
+    """The settings of a document's tables. What is wrong is said and left at its default."""
+    output = fields.read_table(tables.get("output", {}), ("output",), say, _OUTPUT)
+    cache = fields.read_table(tables.get("cache", {}), ("cache",), say, _CACHE)
+    pools = fields.read_table(tables.get("pools", {}), ("pools",), say, _POOLS)
+    cpu, cuda = pools.get("cpu", {}), pools.get("cuda", {})
+    return Settings(
+        output_dir=output.get("dir", DEFAULT_OUTPUT),
+        cache_dir=cache.get("dir"),
+        size_limit=cache.get("size_limit"),
+        pools=Pools(cpu_workers=cpu.get("workers"), cpu_memory=cpu.get("memory"), cuda_devices=cuda.get("devices")),
+    )

@@ -1,0 +1,116 @@
+"""A dim's sizes are the multiples of one step within its bounds, and at least two of them are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
+
+__all__ = [
+    "Affine", "Dim", "ShapeError", "Size",
+    "corners", "declare", "evaluate", "is_dim_name", "parse_size", "to_sympy",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dim:
+    """A dynamic dim: its sizes are the multiples of `multiple_of` from `min` to `max`, both included.
+
+    `max` None is no upper bound. `auto` leaves the range to torch.export (Dim.AUTO).
+    """
+
+    name: str
+    min: int = 1
+    max: int | None = None
+    example: int = 2
+    multiple_of: int = 1
+    auto: bool = False
+
+    @property
+    def lowest(self) -> int:
+        """The smallest size allowed: `min`, moved up to a multiple."""
+        return up(self.min, self.multiple_of)
+
+    @property
+    def highest(self) -> int | None:
+        """The largest size allowed: `max`, moved down to a multiple."""
+        return None if self.max is None else self.max - self.max % self.multiple_of
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the name, which is the key of a table of dims."""
+        return {
+            "min": self.min,
+            "max": self.max,
+            "example": self.example,
+            "multiple_of": self.multiple_of,
+            "auto": self.auto,
+        }
+
+    @classmethod
+    def from_json(cls, name: str, form: Mapping[str, Any]) -> Dim:
+        """The inverse of `to_json`."""
+        return cls(name=name, **form)
+
+
+def up(value: int, step: int) -> int:
+    """The smallest multiple of `step` that is at least `value`."""
+    return -(-value // step) * step
+
+
+def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | int:
+    """A dim from what a manifest says of it; a whole number when only one size is allowed.
+
+    `bounds` holds any of min (1 when left out), max, example and multiple_of. `least` is what an
+    example that is chosen here is at least, where the range has room for it.
+
+    Raises:
+        ShapeError: on bounds that clash, or an example that torch.export could not keep dynamic.
+    """
+    low, high, step = bounds.get("min", 1), bounds.get("max"), bounds.get("multiple_of", 1)
+    top = LIMIT if high is None else high
+    lowest, highest = up(low, step), top - top % step
+    if low > top:
+        raise ShapeError(f"max = {high} is below min = {low}", f"write max = {low} or more", key="max")
+    if lowest > highest:
+        raise ShapeError(f"no multiple of {step} lies in {low}..{high}", f"write max = {lowest}", key="max")
+    example = bounds.get("example")
+    if example is not None:
+        _check_example(example, lowest, highest, step)
+    if lowest == highest:
+        return lowest
+    if highest < 2:
+        raise ShapeError("torch.export can't keep sizes of 0 and 1 alone dynamic", "write max = 2", key="max")
+    if example is None:
+        example = min(up(max(lowest, least), step), highest)
+    elif example < 2:
+        problem = f"torch.export takes a size of {example} in its example as fixed"
+        raise ShapeError(problem, f"write {max(lowest, up(2, step))}", key="example")
+    return Dim(name=name, min=low, max=high, example=example, multiple_of=step)
+
+
+def _check_example(example: int, lowest: int, highest: int, step: int) -> None:
+    if not lowest <= example <= highest:
+        above = f"{lowest} or more" if highest >= LIMIT - step else f"{lowest} to {highest}"
+        raise ShapeError(f"{example} is outside the range of the dim", f"write {above}", key="example")
+    if example % step:
+        below = example - example % step
+        better = below if below >= max(lowest, 2) else below + step
+        raise ShapeError(f"{example} is not a multiple of {step}", f"write {better}", key="example")
+
+
+def corners(dims: Iterable[Dim]) -> tuple[Mapping[str, int], ...]:
+    """Where a model is verified: the example, each dim at either end of its range, all at either end.
+
+    Where a range has no end (auto, or no max), the example stands in for it. No two corners are equal.
+    """
+    dims = tuple(dims)
+    example = {dim.name: dim.example for dim in dims}
+    low = {dim.name: dim.example if dim.auto else dim.lowest for dim in dims}
+    high = {dim.name: dim.example if dim.auto or dim.highest is None else dim.highest for dim in dims}
+    points = [example]
+    for dim in dims:
+        points += [example | {dim.name: low[dim.name]}, example | {dim.name: high[dim.name]}]
+    points += [low, high]
+    return tuple(dict(point) for point in dict.fromkeys(tuple(point.items()) for point in points))

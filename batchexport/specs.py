@@ -1,0 +1,132 @@
+"""A job says all that one delivery asks for, resolved: no default, name or path is left to interpretation.
+
+The `to_json` forms go into keys (DESIGN section 4): every field is in them, under its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSpec:
+    """What to capture. Paths are posix text, relative to the manifest's folder unless absolute.
+
+    `inputs` is a tree of nodes by parameter name, or the text of a factory or file as given. Nodes:
+    `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"table": {...}}` and
+    `{"value": scalar or None}`; a size in a shape is a number or the canonical text of an `Affine`.
+    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
+    """
+
+    model: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    seed: int = 0
+    method: str = "forward"
+    dtype: str = "float32"
+    inputs: Mapping[str, Any] | str = field(default_factory=dict)
+    dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    strict: bool = False
+    ir: str = "training"
+    preserve_module_call_signature: tuple[str, ...] = ()
+    decompositions: tuple[str, ...] = ()
+    extra_files: Mapping[str, str] = field(default_factory=dict)
+    prefer_deferred_runtime_asserts: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "args": list(self.args),
+            "kwargs": dict(self.kwargs),
+            "weights": self.weights,
+            "seed": self.seed,
+            "method": self.method,
+            "dtype": self.dtype,
+            "inputs": self.inputs if isinstance(self.inputs, str) else dict(self.inputs),
+            "dims": {name: dict(dim) for name, dim in self.dims.items()},
+            "env": dict(self.env),
+            "data": list(self.data),
+            "strict": self.strict,
+            "ir": self.ir,
+            "preserve_module_call_signature": list(self.preserve_module_call_signature),
+            "decompositions": list(self.decompositions),
+            "extra_files": dict(self.extra_files),
+            "prefer_deferred_runtime_asserts": self.prefer_deferred_runtime_asserts,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileSpec:
+    """What to make of the exported program: `format` package, so or none; `weights` external or embedded."""
+
+    target: str
+    format: str = "package"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "external"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "format": self.format,
+            "options": dict(self.options),
+            "weights": self.weights,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySpec:
+    """How a result is held against eager: `samples` corners or example; `negative` adds a refused call."""
+
+    rtol: float = 1e-4
+    atol: float = 1e-5
+    samples: str = "corners"
+    negative: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rtol": self.rtol, "atol": self.atol, "samples": self.samples, "negative": self.negative}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One delivery. `name` and `folder` are unique in a manifest; `timeout` is in seconds, per stage."""
+
+    name: str
+    entry: str
+    target: str
+    folder: str
+    tags: tuple[str, ...] = ()
+    timeout: float
+    export: ExportSpec
+    compile: CompileSpec
+    verify: VerifySpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """What the workers may use; None is "auto". Memory in bytes; devices are GPU indices, () is none."""
+
+    cpu_workers: int | None = None
+    cpu_memory: int | None = None
+    cuda_devices: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest, resolved. `path` is as the user gave it; `root`, its folder, and all others are absolute.
+
+    `size_limit` is in bytes; None, as for `cache_dir`, is "not said here".
+    """
+
+    path: Path
+    root: Path
+    output_dir: Path
+    cache_dir: Path | None
+    size_limit: int | None
+    pools: Pools
+    jobs: tuple[Job, ...]

@@ -1,0 +1,64 @@
+"""Messages name things in one way: values as in TOML, names in quotes, nothing a terminal could obey."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+
+
+def quoted(text: str, limit: int = 60) -> str:
+    """`text` in double quotes on one line, cut at `limit` characters, with nothing a terminal could obey."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return '"' + "".join(_escaped(char) for char in cut) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    return {"\n": "\\n", "\t": "\\t"}.get(char) or (
+        f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+    )
+
+
+def found(value: object) -> str:
+    """How a message names a value of a wrong type."""
+    if isinstance(value, str):
+        return f"the string {quoted(value)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "a table" if isinstance(value, dict) else "a date or time"
+
+
+def number(value: float) -> str:
+    """A number as TOML writes it, cut when it has more digits than help."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number of more than 30 digits"
+    return repr(value)
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """`did you mean "x"?` for the nearest known spelling, None when nothing is near."""
+    best = _nearest(word[:60], tuple(known))
+    return f"did you mean {quoted(best)}?" if best else None
+
+
+@lru_cache(maxsize=1024)
+def _nearest(word: str, known: tuple[str, ...]) -> str | None:
+    import difflib  # only needed when something is wrong
+
+    for spelling in known:
+        if spelling.lower() == word.lower():
+            return spelling
+    matches = difflib.get_close_matches(word, known, 1, 0.6)
+    return matches[0] if matches else None
+
+
+def listing(words: Collection[str]) -> str:
+    """`a, b, c`."""
+    return ", ".join(words)
