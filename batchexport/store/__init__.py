@@ -1,0 +1,1 @@
+"""The store keeps artifacts: import from its modules, `batchexport.store.store` first."""

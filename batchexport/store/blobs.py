@@ -1,0 +1,186 @@
+"""A blob's name is the SHA-256 of its bytes, and no blob is handed out unchecked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
+from batchexport.store.layout import Layout, is_digest
+from batchexport.store.staging import Staging
+from batchexport.store.statcache import StatCache
+from batchexport.store.whole import clone, copy_whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """The name of some bytes, and how many there are."""
+
+    digest: str
+    size: int
+
+
+class Blobs:
+    """Content-addressed, read-only files under `objects/`."""
+
+    def __init__(self, layout: Layout, staging: Staging, checked: StatCache) -> None:
+        self._layout = layout
+        self._staging = staging
+        self._checked = checked
+
+    def put(self, path: Path) -> Blob:
+        """Move the file at `path` into the store; it is gone from `path` afterwards.
+
+        A file that has further links, or lies on another file system, is copied first, so that nothing
+        outside can change the blob.
+
+        Raises:
+            DiskFull: and nothing is left in the store, the file is still at `path`.
+            StoreError: if `path` is not a regular file, or the store can't be written.
+        """
+        with plain_errors(self._layout.root):
+            stat = path.lstat()
+            if not S_ISREG(stat.st_mode):
+                raise StoreError(f"can't store {path}: it is not a regular file")
+            if stat.st_nlink == 1:
+                try:
+                    return self._adopt(path)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+            scratch = self._staging.scratch("blob")
+            try:
+                clone(path, scratch)
+                blob = self._adopt(scratch)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
+            path.unlink()
+            return blob
+
+    def put_bytes(self, data: bytes) -> Blob:
+        """Store `data`.
+
+        Raises:
+            DiskFull, StoreError: if the store can't be written; no temporary file is left.
+        """
+        with plain_errors(self._layout.root):
+            scratch = self._staging.scratch("blob")
+            try:
+                with scratch.open("xb") as file:
+                    file.write(data)
+                return self._adopt(scratch)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
+
+    def checked(self, digest: str) -> Path:
+        """The path of a blob whose bytes match `digest`. Not to be written to, moved or linked.
+
+        Raises:
+            ValueError: if `digest` is not one.
+            BlobMissing: if there is no such blob.
+            BlobDamaged: if its bytes differ; the blob is then removed, which makes room for a good one.
+            StoreError: if it can't be read.
+        """
+        path = self._layout.blob_path(digest)
+        with plain_errors(self._layout.root):
+            try:
+                stat = path.lstat()
+                if S_ISREG(stat.st_mode) and self._checked.get(path, stat) == digest:
+                    return path
+                damaged = not S_ISREG(stat.st_mode) or _hash(path) != digest
+            except FileNotFoundError:
+                raise BlobMissing(digest) from None
+            if damaged:
+                self.remove(digest)
+                raise BlobDamaged(digest)
+            self._checked.put(path, stat, digest)
+            return path
+
+    def holds(self, blob: Blob) -> bool:
+        """Whether a file of the right name and size is there; its bytes are not read."""
+        try:
+            stat = os.lstat(self._layout.blob_name(blob.digest))
+        except OSError:
+            return False
+        return S_ISREG(stat.st_mode) and stat.st_size == blob.size
+
+    def copy_out(self, digest: str, destination: Path) -> None:
+        """Put a checked copy of a blob at `destination`, in one step, with mode 0644.
+
+        Raises:
+            BlobMissing, BlobDamaged: as from `checked`.
+            DiskFull, StoreError: if `destination` can't be written; no temporary file is left.
+        """
+        source = self.checked(digest)
+        with plain_errors(destination, remedy="choose another output folder"):
+            copy_whole(source, destination)
+
+    def remove(self, digest: str) -> None:
+        """Remove a blob if it is there.
+
+        Raises:
+            StoreError: if it can't be removed.
+        """
+        path = self._layout.blob_path(digest)
+        with plain_errors(self._layout.root):
+            if path.is_dir() and not path.is_symlink():
+                import shutil
+
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[Blob]:
+        """All blobs, in no order, unchecked."""
+        for folder in self._layout.objects.iterdir():
+            if len(folder.name) == 2 and folder.is_dir():
+                for path in folder.iterdir():
+                    digest = folder.name + path.name
+                    if is_digest(digest):
+                        try:
+                            yield Blob(digest=digest, size=path.lstat().st_size)
+                        except FileNotFoundError:  # removed by another process meanwhile
+                            continue
+
+    def _adopt(self, path: Path) -> Blob:
+        """Hash, flush and rename `path` into place. The folder is not flushed: a lost name is just a miss."""
+        with path.open("rb") as file:
+            os.fchmod(file.fileno(), 0o444)  # before hashing: who opens it to write from here on, fails
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            size = os.fstat(file.fileno()).st_size
+        target = self._layout.blob_path(digest)
+        if self._is_known_good(target, digest):
+            path.unlink()
+        else:  # a blob that is there but may be damaged costs more to check than to replace by its like
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+        return Blob(digest=digest, size=size)
+
+    def _is_known_good(self, target: Path, digest: str) -> bool:
+        try:
+            stat = target.lstat()
+        except FileNotFoundError:
+            return False
+        if not S_ISREG(stat.st_mode):
+            self.remove(digest)
+            return False
+        return self._checked.get(target, stat) == digest
+
+
+def _hash(path: Path) -> str | None:
+    """The SHA-256 of a file's bytes, or None if the disk no longer gives them back."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return None
+        raise

@@ -1,0 +1,59 @@
+"""Every failure of the disk under the store leaves it as one of these few types, in one clear sentence."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchexport.errors import StoreError
+
+__all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "plain_errors"]
+
+ELSEWHERE = "choose another cache folder with --cache-dir"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+
+class DiskFull(StoreError):
+    """No space, or no quota, is left where the store or an output has to be written."""
+
+
+class BlobMissing(StoreError):
+    """A blob that a record names is not in the store: a miss, to be built again."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"blob {digest} is not in the cache; it will be built again by the next run")
+
+
+class BlobDamaged(StoreError):
+    """A blob's bytes do not match its digest; it has been removed, so that the next build heals it."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"blob {digest} is damaged and was removed; it will be built again by the next run")
+
+
+@contextmanager
+def plain_errors(place: Path, *, remedy: str = ELSEWHERE) -> Iterator[None]:
+    """Turn an `OSError` about `place` into a sentence with the path, the cause and what to do.
+
+    Raises:
+        DiskFull: for ENOSPC and EDQUOT.
+        StoreError: for any other `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise DiskFull(f"can't write to {place}: {cause}; free some space or {remedy}") from error
+        if error.errno in _REFUSED:
+            raise StoreError(f"can't write to {place}: {cause}; make it writable or {remedy}") from error
+        if error.errno in _IN_THE_WAY:
+            blocker = error.filename or place
+            raise StoreError(f"can't use {place}: {blocker} is in the way; move it or {remedy}") from error
+        raise StoreError(f"can't use {place}: {error}; {remedy}") from error

@@ -1,0 +1,94 @@
+"""The index only ever saves time: losing a row, or all of it, changes no result and stops no run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from batchexport.store.database import Database
+from batchexport.store.disk import RefusedRow, seal, unseal
+
+_CHUNK = 900  # every SQLite takes 999 variables in one statement
+
+
+class Index:
+    """Small JSON values under (space, key). Spaces are names without ":", keys are any strings.
+
+    No method raises for a state of the disk: a get becomes a miss, a put is dropped, and `problem` says
+    what happened. A stored `None` can't be told from a miss.
+    """
+
+    def __init__(self, folder: Path, *, timeout: float = 60.0) -> None:
+        """`timeout`: seconds to wait while another process writes. Nothing is opened yet."""
+        self._database = Database(folder, timeout=timeout)
+        self._refused: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the index, in one line, as far as it was noticed; else None."""
+        return self._database.problem or self._refused
+
+    def get(self, space: str, key: str) -> Any | None:
+        """The value, or None."""
+        return self.get_many(space, (key,)).get(key)
+
+    def get_many(self, space: str, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that have one."""
+        names = {_name(space, key): key for key in keys}
+        found: dict[str, Any] = {}
+        nothing: list[tuple[str, str]] = []
+        for name, row in self._database.read(lambda cache: self._select(cache, list(names)), nothing):
+            key = names[name]
+            try:
+                found[key] = unseal(f"{space}:{key}", row)
+            except RefusedRow as error:
+                self._refused = f"index: a row was refused: {error}"
+        return found
+
+    def put(self, space: str, key: str, value: Any) -> None:
+        """Keep one value. Raises ValueError or TypeError if it is not JSON-like."""
+        self.put_many(space, {key: value})
+
+    def put_many(self, space: str, values: Mapping[str, Any]) -> None:
+        """Keep many values, all or none. Raises ValueError or TypeError if one is not JSON-like."""
+        rows = {_name(space, key): seal(f"{space}:{key}", value) for key, value in values.items()}
+
+        def write(cache: Any) -> None:
+            with cache.transact():
+                for name, row in rows.items():
+                    cache.set(name, row)
+
+        if rows:
+            self._database.write(write)
+
+    def delete(self, space: str, key: str) -> None:
+        """Forget one value."""
+        self._database.write(lambda cache: cache.delete(_name(space, key)))
+
+    def close(self) -> None:
+        """Close this thread's connection; the index opens again when it is used again."""
+        self._database.close()
+
+    def _select(self, cache: Any, names: list[str]) -> list[tuple[str, str]]:
+        """(name, text) of the rows there are, in as few statements as SQLite allows."""
+        rows: list[tuple[str, str]] = []
+        for start in range(0, len(names), _CHUNK):
+            chunk = names[start : start + _CHUNK]
+            marks = ",".join("?" * len(chunk))
+            query = f"SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
+            # diskcache has no public way to read many keys; its connection brings its timeout and fork check.
+            for name, mode, filename, value in cache._sql(query, chunk):  # noqa: SLF001
+                try:
+                    rows.append((name, cache.disk.fetch(mode, filename, value, False)))
+                except RefusedRow as error:
+                    self._refused = f"index: a row was refused: {error}"
+        return rows
+
+
+def _name(space: str, key: str) -> str:
+    """One column for both. A key that is not UTF-8 gets a name that is; the checksum is over the true key."""
+    if not space or ":" in space:
+        raise ValueError(f"not a space of the index: {space!r}")
+    name = f"{space}:{key}"
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,153 @@
+"""Where things lie under a cache folder; no name that comes from outside can point out of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from batchexport.store.errors import plain_errors
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_RECORD_NAME = re.compile(r"([a-z][a-z0-9-]{0,31})-([0-9a-f]{64})\.json")
+
+_TAG = """Signature: 8a477f597d28d172789f06886806bc55
+# This folder is a cache of batchexport and may be deleted at any time.
+# For information about cache directory tags see https://bford.info/cachedir/
+"""
+_OURS = {"README.md", ".gitignore", "CACHEDIR.TAG"}
+_IGNORE = "*\n!README.md\n!.gitignore\n!CACHEDIR.TAG\n"
+
+
+def is_digest(text: object) -> bool:
+    """Whether `text` is a lower-case hexadecimal SHA-256, the form of every key and digest."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+def valid_digest(text: str) -> str:
+    """`text` itself.
+
+    Raises:
+        ValueError: if it is not a lower-case hexadecimal SHA-256.
+    """
+    if not is_digest(text):
+        raise ValueError(f"not a SHA-256 in lower-case hex: {text!r}")
+    return text
+
+
+def valid_kind(text: str) -> str:
+    """`text` itself.
+
+    Raises:
+        ValueError: if it is not 1 to 32 of a-z, 0-9 and "-", starting with a letter.
+    """
+    if _KIND.fullmatch(text) is None:
+        raise ValueError(f"not a kind of record: {text!r}")
+    return text
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one cache. `root` is absolute."""
+
+    root: Path
+
+    @cached_property
+    def home(self) -> Path:
+        """All data of this format version; other versions beside it are left alone."""
+        return self.root / "v1"
+
+    @cached_property
+    def objects(self) -> Path:
+        """Blobs, named by the SHA-256 of their bytes."""
+        return self.home / "objects"
+
+    @cached_property
+    def entries(self) -> Path:
+        """Records, named by kind and key."""
+        return self.home / "entries"
+
+    @cached_property
+    def index(self) -> Path:
+        """The disposable index."""
+        return self.home / "index"
+
+    @cached_property
+    def staging(self) -> Path:
+        """Work in progress; on the same file system as `objects`, so that a rename moves it in."""
+        return self.home / "staging"
+
+    @cached_property
+    def inductor(self) -> Path:
+        """Inductor's own caches."""
+        return self.home / "inductor"
+
+    @cached_property
+    def locks(self) -> Path:
+        """Lock files, there only while somebody holds them."""
+        return self.home / "locks"
+
+    @cached_property
+    def logs(self) -> Path:
+        """Logs of children."""
+        return self.home / "logs"
+
+    def blob_path(self, digest: str) -> Path:
+        """`objects/ab/cdef…`. Raises ValueError if `digest` is not one."""
+        return Path(self.blob_name(digest))
+
+    def record_path(self, kind: str, key: str) -> Path:
+        """`entries/ab/<kind>-<key>.json`. Raises ValueError if either is malformed."""
+        return Path(self.record_name(kind, key))
+
+    def blob_name(self, digest: str) -> str:
+        """`blob_path` as a string, for the no-op path: to make a Path costs more than to stat it."""
+        valid_digest(digest)
+        return f"{self._objects}/{digest[:2]}/{digest[2:]}"
+
+    def record_name(self, kind: str, key: str) -> str:
+        """`record_path` as a string."""
+        valid_kind(kind)
+        valid_digest(key)
+        return f"{self._entries}/{key[:2]}/{kind}-{key}.json"
+
+    @cached_property
+    def _objects(self) -> str:
+        return str(self.objects)
+
+    @cached_property
+    def _entries(self) -> str:
+        return str(self.entries)
+
+    def create(self) -> None:
+        """Make the folders that are missing, and mark a folder that is new as a cache.
+
+        A root that already holds other things is not marked: an ignore file or a cache tag in it would hide
+        them from git and from backups. Its `v1` is marked instead.
+
+        Raises:
+            DiskFull, StoreError: if the folder can't be made or written.
+        """
+        with plain_errors(self.root):
+            if not self.home.is_dir():
+                self.root.mkdir(parents=True, exist_ok=True)
+                ours = {path.name for path in self.root.iterdir()} <= _OURS
+                self.home.mkdir(exist_ok=True)
+                _mark(self.root if ours else self.home)
+            for folder in (self.objects, self.entries, self.staging, self.inductor, self.locks, self.logs):
+                folder.mkdir(exist_ok=True)
+
+
+def parse_record_name(name: str) -> tuple[str, str] | None:
+    """(kind, key) of a record's file name, or None for a name of another form."""
+    match = _RECORD_NAME.fullmatch(name)
+    return (match[1], match[2]) if match else None
+
+
+def _mark(folder: Path) -> None:
+    for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", _IGNORE)):
+        path = folder / name
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,70 @@
+"""At most one process holds a key's lock, and the death of its holder frees it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from batchexport.store.errors import plain_errors
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+
+
+class Lock:
+    """One held lock; leaving its context, or `release()`, frees it."""
+
+    def __init__(self, held: FileLock, path: Path) -> None:
+        self._held = held
+        self._path = path
+
+    def release(self) -> None:
+        """Free the lock; a second call does nothing."""
+        if self._held.is_locked:
+            # So lock files do not pile up. The file goes while the lock is still held: who had it open
+            # already finds, once it gets the lock, that the file has no name any more, and starts over.
+            self._path.unlink(missing_ok=True)
+            self._held.release()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class KeyLock:
+    """Locks between the processes, and the threads, that share one folder.
+
+    They are `flock`s: the kernel frees them with the process, and sees holders in other containers too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def try_lock(self, key: str) -> Lock | None:
+        """The lock of `key` if nobody holds it, else None; never waits.
+
+        Raises:
+            ValueError: if `key` is not 1 to 128 of a-z, 0-9 and "-".
+            DiskFull, StoreError: if the folder can't be written or its file system has no locks.
+        """
+        from filelock import FileLock, Timeout  # slow to import, and only builds need it
+
+        if _NAME.fullmatch(key) is None:
+            raise ValueError(f"not a lock's name: {key!r}")
+        path = self._folder / f"{key}.lock"
+        # A soft lock would outlive its owner, so a file system without flock is an error instead.
+        held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+        with plain_errors(self._folder, remedy="put the cache on a local disk with --cache-dir"):
+            try:
+                held.acquire()
+            except Timeout:
+                return None
+        return Lock(held, path)

@@ -1,0 +1,115 @@
+"""A record is the truth about its key: written last, in one step, and believed only if its checksum holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from batchexport.keys import canonical
+from batchexport.store.errors import plain_errors
+from batchexport.store.layout import Layout, parse_record_name
+from batchexport.store.staging import Staging
+from batchexport.store.whole import write_whole
+
+SCHEMA = 1
+_MIDDLE = b'","data":'
+_TOUCH_AFTER = 3600.0  # seconds; "recently used" is no finer, so a no-op run writes next to nothing
+
+
+class Records:
+    """One small JSON file per (kind, key) under `entries/`."""
+
+    def __init__(self, layout: Layout, staging: Staging) -> None:
+        self._layout = layout
+        self._staging = staging
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The data of a record, or None. A damaged record is moved aside; no state of the disk raises.
+
+        Raises:
+            ValueError: if `kind` or `key` is malformed.
+        """
+        try:
+            with open(self._layout.record_name(kind, key), "rb") as file:
+                text = file.read()
+        except OSError:
+            return None
+        head = _head(kind, key)
+        checksum, body = text[len(head) : len(head) + 64], text[len(head) + 64 + len(_MIDDLE) : -1]
+        try:
+            if text == b"".join((head, checksum, _MIDDLE, body, b"}")) and checksum == _checksum(body):
+                data: dict[str, Any] = json.loads(body)
+                return data
+            if json.loads(text)["schema"] > SCHEMA:
+                return None  # of a later version of batchexport, which may still want it
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        self.set_aside(kind, key)
+        return None
+
+    def put(self, kind: str, key: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a record; returns `data` as `get` will give it back.
+
+        Raises:
+            ValueError, TypeError: if a name is malformed or `data` is not JSON-like.
+            DiskFull, StoreError: if it can't be written; a record that was there before still is.
+        """
+        path = self._layout.record_path(kind, key)
+        body = canonical(dict(data))
+        text = b"".join((_head(kind, key), _checksum(body), _MIDDLE, body, b"}"))
+        plain: dict[str, Any] = json.loads(body)
+        with plain_errors(self._layout.root):
+            write_whole(path, text, scratch=self._staging.scratch("record"))
+        return plain
+
+    def touch(self, kind: str, key: str) -> None:
+        """Mark a record as used now, to the hour. A record that can't be marked is left as it is."""
+        name = self._layout.record_name(kind, key)
+        now = time.time()
+        with suppress(OSError):
+            if os.stat(name).st_mtime < now - _TOUCH_AFTER:
+                os.utime(name, (now, now))
+
+    def iterate(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(kind, key, data) of every good record, in no order."""
+        for path in self._files():
+            name = parse_record_name(path.name)
+            if name is not None and path.parent.name == name[1][:2]:
+                data = self.get(*name)
+                if data is not None:
+                    yield *name, data
+
+    def remove(self, kind: str, key: str) -> None:
+        """Remove a record if it is there.
+
+        Raises:
+            StoreError: if it can't be removed.
+        """
+        with plain_errors(self._layout.root):
+            self._layout.record_path(kind, key).unlink(missing_ok=True)
+
+    def set_aside(self, kind: str, key: str) -> None:
+        """Rename a record to `….damaged`, where it is a miss but can still be looked at."""
+        path = self._layout.record_path(kind, key)
+        with suppress(OSError):
+            path.replace(path.with_suffix(".damaged"))
+
+    def _files(self) -> Iterator[Path]:
+        with suppress(OSError):
+            for folder in self._layout.entries.iterdir():
+                with suppress(OSError):
+                    yield from folder.iterdir()
+
+
+def _head(kind: str, key: str) -> bytes:
+    return f'{{"schema":{SCHEMA},"kind":"{kind}","key":"{key}","sha256":"'.encode()
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()

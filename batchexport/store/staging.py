@@ -1,0 +1,126 @@
+"""Work in progress belongs to the process that holds its owner's lock; without a holder it may be swept."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from batchexport.store.errors import StoreError, plain_errors
+from batchexport.store.lock import KeyLock, Lock
+
+_OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
+_UNSAFE = re.compile(r"[^a-z0-9]+")
+_SLUG_LENGTH = 32  # short: sockets below these folders have to stay under 108 characters
+
+
+class Staging:
+    """Folders and files for attempts, named `<owner>-<counter>-<slug>`; an owner is `<pid>-<start>`.
+
+    A pid alone tells nothing across reboots and containers, so each process holds the lock `owner-<owner>`
+    as long as it lives.
+    """
+
+    def __init__(self, folder: Path, locks: KeyLock) -> None:
+        self._folder = folder
+        self._locks = locks
+        self._counter = count()
+        self._guard = threading.Lock()
+        self._pid = 0
+        self._owner = ""
+        self._lock: Lock | None = None
+
+    def attempt(self, name: str) -> Path:
+        """A new, empty folder for one attempt at what `name` says.
+
+        Raises:
+            DiskFull, StoreError: if it can't be made.
+        """
+        path = self.scratch(name)
+        with plain_errors(self._folder):
+            path.mkdir()
+        return path
+
+    def scratch(self, name: str) -> Path:
+        """A path that nothing else uses, for one temporary file; swept like an attempt.
+
+        Raises:
+            DiskFull, StoreError: if this process can't be made known as its owner.
+        """
+        slug = _UNSAFE.sub("-", name.lower()).strip("-")[:_SLUG_LENGTH]
+        return self._folder / f"{self._own()}-{next(self._counter)}-{slug}"
+
+    def discard(self, path: Path) -> None:
+        """Remove one attempt with all that is in it; what can't be removed now is swept later.
+
+        Raises:
+            ValueError: if `path` does not lie directly in the staging folder.
+        """
+        if path.parent != self._folder:
+            raise ValueError(f"not an attempt of this store: {path}")
+        _remove(path)
+
+    def sweep(self) -> int:
+        """Remove the attempts of dead owners; returns how many there were."""
+        swept = 0
+        for owner, paths in self._by_owner().items():
+            if owner == self._owner and self._pid == os.getpid():
+                continue
+            try:
+                lock = self._locks.try_lock(f"owner-{owner}")
+            except StoreError:  # without a lock nobody can tell: the owner may live
+                continue
+            if lock is not None:
+                with lock:
+                    for path in paths:
+                        _remove(path)
+                        swept += 1
+        return swept
+
+    def close(self) -> None:
+        """Give up what this process owns here; anything left may be swept from now on."""
+        with self._guard:
+            if self._lock is not None and self._pid == os.getpid():
+                self._lock.release()
+            self._lock = None
+            self._pid = 0
+
+    def _own(self) -> str:
+        with self._guard:
+            while self._pid != os.getpid():  # also true in a forked child, which owns attempts of its own
+                owner = f"{os.getpid()}-{time.time_ns():x}"
+                lock = self._locks.try_lock(f"owner-{owner}")
+                if lock is not None:
+                    self._pid, self._owner, self._lock = os.getpid(), owner, lock
+            return self._owner
+
+    def _by_owner(self) -> dict[str, list[Path]]:
+        owned: dict[str, list[Path]] = {}
+        for path in _children(self._folder):
+            match = _OWNED.fullmatch(path.name)
+            if match:
+                owned.setdefault(match[1], []).append(path)
+        return owned
+
+
+def _children(folder: Path) -> Iterator[Path]:
+    try:
+        yield from folder.iterdir()
+    except OSError:
+        return
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        path.unlink()
+    except OSError:
+        return

@@ -1,0 +1,63 @@
+"""A digest is remembered for the very file it was taken of, and forgotten when that file's stat changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from batchexport.store.layout import is_digest
+
+# A file changed again within one tick of its timestamps looks unchanged, so young files are not remembered.
+RACY_SECONDS = 2.0
+
+
+class StatCache(Protocol):
+    """Remembers the digests of files that were hashed."""
+
+    def get(self, path: Path, stat: os.stat_result) -> str | None:
+        """The digest `path` had when its stat was `stat`, if remembered."""
+        ...
+
+    def put(self, path: Path, stat: os.stat_result, digest: str) -> None:
+        """Remember `digest`, taken of `path` after `stat` was."""
+        ...
+
+
+class Rows(Protocol):
+    """The part of an index that a stat cache needs."""
+
+    def get(self, space: str, key: str) -> Any | None: ...
+    def put(self, space: str, key: str, value: Any) -> None: ...
+
+
+class IndexedStats:
+    """A stat cache that lives in one space of the index."""
+
+    def __init__(self, rows: Rows, space: str) -> None:
+        self._rows = rows
+        self._space = space
+
+    def get(self, path: Path, stat: os.stat_result) -> str | None:
+        """The remembered digest, or None if the file is unknown or has changed."""
+        row = self._rows.get(self._space, str(path))
+        if not isinstance(row, list) or row[:-1] != identity(stat) or not is_digest(row[-1]):
+            return None
+        digest: str = row[-1]
+        return digest
+
+    def put(self, path: Path, stat: os.stat_result, digest: str) -> None:
+        """Remember `digest`, unless the file is too young to be told from a later change."""
+        if is_settled(stat, time.time()):
+            self._rows.put(self._space, str(path), [*identity(stat), digest])
+
+
+def identity(stat: os.stat_result) -> list[int]:
+    """What changes with any change to a file's bytes: device, inode, size, mtime and ctime (ns)."""
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def is_settled(stat: os.stat_result, now: float) -> bool:
+    """Whether the file's last change is more than two seconds before `now` (Unix time, in seconds)."""
+    return max(stat.st_mtime, stat.st_ctime) + RACY_SECONDS < now

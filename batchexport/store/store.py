@@ -1,0 +1,174 @@
+"""What the store hands out is what was published under that key, byte for byte, or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from batchexport.store.blobs import Blob, Blobs
+from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
+from batchexport.store.index import Index
+from batchexport.store.layout import Layout, is_digest
+from batchexport.store.lock import KeyLock, Lock
+from batchexport.store.records import Records
+from batchexport.store.staging import Staging
+from batchexport.store.statcache import IndexedStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known under one key: some data, and blobs by name."""
+
+    kind: str
+    key: str
+    data: Mapping[str, Any]
+    files: Mapping[str, Blob]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """How much the store holds; `bytes` are those of the blobs."""
+
+    records: int
+    blobs: int
+    bytes: int
+    by_kind: Mapping[str, int]
+
+
+class Store:
+    """Records, blobs, locks and staging under one folder. Use `Store.open`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.index = Index(layout.index)
+        self._locks = KeyLock(layout.locks)
+        self._staging = Staging(layout.staging, self._locks)
+        self.records = Records(layout, self._staging)
+        self.blobs = Blobs(layout, self._staging, IndexedStats(self.index, "blob"))
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """The store in the folder `root`, which is made if it is not there.
+
+        Raises:
+            DiskFull, StoreError: if the folder can't be made or written.
+        """
+        layout = Layout(root.absolute())
+        layout.create()
+        if not os.access(layout.home, os.W_OK | os.X_OK):
+            raise StoreError(f"can't write to {root}: no permission; make it writable or {ELSEWHERE}")
+        return cls(layout)
+
+    def lookup(self, kind: str, key: str) -> Record | None:
+        """The record of a key if all its blobs are there in their right sizes; else None.
+
+        A record that does not hold is set aside. The bytes of blobs are checked when they are handed out.
+
+        Raises:
+            ValueError: if `kind` or `key` is malformed.
+        """
+        stored = self.records.get(kind, key)
+        if stored is None:
+            return None
+        record = _parse(kind, key, stored)
+        if record is None or not all(self.blobs.holds(blob) for blob in record.files.values()):
+            self.records.set_aside(kind, key)
+            return None
+        self.records.touch(kind, key)
+        return record
+
+    def publish(self, kind: str, key: str, *, files: Mapping[str, Path], data: Mapping[str, Any]) -> Record:
+        """Move `files` into the store, then, last of all, write the record that makes them known.
+
+        Raises:
+            ValueError, TypeError: if `kind` or `key` is malformed or `data` is not JSON-like.
+            DiskFull, StoreError: if it can't be written; nothing is known under the key that was not before.
+        """
+        self.layout.record_path(kind, key)
+        blobs = {name: self.blobs.put(path) for name, path in files.items()}
+        rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
+        stored = self.records.put(kind, key, {"files": rows, "data": dict(data)})
+        return Record(kind=kind, key=key, data=stored["data"], files=blobs)
+
+    def path(self, record: Record, name: str) -> Path:
+        """The path of one of a record's files, checked; to be read only.
+
+        Raises:
+            KeyError: if the record has no file of that name.
+            BlobMissing, BlobDamaged: and the record is set aside, so that it is built again.
+            StoreError: if it can't be read.
+        """
+        try:
+            return self.blobs.checked(record.files[name].digest)
+        except (BlobMissing, BlobDamaged):
+            self.records.set_aside(record.kind, record.key)
+            raise
+
+    def deliver(self, record: Record, name: str, destination: Path) -> None:
+        """Put a checked copy of one of a record's files at `destination`, in one step.
+
+        Raises:
+            KeyError, BlobMissing, BlobDamaged: as from `path`.
+            DiskFull, StoreError: if `destination` can't be written.
+        """
+        try:
+            self.blobs.copy_out(record.files[name].digest, destination)
+        except (BlobMissing, BlobDamaged):
+            self.records.set_aside(record.kind, record.key)
+            raise
+
+    def try_lock(self, key: str) -> Lock | None:
+        """The lock of a key (a-z, 0-9, "-") if nobody holds it, else None; see `KeyLock.try_lock`."""
+        return self._locks.try_lock(f"key-{key}")
+
+    def attempt(self, name: str) -> Path:
+        """A new, empty folder for one attempt; see `Staging.attempt`."""
+        return self._staging.attempt(name)
+
+    def discard(self, path: Path) -> None:
+        """Remove an attempt's folder; see `Staging.discard`."""
+        self._staging.discard(path)
+
+    def sweep(self) -> int:
+        """Remove what dead processes left in staging; returns how many attempts there were."""
+        return self._staging.sweep()
+
+    def stats(self) -> StoreStats:
+        """Count everything; reads every record.
+
+        Raises:
+            OSError: if the folders can't be read.
+        """
+        by_kind: dict[str, int] = {}
+        for kind, _, _ in self.records.iterate():
+            by_kind[kind] = by_kind.get(kind, 0) + 1
+        sizes = [blob.size for blob in self.blobs]
+        return StoreStats(records=sum(by_kind.values()), blobs=len(sizes), bytes=sum(sizes), by_kind=by_kind)
+
+    def close(self) -> None:
+        """Give up the index's connection and what this process owns in staging."""
+        self._staging.close()
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _parse(kind: str, key: str, stored: Mapping[str, Any]) -> Record | None:
+    try:
+        files = {name: Blob(digest=row["digest"], size=row["size"]) for name, row in stored["files"].items()}
+        data = stored["data"]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if not isinstance(data, dict) or not all(is_digest(blob.digest) for blob in files.values()):
+        return None
+    return Record(kind=kind, key=key, data=data, files=files)

@@ -1,0 +1,94 @@
+"""A file written here is, for every reader and after any crash, absent, the old one or the whole new one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+_FICLONE = 0x40049409  # linux/fs.h; shares the blocks where the file system can (btrfs, xfs, bcachefs)
+_ABANDONED_AFTER = 3600.0  # seconds
+_counter = count()
+
+
+def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
+    """Write `data` to `scratch`, which does not exist yet, flush it to the disk and rename it to `path`.
+
+    Raises:
+        OSError: as from the disk; `scratch` is then gone.
+    """
+    try:
+        with scratch.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            scratch.replace(path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def copy_whole(source: Path, destination: Path, *, mode: int = 0o644) -> None:
+    """Copy `source` to a name beside `destination`, flush it to the disk and rename it into place.
+
+    A link at `destination` is replaced, never followed. The copy shares blocks with `source` where the
+    file system can, and is independent of it in any case.
+
+    Raises:
+        OSError: as from the disk; no temporary file is left.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _drop_abandoned(destination)
+    part = destination.with_name(f".{destination.name}.{os.getpid()}-{next(_counter)}.part")
+    try:
+        clone(source, part)
+        with part.open("rb+") as file:
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        part.replace(destination)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def clone(source: Path, target: Path) -> None:
+    """Fill a new file `target` with the bytes of `source`, sharing blocks if the file system can.
+
+    Raises:
+        OSError: as from the disk; `target` may then exist in part.
+    """
+    if not _reflink(source, target):
+        import shutil
+
+        shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with source.open("rb") as have, target.open("wb") as want:
+        try:
+            fcntl.ioctl(want.fileno(), _FICLONE, have.fileno())
+        except OSError:  # no reflinks here, or between these two; any real trouble the plain copy meets again
+            return False
+    return True
+
+
+def _drop_abandoned(destination: Path) -> None:
+    """Remove what a killed process left beside `destination`; a copy that still runs is younger than this."""
+    before = time.time() - _ABANDONED_AFTER
+    prefix = f".{destination.name}."
+    for path in destination.parent.iterdir():
+        if path.name.startswith(prefix) and path.name.endswith(".part"):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime < before:
+                    path.unlink()
