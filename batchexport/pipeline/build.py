@@ -1,0 +1,189 @@
+"""A built model is a seeded, strictly loaded `nn.Module` in eval mode, ready to be captured."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import random
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from batchexport.errors import Kind
+from batchexport.pipeline.failure import StageFailure, classified, failing_as, one_line
+
+_SOURCES = ("timm", "torchvision", "transformers")
+
+
+def build(spec: Mapping[str, Any], root: str) -> nn.Module:
+    """Import, construct under the seed, load weights, set dtype and eval mode.
+
+    `spec` holds model, args, kwargs, weights, seed, method, dtype; `root` is the folder that relative
+    paths start from. Raises StageFailure of kind import, build or weights.
+    """
+    seed_everything(int(spec["seed"]))
+    model = _construct(spec, root)
+    if spec["weights"]:
+        load_weights(model, os.path.join(root, spec["weights"]), dtype_of(spec["dtype"]))
+    with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
+        model = model.to(dtype_of(spec["dtype"]))
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if spec["method"] != "forward":
+        _use_method(model, spec["method"])
+    return model
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """`"float32"` → `torch.float32`."""
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def attribute(reference: str) -> Any:
+    """What `module:attribute` names. Raises StageFailure of kind import."""
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if module_name == missing or module_name.startswith(missing + "."):
+            raise StageFailure(
+                Kind.IMPORT,
+                f"no module named {missing!r}",
+                f"is the file beside the manifest, or installed? looked in: {', '.join(sys.path[:1])}, then sys.path",
+            ) from error
+        raise StageFailure(
+            Kind.IMPORT,
+            f"importing {module_name}: no module named {missing!r}",
+            f"install {missing.partition('.')[0]}",
+        ) from error
+    except Exception as error:
+        raise classified(error, Kind.IMPORT, f"importing {module_name}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            raise StageFailure(
+                Kind.IMPORT,
+                f"module {module_name!r} has no attribute {path!r}",
+                f"did you mean {near[0]!r}?" if near else None,
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
+    reference: str = spec["model"]
+    source = reference.partition(":")[0]
+    if reference.endswith(".pt2"):
+        with failing_as(Kind.BUILD, f"loading {reference}"):
+            return torch.export.load(os.path.join(root, reference)).module()
+    make = _library_model(reference) if source in _SOURCES else attribute(reference)
+    if isinstance(make, nn.Module):
+        return make
+    if not callable(make):
+        raise StageFailure(
+            Kind.BUILD,
+            f"{reference} is a {type(make).__name__}, not a callable",
+            "name a function or an nn.Module",
+        )
+    try:
+        model = make(*spec["args"], **spec["kwargs"])
+    except Exception as error:
+        raise classified(error, Kind.BUILD, f"building {reference}") from error
+    if not isinstance(model, nn.Module):
+        raise StageFailure(Kind.BUILD, f"{reference} returned a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _library_model(reference: str) -> Callable[..., Any]:
+    source, _, name = reference.partition(":")
+    try:
+        library = importlib.import_module(source)
+    except Exception as error:
+        raise classified(error, Kind.IMPORT, f"importing {source}", f"install {source}") from error
+    if source == "timm":
+        return lambda **options: library.create_model(name, pretrained=False, **options)
+    if source == "torchvision":
+        models = importlib.import_module("torchvision.models")
+        return lambda **options: models.get_model(name, weights=None, **options)
+    return lambda **options: library.AutoModel.from_config(library.AutoConfig.for_model(name, **options))
+
+
+def load_weights(model: nn.Module, path: str, final: torch.dtype) -> None:
+    """Load a state_dict strictly: every name, shape and dtype must match, and the failure names the tensor.
+
+    A name that is missing only because it is tied to a loaded tensor is allowed: safetensors keeps one
+    of a group. Raises StageFailure of kind weights.
+    """
+    given = _read_state(path)
+    own = model.state_dict(keep_vars=True)
+    file = os.path.basename(path)
+    unexpected = sorted(set(given) - set(own))
+    loaded = {tensor.data_ptr() for name, tensor in own.items() if name in given and tensor.numel()}
+    missing = sorted(name for name in set(own) - set(given) if own[name].data_ptr() not in loaded)
+    problems = [f"tensor {name!r} is not in the model" for name in unexpected]
+    problems += [f"tensor {name!r} is missing" for name in missing]
+    for name in sorted(set(own) & set(given)):
+        have, want = given[name], own[name]
+        if have.shape != want.shape:
+            problems.append(f"tensor {name!r} has shape {list(have.shape)}, the model has {list(want.shape)}")
+        elif have.dtype != want.dtype and not (have.dtype == final and want.dtype.is_floating_point):
+            problems.append(f"tensor {name!r} has dtype {_plain(have.dtype)}, the model has {_plain(want.dtype)}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise StageFailure(Kind.WEIGHTS, f"{file}: {problems[0]}{more}", "save the checkpoint from this architecture")
+    with failing_as(Kind.WEIGHTS, f"loading {file}"):
+        model.load_state_dict(given, strict=not (set(own) - set(given)))
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _read_state(path: str) -> dict[str, torch.Tensor]:
+    file = os.path.basename(path)
+    if not os.path.isfile(path):
+        raise StageFailure(Kind.WEIGHTS, f"no such file: {path}", "check `weights` in the manifest")
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise StageFailure(Kind.WEIGHTS, f"reading {file}: {one_line(error)}", "is the file whole?") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StageFailure(Kind.WEIGHTS, f"{file} holds no state_dict", "save it with torch.save(model.state_dict())")
+    return dict(state)
+
+
+def _use_method(model: nn.Module, name: str) -> None:
+    method = getattr(model, name, None)
+    if not inspect.ismethod(method):
+        methods = [key for key, value in inspect.getmembers(type(model), inspect.isfunction) if key[0] != "_"]
+        near = difflib.get_close_matches(name, methods, n=1)
+        raise StageFailure(
+            Kind.BUILD,
+            f"{type(model).__name__} has no method {name!r}",
+            f"did you mean {near[0]!r}?" if near else None,
+        )
+    model.forward = types.MethodType(method.__func__, model)

@@ -1,0 +1,177 @@
+"""The export stage: build, capture, lower, check, save, and keep eager's own numbers for verify."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from batchexport.errors import Kind
+from batchexport.pipeline import inputs as example
+from batchexport.pipeline.build import build, seed_everything
+from batchexport.pipeline.capture import capture, lower
+from batchexport.pipeline.failure import StageFailure, classified, failing_as
+from batchexport.pipeline.identity import program_digest, state_ids
+from batchexport.shapes import Dim, corners
+
+ARCHIVE = "exported.pt2"
+REFERENCE = "reference.pt"
+
+
+def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Leave `exported.pt2` and `reference.pt` in `folder`; return digests, state ids and stats.
+
+    `task` holds spec (the export spec), root, and samples (`"corners"` or `"example"`).
+    Raises StageFailure.
+    """
+    spec, root = task["spec"], task["root"]
+    clock = _Clock()
+    model = build(spec, root)
+    clock.lap("build")
+    dims = {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
+    points = corners(tuple(dims.values()))
+    if not isinstance(spec["inputs"], str):
+        example.check_names(model, spec["inputs"])
+    given = example.make(spec, points[0], root)
+    if isinstance(spec["inputs"], str):
+        example.check_names(model, given)
+    chosen = points if task["samples"] == "corners" else points[:1]
+    cases = [_case(model, spec, point, root) for point in chosen]
+    clock.lap("eager")
+    program = lower(capture(model, given, spec), spec)
+    _forget_positions(program)
+    check(model, program)
+    clock.lap("capture")
+    _save(program, spec, root, os.path.join(folder, ARCHIVE))
+    clock.lap("save")
+    reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
+    with failing_as(Kind.SAVE, "saving the reference outputs"):
+        torch.save(reference, os.path.join(folder, REFERENCE))
+    ids = state_ids(program)
+    digest = program_digest(program)
+    clock.lap("identity")
+    return {
+        "program": digest,
+        "state": ids,
+        "modules": node_modules(program),
+        "stats": stats(program, clock.laps),
+    }
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = round(now - self._last, 4), now
+
+
+def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], root: str) -> dict[str, Any]:
+    given = example.make(spec, point, root)
+    where = ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
+    seed_everything(int(spec["seed"]))
+    try:
+        with torch.no_grad():
+            outputs = model(**copy.deepcopy(given))
+    except Exception as error:
+        kind = Kind.BUILD if point == {} else Kind.SHAPES
+        raise classified(error, kind, f"running the model in eager mode at {where}") from error
+    return {"point": dict(point), "inputs": given, "outputs": pytree.tree_leaves(outputs)}
+
+
+def _refused(
+    spec: Mapping[str, Any], dims: Mapping[str, Dim], point: Mapping[str, int], root: str
+) -> dict[str, Any] | None:
+    """One call outside the ranges: the first bounded dim, one step past its maximum."""
+    for name, dim in dims.items():
+        if not dim.auto and dim.max is not None:
+            beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
+            moved = {**point, name: beyond}
+            return {"point": moved, "inputs": example.make(spec, moved, root)}
+    return None
+
+
+def _forget_positions(program: ExportedProgram) -> None:
+    """Drop file names and line numbers, so that a comment edit leaves the archive as it is, bit for bit."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for key in ("stack_trace", "source_fn_stack", "from_node"):
+                    node.meta.pop(key, None)
+
+
+def check(model: nn.Module, program: ExportedProgram) -> None:
+    """Names and verifier: what the archive calls its state must be what the model calls it.
+
+    Raises StageFailure of kind export.
+    """
+    with failing_as(Kind.EXPORT, "torch's verifier"):
+        program.validate()  # type: ignore[no-untyped-call]
+    extra = sorted(set(program.state_dict) - set(model.state_dict(keep_vars=True)))
+    named = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    extra = [name for name in extra if name not in named]
+    if extra:
+        raise StageFailure(Kind.EXPORT, f"the exported program has the tensor {extra[0]!r}, which the model has not")
+
+
+def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: str) -> None:
+    extra: dict[str, Any] = {}
+    for name, source in spec["extra_files"].items():
+        with (
+            failing_as(Kind.SAVE, f"reading the extra file {source}"),
+            open(os.path.join(root, source)) as file,
+        ):
+            extra[name] = file.read()
+    with failing_as(Kind.SAVE, "torch.export.save", "free some disk space, or see the log"):
+        torch.export.save(program, path, extra_files=extra)
+
+
+def node_modules(program: ExportedProgram) -> list[str]:
+    """Modules that define the container types of inputs and outputs: who loads the archive must import them."""
+    found: set[str] = set()
+
+    def visit(spec: Any) -> None:
+        kind = getattr(spec, "type", None)
+        module = getattr(kind, "__module__", "builtins")
+        if module not in ("builtins", "collections"):
+            found.add(module)
+        children = spec.children() if hasattr(spec, "children") and callable(spec.children) else spec.children_specs
+        for child in children:
+            visit(child)
+
+    visit(program.call_spec.in_spec)
+    visit(program.call_spec.out_spec)
+    return sorted(found)
+
+
+def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:
+    """Op count and set, parameter and buffer bytes, seconds of each step."""
+    ops: Counter[str] = Counter()
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            ops.update(str(node.target) for node in module.graph.nodes if node.op == "call_function")
+    parameters = set(program.graph_signature.parameters)
+    sizes = {True: 0, False: 0}
+    storages: set[int] = set()
+    for name, tensor in program.state_dict.items():
+        pointer = tensor.untyped_storage().data_ptr()
+        if pointer not in storages:
+            sizes[name in parameters] += tensor.numel() * tensor.element_size()
+        storages.add(pointer)
+    return {
+        "op_count": sum(ops.values()),
+        "ops": dict(sorted(ops.items())),
+        "parameter_bytes": sizes[True],
+        "buffer_bytes": sizes[False],
+        "seconds": dict(laps),
+    }

@@ -1,0 +1,83 @@
+"""In a child every failure is plain data: a kind, one line, a remedy, and the traceback for the log.
+
+Some of torch's exceptions can't be pickled or sent; none of them leaves the child.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from batchexport.errors import Kind
+
+_MESSAGE_LENGTH = 400
+
+
+class StageFailure(Exception):
+    """A stage can't go on. Raised inside the pipeline only; becomes data at its edge."""
+
+    def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.remedy = remedy
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": str(self.kind),
+            "message": self.message,
+            "remedy": self.remedy,
+            "traceback": "".join(traceback.format_exception(self)),
+        }
+
+
+def one_line(error: BaseException) -> str:
+    """The exception's type and the first telling line of its text, at most 400 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+
+
+@contextmanager
+def failing_as(kind: Kind, doing: str, remedy: str | None = None) -> Iterator[None]:
+    """Turn any exception of the block into a StageFailure of `kind`; memory and disk keep their own kinds."""
+    try:
+        yield
+    except StageFailure:
+        raise
+    except Exception as error:
+        raise classified(error, kind, doing, remedy) from error
+
+
+def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
+    """The StageFailure for `error`, met while `doing` something."""
+    for cause in _causes(error):
+        if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(cause):
+            return StageFailure(
+                Kind.OOM,
+                f"{doing}: {one_line(cause)}",
+                "run fewer jobs at a time (--jobs 1) or use smaller dims",
+            )
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StageFailure(Kind.DISK, f"{doing}: {one_line(cause)}", "free some disk space and run again")
+        if type(cause).__name__ in ("InvalidCxxCompiler", "InvalidCxxCompilerError"):
+            return StageFailure(
+                Kind.TOOLCHAIN, "no working C++ compiler", "install g++ or set CXX; see `batchexport doctor`"
+            )
+    return StageFailure(kind, f"{doing}: {one_line(error)}", remedy)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        cause = pending.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        inner = getattr(cause, "inner_exception", None)
+        pending += [cause.__cause__, cause.__context__, inner if isinstance(inner, BaseException) else None]

@@ -1,0 +1,156 @@
+"""Digests of what was got: the program without its weights and positions, and the weights without the program."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from batchexport.keys import digest
+
+PROGRAM_VERSION = 1
+
+
+def program_digest(program: ExportedProgram) -> str:
+    """The canonical graph with its signature, range constraints, guards, hints and tree specs.
+
+    Blind to names of files, line numbers, stack traces, node names and values of weights; sub-graphs of
+    higher-order ops are part of it.
+    """
+    signature = program.graph_signature
+    return digest(
+        "program",
+        PROGRAM_VERSION,
+        [_graph(name, module) for name, module in _graph_modules(program.graph_module)],
+        [[str(spec.kind), _argument(spec.arg), spec.target, spec.persistent] for spec in signature.input_specs],
+        [[str(spec.kind), type(spec.arg).__name__, spec.target] for spec in signature.output_specs],
+        sorted([str(name), str(span.lower), str(span.upper)] for name, span in program.range_constraints.items()),
+        _hints(program),
+        [str(spec) for spec in (program.call_spec.in_spec, program.call_spec.out_spec)],
+        [[entry.fqn, str(entry.signature and (entry.signature.in_spec, entry.signature.out_spec))]
+         for entry in program.module_call_graph],
+    )  # fmt: skip
+
+
+def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
+    for name, module in root.named_modules():
+        if isinstance(module, GraphModule):
+            yield name, module
+
+
+def _graph(name: str, module: GraphModule) -> list[Any]:
+    order = {node: index for index, node in enumerate(module.graph.nodes)}
+
+    def form(value: Any) -> Any:
+        if isinstance(value, Node):
+            return ["node", order[value]]
+        if isinstance(value, list | tuple):
+            return ["list" if isinstance(value, list) else "tuple", *(form(item) for item in value)]
+        if isinstance(value, dict):
+            return {str(key): form(item) for key, item in value.items()}
+        if isinstance(value, slice):
+            return ["slice", form(value.start), form(value.stop), form(value.step)]
+        return [type(value).__name__, str(value)]
+
+    nodes = [
+        [
+            node.op,
+            _target(node),
+            form(node.args),
+            form(node.kwargs),
+            [] if node.op == "output" else _meta(node.meta.get("val")),
+        ]
+        for node in module.graph.nodes
+    ]
+    return [name, nodes]
+
+
+def _target(node: Node) -> str:
+    if node.op in ("placeholder", "output"):
+        return ""
+    return (
+        str(node.target) if isinstance(node.target, str) else f"{getattr(node.target, '__module__', '')}:{node.target}"
+    )
+
+
+def _meta(value: Any) -> Any:
+    return [_leaf(leaf) for leaf in pytree.tree_leaves(value)]
+
+
+def _leaf(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        strides = [str(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
+        return [
+            str(leaf.dtype),
+            [str(size) for size in leaf.shape],
+            strides,
+            str(leaf.device),
+            leaf.requires_grad,
+        ]
+    return [type(leaf).__name__, str(leaf)]
+
+
+def _argument(argument: Any) -> list[str]:
+    value = getattr(argument, "value", None)
+    return [type(argument).__name__, str(value)]
+
+
+def _hints(program: ExportedProgram) -> list[Any]:
+    """The example sizes behind the symbols: Inductor consults them where it must choose."""
+    hints: dict[str, str] = {}
+    for placeholder in program.graph_module.graph.nodes:
+        if placeholder.op != "placeholder":
+            continue
+        for leaf in pytree.tree_leaves(placeholder.meta.get("val")):
+            if isinstance(leaf, torch.Tensor):
+                for size in leaf.shape:
+                    node = getattr(size, "node", None)
+                    if node is not None:
+                        hints[str(size)] = str(node.hint)
+    return sorted(hints.items())
+
+
+def state_ids(program: ExportedProgram) -> list[list[Any]]:
+    """`[name, kind, dtype, shape, strides, tie group, content digest]` of every parameter, buffer and constant.
+
+    Tensors of one tie group share their storage. Contents are hashed in parallel threads: hashlib gives
+    up the GIL.
+    """
+    tensors: list[tuple[str, str, torch.Tensor]] = []
+    parameters = set(program.graph_signature.parameters)
+    for name, tensor in program.state_dict.items():
+        tensors.append((name, "parameter" if name in parameters else "buffer", tensor))
+    for name, value in program.constants.items():
+        if isinstance(value, torch.Tensor):
+            tensors.append((name, "constant", value))
+    groups: dict[int, int] = {}
+    for _, _, tensor in tensors:
+        groups.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), len(groups))
+    digests = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensor) for _, _, tensor in tensors)
+    ids = [
+        [
+            name,
+            kind,
+            str(tensor.dtype),
+            list(tensor.shape),
+            list(tensor.stride()),
+            groups[tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)],
+            content,
+        ]
+        for (name, kind, tensor), content in zip(tensors, digests, strict=True)
+    ]
+    return sorted(ids, key=lambda row: row[0])
+
+
+def content_digest(tensor: torch.Tensor) -> str:
+    """SHA-256 of a tensor's elements in row-major order."""
+    plain = tensor.detach().cpu().contiguous()
+    if not plain.numel():
+        return hashlib.sha256(b"").hexdigest()
+    return hashlib.sha256(plain.view(-1).view(torch.uint8).numpy().data).hexdigest()

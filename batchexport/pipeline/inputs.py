@@ -1,0 +1,105 @@
+"""Example inputs are a pure function of the spec, the seed and the values of the dims."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from batchexport.errors import Kind
+from batchexport.pipeline.build import attribute, dtype_of
+from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.shapes import evaluate, parse_size
+
+Values = Mapping[str, int]
+
+
+def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
+    """Every input must be a parameter of the method, and every required parameter an input.
+
+    Raises StageFailure of kind inputs, with the nearest name.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    kinds = inspect.Parameter
+    open_ended = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
+    named = [name for name, p in parameters.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
+    for name in inputs:
+        if name not in named and not open_ended:
+            near = difflib.get_close_matches(name, named, n=1)
+            raise StageFailure(
+                Kind.INPUTS,
+                f"{type(model).__name__} takes no input {name!r}; it takes {', '.join(named) or 'none'}",
+                f"did you mean {near[0]!r}?" if near else None,
+            )
+    for name in named:
+        if parameters[name].default is kinds.empty and name not in inputs:
+            raise StageFailure(
+                Kind.INPUTS,
+                f"{type(model).__name__} needs the input {name!r}, which the manifest does not give",
+                f"add {name} to [entry.inputs]",
+            )
+
+
+def make(spec: Mapping[str, Any], values: Values, root: str) -> dict[str, Any]:
+    """The inputs by name, at the given dim values. Floats are standard normal, integers uniform in their range."""
+    given = spec["inputs"]
+    if isinstance(given, str):
+        return _from_reference(given, root)
+    return {name: _value(tree, values, int(spec["seed"]), name) for name, tree in given.items()}
+
+
+def _from_reference(reference: str, root: str) -> dict[str, Any]:
+    if reference.endswith((".safetensors", ".pt", ".pth")):
+        path = os.path.join(root, reference)
+        with failing_as(Kind.INPUTS, f"reading {reference}"):
+            if path.endswith(".safetensors"):
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            found = torch.load(path, weights_only=True)
+    else:
+        factory = attribute(reference)
+        with failing_as(Kind.INPUTS, f"calling {reference}"):
+            found = factory()
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise StageFailure(Kind.INPUTS, f"{reference} gives a {type(found).__name__}, not a dict by parameter name")
+    return found
+
+
+def _value(tree: Mapping[str, Any], values: Values, seed: int, path: str) -> Any:
+    if "tensor" in tree:
+        with failing_as(Kind.INPUTS, f"making the input {path}"):
+            return _tensor(tree["tensor"], values, seed, path)
+    if "list" in tree:
+        return [_value(item, values, seed, f"{path}[{index}]") for index, item in enumerate(tree["list"])]
+    if "table" in tree:
+        return {key: _value(item, values, seed, f"{path}.{key}") for key, item in tree["table"].items()}
+    return tree["value"]
+
+
+def _tensor(spec: Mapping[str, Any], values: Values, seed: int, path: str) -> torch.Tensor:
+    shape = [evaluate(parse_size(size) if isinstance(size, str) else size, values) for size in spec["shape"]]
+    dtype = dtype_of(spec["dtype"])
+    if spec["value"] is not None:
+        return torch.full(shape, spec["value"], dtype=dtype)
+    # Each input has a generator of its own, so that adding one input leaves the numbers of the others alone.
+    salt = int.from_bytes(hashlib.sha256(f"{seed}:{path}".encode()).digest()[:7], "big")
+    generator = torch.Generator().manual_seed(salt)
+    bounds = spec["range"]
+    if dtype is torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).to(dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        if bounds is None:
+            return torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
+        low, high = bounds
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+        scaled: torch.Tensor = uniform * (high - low) + low
+        return scaled.to(dtype)
+    low, high = bounds if bounds is not None else (0, 2)
+    return torch.randint(int(low), int(high), shape, generator=generator).to(dtype)

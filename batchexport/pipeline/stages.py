@@ -1,0 +1,86 @@
+"""The one door into the pipeline: a task and a folder in; files and `result.json` out, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._inductor.compile_fx
+import torch._inductor.package
+import torch.export
+import torch.export.pt2_archive._package
+
+from batchexport.errors import Kind
+from batchexport.pipeline.compile import compile_stage
+from batchexport.pipeline.export import export_stage
+from batchexport.pipeline.failure import StageFailure, classified
+from batchexport.pipeline.observe import InputChanged, Observer, installed
+from batchexport.pipeline.verify import verify_stage
+
+RESULT = "result.json"
+_STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+    "export": export_stage,
+    "compile": compile_stage,
+    "verify": verify_stage,
+}
+
+
+def warm() -> None:
+    """What the fork server does once for all its children; it must run no tensor operation."""
+    installed().of_file("")
+
+
+def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Run the stage that `task` describes and write its result into `folder`; also returns it.
+
+    The result is `{"ok": true, "output": …, "dependencies": […], "uncacheable": […], "seconds": …}` or
+    `{"ok": false, "error": {kind, message, remedy, traceback}, …}`.
+    """
+    started = time.perf_counter()
+    result = _result(task, folder)
+    result["seconds"] = round(time.perf_counter() - started, 4)
+    result["preloaded"] = task.get("preloaded", False)
+    partial = Path(folder, RESULT + ".partial")
+    partial.write_text(json.dumps(result), encoding="utf-8")
+    partial.replace(Path(folder, RESULT))
+    return result
+
+
+def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    observer: Observer | None = None
+    try:
+        torch.set_num_threads(task["worker_threads"])
+        if task["stage"] == "export":
+            _import_from(task["root"])
+            observer = Observer(ignored=tuple(task["ignored"]), own_environment=frozenset(task["own_environment"]))
+            observer.install()
+            if task["spec"]["weights"]:
+                observer.declare(os.path.join(task["root"], task["spec"]["weights"]), weights=True)
+            for path in task["data"]:
+                observer.declare(os.path.join(task["root"], path))
+        elif task["modules"]:
+            _import_from(task["root"])
+        output = _STAGES[task["stage"]](task, folder)
+        dependencies = observer.dependencies() if observer else []
+        uncacheable = observer.uncacheable if observer else []
+    except InputChanged as error:
+        return {"ok": False, "changed": str(error)}
+    except StageFailure as failure:
+        sys.stderr.write(traceback.format_exc())
+        return {"ok": False, "error": failure.to_json()}
+    except Exception as error:
+        sys.stderr.write(traceback.format_exc())
+        return {"ok": False, "error": classified(error, Kind.INTERNAL, "batchexport itself failed").to_json()}
+    return {"ok": True, "output": output, "dependencies": dependencies, "uncacheable": uncacheable}
+
+
+def _import_from(root: str) -> None:
+    """Models are imported from the manifest's folder first, then from the rest of the path."""
+    sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]
