@@ -1,0 +1,44 @@
+"""A child runs one stage and ends; forked with torch imported, or spawned where forking is not safe."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from batchexport.workers import process
+
+PIPELINE = "batchexport.pipeline.stages"
+
+
+def run_stage(request: dict[str, Any]) -> None:
+    """Run the stage that `request` describes: task, folder, log, environment. Does not return."""
+    code = 1
+    try:
+        process.settle(request["environment"], request["task"]["root"])
+        task = {**request["task"], "preloaded": PIPELINE in sys.modules and "torch" in sys.modules}
+        importlib.import_module(PIPELINE).run(task, request["folder"])
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, it goes into the log
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # No exit handlers: whatever the stage left behind in this process is not worth waiting for.
+        os._exit(code)
+
+
+def main() -> None:
+    """Run the request in the file named by the first argument; used where the fork server can't fork."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    process.detach(request["log"])
+    run_stage(request)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The coordinator's end of the fork server: start it when the first stage must run, and hear how each child ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchexport.errors import EnvironmentProblem
+from batchexport.workers.protocol import Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a child ended: exit status (negative: killed by that signal), seconds, peak RSS in bytes.
+
+    `status` is None where the fork server itself was lost.
+    """
+
+    id: str
+    status: int | None
+    seconds: float = 0.0
+    peak_rss_bytes: int | None = None
+
+
+class ForkServer:
+    """One fork server and its children. `environment` is what the server starts with; `log` takes its output."""
+
+    def __init__(self, *, environment: dict[str, str], log: Path) -> None:
+        self._environment = environment
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._running: set[str] = set()
+        self.note: str | None = None
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Start a child for `request` (id, task, folder, log, environment).
+
+        Raises EnvironmentProblem where torch can't be imported.
+        """
+        if self._channel is None:
+            self._begin()
+        assert self._channel is not None
+        self._running.add(request["id"])
+        with contextlib.suppress(OSError):  # a lost server is met in `wait`
+            self._channel.send({"do": "start", **request})
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to the process group of a child."""
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send({"do": "signal", "id": name, "signal": number})
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        """The children that ended; waits up to `timeout` seconds for something to happen."""
+        if self._channel is None:
+            time.sleep(timeout or 0)
+            return []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                return []
+        messages = self._channel.receive()
+        if messages is None:
+            return self._lost()
+        ended = []
+        for message in messages:
+            if message["event"] == "broken":
+                self.close()
+                raise EnvironmentProblem(
+                    f"torch can't be imported here: {message['error']}; see {self._log} and `batchexport doctor`"
+                )
+            if message["event"] == "ready" and message["threads"] != 1:
+                self.note = (
+                    f"the fork server has {message['threads']} threads after its imports, "
+                    "so every stage is spawned, which costs seconds each"
+                )
+            if message["event"] == "ended":
+                self._running.discard(message["id"])
+                ended.append(
+                    Ended(
+                        id=message["id"],
+                        status=message["status"],
+                        seconds=message["seconds"],
+                        peak_rss_bytes=message["peak_rss_bytes"],
+                    )
+                )
+        return ended
+
+    def close(self) -> None:
+        """End the server; it kills whatever still runs."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _begin(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with theirs, self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                # -P: neither the folder of a script nor the current one is on the path of models.
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "batchexport.workers.server",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self._channel = Channel(ours)
+
+    def _lost(self) -> list[Ended]:
+        lost = [Ended(id=name, status=None) for name in sorted(self._running)]
+        self._running.clear()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+        self.close()
+        return lost

@@ -1,0 +1,40 @@
+"""The runner for `--in-process`: the stage runs right here, under the user's debugger, and imports torch here."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any
+
+from batchexport.workers import process
+from batchexport.workers.child import PIPELINE
+from batchexport.workers.forkserver import Ended
+
+
+class InProcess:
+    """Same interface as ForkServer; `start` returns when the stage is done."""
+
+    note: str | None = None
+
+    def __init__(self) -> None:
+        self._ended: list[Ended] = []
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Run the stage now."""
+        started = time.monotonic()
+        process.settle(request["environment"], request["task"]["root"])
+        importlib.import_module(PIPELINE).run(request["task"], request["folder"])
+        self._ended.append(Ended(id=request["id"], status=0, seconds=time.monotonic() - started))
+
+    def signal(self, name: str, number: int) -> None:
+        """Nothing runs beside this process."""
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        """What has run since the last call."""
+        if not self._ended:
+            time.sleep(timeout or 0)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Nothing to end."""
