@@ -1,0 +1,230 @@
+"""Each check looks at one thing that a run needs, changes nothing, and imports neither torch nor the like.
+
+`fail` means that no job can succeed, `warn` that some can't or that they will be slow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from batchexport.phrases import counted, size
+
+_GIB = 2**30
+_PATIENCE = 30.0  # seconds for a compiler or a driver to answer
+_PROGRAM = """#include <vector>
+#include <omp.h>
+extern "C" int answer() { std::vector<int> v(omp_get_max_threads()); return static_cast<int>(v.size()); }
+"""
+_ISA = (("amx_tile", "AMX"), ("avx512f", "AVX512"), ("avx2", "AVX2"), ("sve", "SVE"), ("asimd", "NEON"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What was looked at, its state (`ok`, `warn` or `fail`), what was seen, and what to do about it."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str | None = None
+
+
+def examine(cache: Path) -> tuple[Check, ...]:
+    """All checks; `cache` is the folder the cache is in, or will be in."""
+    temporary = Path(tempfile.gettempdir())
+    return (
+        check_python(sys.version_info[:3]),
+        check_torch(),
+        check_compiler(os.environ.get("CXX", "g++")),
+        check_isa(Path("/proc/cpuinfo")),
+        check_cores(),
+        check_memory(Path("/sys/fs/cgroup")),
+        check_gpus(Path("/proc/driver/nvidia/version")),
+        check_writable("cache", cache),
+        check_space("cache disk", cache, fail=_GIB, warn=10 * _GIB),
+        check_space("temp disk", temporary, fail=_GIB // 4, warn=2 * _GIB),
+    )
+
+
+def check_python(version: tuple[int, ...]) -> Check:
+    """Python is new enough."""
+    text = ".".join(map(str, version))
+    if version < (3, 11):
+        return Check(name="python", state="fail", detail=text, remedy="batchexport needs Python 3.11 or newer")
+    return Check(name="python", state="ok", detail=f"{text} ({sys.executable})")
+
+
+def check_torch() -> Check:
+    """torch is installed, and is not too old."""
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return Check(name="torch", state="fail", detail="not installed", remedy="pip install 'torch>=2.11'")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if numbers < (2, 11):
+        return Check(name="torch", state="fail", detail=version, remedy="pip install 'torch>=2.11'")
+    return Check(name="torch", state="ok", detail=version)
+
+
+def check_compiler(command: str) -> Check:
+    """The C++ compiler that Inductor will call builds a shared library with OpenMP."""
+    words = command.split()
+    path = shutil.which(words[0]) if words else None
+    if path is None:
+        remedy = "install g++ (Debian and Ubuntu: apt-get install g++), or set CXX to a compiler"
+        return Check(name="compiler", state="fail", detail=f"{command!r} is not on PATH", remedy=remedy)
+    try:
+        with tempfile.TemporaryDirectory(prefix="batchexport-doctor-") as folder:
+            source, built = Path(folder, "answer.cpp"), Path(folder, "answer.so")
+            source.write_text(_PROGRAM, encoding="utf-8")
+            flags = ["-std=c++20", "-fPIC", "-shared", "-fopenmp", str(source), "-o", str(built)]
+            status, output = _answer([*words, *flags])
+    except OSError as error:
+        remedy = "set TMPDIR to a folder that can be written and has room"
+        return Check(name="compiler", state="fail", detail=f"not tried: {error}", remedy=remedy)
+    if status != 0:
+        lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no output"]
+        remedy = "compile jobs need C++20 and OpenMP: install a newer g++ and libgomp, or set CXX"
+        return Check(name="compiler", state="fail", detail=f"{path}: {lines[0]}", remedy=remedy)
+    _, version = _answer([*words, "--version"])
+    return Check(name="compiler", state="ok", detail=f"{(version.splitlines() or ['?'])[0]} ({path})")
+
+
+def check_isa(cpuinfo: Path) -> Check:
+    """The CPU has vector instructions that Inductor generates code for."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return Check(name="cpu isa", state="ok", detail="unknown on this system")
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    flags = set(match[1].split()) if match else set()
+    found = [name for flag, name in _ISA if flag in flags]
+    if not found:
+        remedy = "compiled code will not be vectorized on this CPU"
+        return Check(name="cpu isa", state="warn", detail="no vector instructions found", remedy=remedy)
+    return Check(name="cpu isa", state="ok", detail=", ".join(found))
+
+
+def check_cores() -> Check:
+    """How many cores this process may use."""
+    present = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    more = f" of {present}" if usable < present else ""
+    return Check(name="cores", state="ok", detail=f"{usable}{more} usable")
+
+
+def check_memory(cgroup: Path) -> Check:
+    """There is memory for at least one compile of a middling model."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    limit = _memory_limit(cgroup)
+    detail = f"{size(available)} available"
+    if limit is not None:
+        detail += f", limited to {size(limit)} by the container"
+    usable = available if limit is None else min(available, limit)
+    if usable < 2 * _GIB:
+        remedy = "one compile of a BERT takes about 2 GiB; larger models need more"
+        return Check(name="memory", state="warn", detail=detail, remedy=remedy)
+    return Check(name="memory", state="ok", detail=detail)
+
+
+def check_gpus(driver: Path) -> Check:
+    """Which NVIDIA GPUs there are; none is fine as long as no target asks for one."""
+    if shutil.which("nvidia-smi") is None:
+        if driver.exists():
+            remedy = "put nvidia-smi on PATH, it comes with the driver"
+            return Check(name="gpus", state="warn", detail="a driver without nvidia-smi", remedy=remedy)
+        return Check(name="gpus", state="ok", detail="none; cuda targets will be skipped")
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader"]
+    status, output = _answer(query)
+    gpus = [line.strip() for line in output.splitlines() if line.strip()]
+    if status != 0 or not gpus:
+        seen = gpus[0] if gpus else "no answer"
+        remedy = "cuda targets will be skipped until the driver works"
+        return Check(name="gpus", state="warn", detail=f"nvidia-smi: {seen}", remedy=remedy)
+    detail = f"{counted(len(gpus), 'GPU')}: {'; '.join(gpus)}"
+    if _torch_is_for_cpu():
+        remedy = "install a torch built for CUDA, or cuda targets will be skipped"
+        return Check(name="gpus", state="warn", detail=f"{detail}; torch is built for CPU only", remedy=remedy)
+    return Check(name="gpus", state="ok", detail=detail)
+
+
+def check_writable(name: str, folder: Path) -> Check:
+    """Files can be made in `folder`, or in the folder in which it would be made."""
+    place = _nearest(folder)
+    if not place.is_dir():
+        detail, remedy = f"{place} is not a folder", "choose another with --cache-dir"
+        return Check(name=name, state="fail", detail=detail, remedy=remedy)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        remedy = "choose another with --cache-dir, or change its owner or mode"
+        return Check(name=name, state="fail", detail=f"{place}: {error.strerror}", remedy=remedy)
+    return Check(name=name, state="ok", detail=f"{folder}" + ("" if place == folder else " (not made yet)"))
+
+
+def check_space(name: str, folder: Path, *, fail: int, warn: int) -> Check:
+    """The disk under `folder` has room; below `fail` and `warn` bytes it is said."""
+    place = _nearest(folder)
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Check(name=name, state="warn", detail=f"{place}: {error.strerror}")
+    detail = f"{size(free)} free at {place}"
+    if free >= warn:
+        return Check(name=name, state="ok", detail=detail)
+    remedy = "free some space there: weights, packages and headers need it"
+    return Check(name=name, state="fail" if free < fail else "warn", detail=detail, remedy=remedy)
+
+
+def _answer(command: list[str]) -> tuple[int, str]:
+    """Exit status and all output of a command; a status of -1 where it gave none in time."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PATIENCE,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {_PATIENCE:.0f} s"
+    except OSError as error:
+        return -1, str(error)
+    return done.returncode, done.stdout
+
+
+def _memory_limit(cgroup: Path) -> int | None:
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limit = int(cgroup.joinpath(name).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if limit < 2**60:  # cgroup v1 says "no limit" with a number near 2**63
+            return limit
+    return None
+
+
+def _nearest(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that exists."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
+
+
+def _torch_is_for_cpu() -> bool:
+    try:
+        return metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False

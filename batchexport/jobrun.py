@@ -1,0 +1,58 @@
+"""The state of one job in a run: what stands so far, and what came of its stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchexport.report import Failure, JobReport, StageReport
+
+if TYPE_CHECKING:
+    from batchexport.results import Result
+    from batchexport.specs import Job
+    from batchexport.store.lock import Lock
+
+
+@dataclass(slots=True)
+class JobRun:
+    """Mutable; only the coordinator touches it."""
+
+    job: Job
+    stages: dict[str, StageReport] = field(default_factory=dict)
+    export: Result | None = None
+    compiled: Result | None = None
+    verified: Result | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    changed_once: bool = False
+    healed: int = 0
+
+    def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
+        """The job's report as things stand."""
+        stats: dict[str, Any] = dict(self.export.facts.get("stats", {})) if self.export else {}
+        return JobReport(
+            name=self.job.name,
+            entry=self.job.entry,
+            target=self.job.target,
+            tags=self.job.tags,
+            ok=ok,
+            stages=self.stages,
+            outputs=outputs or {},
+            stats=stats,
+            error=error,
+        )
+
+
+@dataclass(slots=True)
+class Running:
+    """A stage that a child works on. Times are `time.monotonic()` seconds."""
+
+    run: JobRun
+    stage: str
+    key: str | None
+    folder: Path
+    lock: Lock
+    started: float
+    deadline: float
+    terminated: bool = False
+    timed_out: bool = False

@@ -1,0 +1,224 @@
+"""A run is shown as it happens: a moving display on a terminal, one plain line per finished job elsewhere.
+
+rich is imported only when there is a terminal and something to build.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from batchexport import render
+from batchexport.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
+from batchexport.phrases import about, clean, counted, duration
+from batchexport.report import JobReport, RunReport
+
+_LONG = 20  # lines printed; after more than these a run ends with its failures once more
+_BAR = 24
+_COLOURS = {
+    "ok": "32",
+    "failed": "1;31",
+    "skipped": "33",
+    "cancelled": "33",
+    "started": "2",
+    "ended": "2",
+    "error:": "1;31",
+}
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that can do more than print."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether lines on `stream` may be coloured; https://no-color.org says how a user declines."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is still written to `stream` go nowhere, once its reader has gone away."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        pass
+
+
+class Progress:
+    """How far a run is. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._expected: float | None = None
+        self._running: dict[tuple[str, str], float] = {}
+        self._done = self._total = self._failed = 0
+        self._built = self._to_build = 0
+
+    def see(self, event: Event) -> None:
+        """Take note of what happened."""
+        match event:
+            case RunStarted():
+                self._total, self._to_build, self._expected = event.jobs, event.to_build, event.expected
+            case StageStarted():
+                self._running[event.job, event.stage] = self._clock()
+            case StageFinished():
+                self._running.pop((event.job, event.stage), None)
+            case JobFinished():
+                self._done, self._total = event.done, event.total
+                self._failed += event.report.error is not None
+                self._built += not render.is_idle(event.report)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a stage runs now."""
+        return bool(self._running)
+
+    def remaining(self) -> float | None:
+        """Seconds to go: from history, else from the pace so far, else None."""
+        elapsed = self._clock() - self._started
+        if self._expected is not None:
+            return self._expected - elapsed if self._expected > elapsed else None
+        if self._built and self._to_build > self._built:
+            return elapsed / self._built * (self._to_build - self._built)
+        return None
+
+    def lines(self, room: int) -> list[str]:
+        """The running stages, longest first, in at most `room` lines, and the bar below them."""
+        now = self._clock()
+        running = list(self._running.items())  # one step: the display's thread reads what the run's writes
+        shown = running if len(running) < room else running[: max(room - 2, 0)]
+        lines = [f"  {stage:<8} {duration(now - since):>7}  {clean(job)}" for (job, stage), since in shown]
+        if len(shown) < len(running):
+            lines.append(f"  and {len(running) - len(shown)} more")
+        filled = _BAR * self._done // self._total if self._total else 0
+        bar = "━" * filled + "─" * (_BAR - filled)
+        parts = [f"{bar} {self._done}/{counted(self._total, 'job')}"]
+        parts += [f"{self._failed} failed"] if self._failed else []
+        parts.append(duration(now - self._started))
+        left = self.remaining()
+        parts += [f"{about(left)} left"] if left is not None else []
+        return [*lines, render.SEPARATOR.join(parts)]
+
+
+class Watcher:
+    """The listener that prints. Used as a context manager around the run; `finish` prints the end."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        base: str = "",
+        quiet: bool = False,
+        verbose: bool = False,
+        live: bool | None = None,
+    ) -> None:
+        self._out = out
+        self._base = base
+        self._quiet = quiet
+        self._verbose = verbose
+        self._terminal = is_terminal(out)
+        self._colour = wants_colour(out)
+        self._live = (self._terminal if live is None else live) and not quiet
+        self._display: Any = None
+        self._progress = Progress()
+        self._printed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        self._flush()
+
+    def __call__(self, event: Event) -> None:
+        """Hear of one event."""
+        self._progress.see(event)
+        match event:
+            case RunStarted(to_build=to_build) if to_build and self._live:
+                self._start()
+            case JobFinished(report=report):
+                self._job(report)
+            case Note(text=text) if not self._quiet:
+                self._flush()
+                sys.stderr.write(f"note: {clean(text)}\n")
+            case StageStarted() if self._verbose:
+                self._print([render.stage_started_line(event.job, event.stage, event.reason)])
+            case StageFinished() if self._verbose:
+                self._print([render.stage_finished_line(event.job, event.stage, event.seconds)])
+        if isinstance(event, StageStarted):
+            self._flush()
+
+    def finish(self, report: RunReport) -> None:
+        """Print what a whole run came to; its last line is the summary."""
+        self._stop()
+        if report.failed and self._printed > _LONG:
+            self._print(["", *render.recap_lines(report)])
+        self._print([render.summary_line(report)])
+        self._flush()
+
+    def _job(self, report: JobReport) -> None:
+        idle = render.is_idle(report)
+        if report.error is None and (self._quiet or (idle and self._terminal and not self._verbose)):
+            return
+        self._print(render.job_lines(report, base=self._base, reasons=self._verbose))
+        # In a no-op run over thousands of jobs nobody waits for a single line: the buffer decides.
+        if not idle or self._progress.busy:
+            self._flush()
+
+    def _print(self, lines: Sequence[str]) -> None:
+        self._printed += len(lines)
+        if self._colour:
+            lines = [_coloured(line) for line in lines]
+        if self._display is not None:
+            from rich.text import Text
+
+            for line in lines:
+                self._display.console.print(Text.from_ansi(line), soft_wrap=True)
+            return
+        try:
+            self._out.write("\n".join(lines) + "\n")
+        except BrokenPipeError:  # the run goes on for its outputs and its report
+            silence(self._out)
+
+    def _flush(self) -> None:
+        try:
+            self._out.flush()
+        except BrokenPipeError:
+            silence(self._out)
+
+    def _start(self) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.text import Text
+
+        self._flush()
+        console = Console(file=self._out, highlight=False)
+
+        def frame() -> Group:
+            lines = self._progress.lines(room=max(console.height // 2, 3))
+            return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+
+        self._display = Live(console=console, get_renderable=frame, transient=True, refresh_per_second=4)
+        self._display.start()
+
+    def _stop(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
+
+
+def _coloured(line: str) -> str:
+    word, space, rest = line.partition(" ")
+    if word in _COLOURS:
+        return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m{space}{rest}"
+    label, _, _ = line.strip().partition(" ")
+    return line.replace(label, f"\x1b[{_COLOURS['error:']}m{label}\x1b[0m", 1) if label == "error" else line

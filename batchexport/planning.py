@@ -1,0 +1,75 @@
+"""A plan is what the decider says of every job before any work; the run that follows decides the same."""
+
+from __future__ import annotations
+
+import os
+
+from batchexport.decide import Hit, Miss
+from batchexport.delivery import FILES
+from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.report import STAGES
+from batchexport.session import Session
+from batchexport.specs import Job
+
+
+def planned(session: Session, *, manifest: str, workers: int) -> Plan:
+    """The plan of a session's jobs. Expected seconds are None where a needed stage has no history."""
+    jobs = tuple(planned_job(session, job) for job in session.jobs)
+    expected: float | None = 0.0
+    for job in jobs:
+        for stage in job.stages.values():
+            if stage.action == "run" and expected is not None:
+                expected = None if stage.expected_seconds is None else expected + stage.expected_seconds
+    return Plan(manifest=manifest, jobs=jobs, expected_seconds=None if expected is None else expected / workers)
+
+
+def planned_job(session: Session, job: Job) -> PlannedJob:
+    """One job's stages: what stands, what must run, and what an earlier stage decides."""
+    stages: dict[str, PlannedStage] = {}
+    export = session.decider.export(job)
+    stages["export"] = _stage(session, job, "export", export)
+    if isinstance(export, Miss):
+        for later in STAGES[1:]:
+            if later == "verify" or job.compile.format != "none":
+                stages[later] = _maybe(session, job, later, "depends on the export")
+        return PlannedJob(name=job.name, stages=stages)
+    compiled = None
+    if job.compile.format != "none":
+        code = session.decider.compile(job, export.result)
+        stages["compile"] = _stage(session, job, "compile", code)
+        if isinstance(code, Miss):
+            stages["verify"] = _maybe(session, job, "verify", "depends on the compile")
+            return PlannedJob(name=job.name, stages=stages)
+        compiled = code.result
+    stages["verify"] = _stage(session, job, "verify", session.decider.verify(job, export.result, compiled))
+    wanted = {FILES["exported"]: export.result.files["exported"]}
+    if compiled is not None:
+        wanted[FILES[job.compile.format]] = compiled.files["compiled"]
+    return PlannedJob(name=job.name, stages=stages, delivered=session.delivery.is_current(job.folder, wanted))
+
+
+def job_state(session: Session, job: Job) -> JobState:
+    """Whether a job's outputs are there and are what a run would deliver."""
+    folder = session.delivery.folder(job.folder)
+    path = os.path.relpath(folder)
+    plan = planned_job(session, job)
+    if not os.path.exists(f"{folder}/{FILES['exported']}"):
+        return JobState(name=job.name, state="missing", path=path, detail="not delivered yet")
+    if plan.up_to_date:
+        return JobState(name=job.name, state="delivered", path=path, detail="up to date")
+    reasons = [f"{name}: {stage.reason}" for name, stage in plan.stages.items() if stage.action == "run"]
+    return JobState(name=job.name, state="stale", path=path, detail=reasons[0] if reasons else "outputs were changed")
+
+
+def _stage(session: Session, job: Job, stage: str, decision: Hit | Miss) -> PlannedStage:
+    if isinstance(decision, Hit):
+        return PlannedStage(action="cached", reason=decision.reason, expected_seconds=0.0)
+    expected = session.timings.expected(job, stage)
+    return PlannedStage(
+        action="run", reason=decision.reason, expected_seconds=expected.seconds if expected.known else None
+    )
+
+
+def _maybe(session: Session, job: Job, stage: str, reason: str) -> PlannedStage:
+    expected = session.timings.expected(job, stage)
+    return PlannedStage(action="maybe", reason=reason, expected_seconds=expected.seconds if expected.known else None)

@@ -1,0 +1,150 @@
+"""What this machine and this installation are, read without importing torch and cheap enough for every run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from batchexport.digests import bytes_digest, text_digest
+from batchexport.distributions import Distributions
+
+# Variables that reach torch, Inductor, the compilers they start, and the numerical libraries below them.
+REACHING = ("TORCH", "PYTORCH", "INDUCTOR", "AOT_INDUCTOR", "AOTI_", "TRITON", "OMP_", "KMP_", "GOMP_", "MKL_",
+             "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "GCC_",
+             "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_")  # fmt: skip
+_COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
+# Where things are kept, or said: changes no result.
+_HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
+                       "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
+_STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
+_ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """What does the work. `capture` reaches exported programs; `code`, with it, compiled code and its numbers."""
+
+    capture: Mapping[str, Any]
+    code: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The facts in one table, for the report."""
+        return {**self.capture, **self.code}
+
+
+def toolchain() -> Toolchain:
+    """Read it. Costs a few milliseconds, one of them for `g++ --version`."""
+    installed = Distributions(import_path()).by_name
+    capture: dict[str, Any] = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{sys.platform} {platform.machine()}",
+        "batchexport": _pipeline_digest()[:16],
+    }
+    for name in _STACK:
+        found = installed.get(name)
+        capture[name] = found.version if found else None
+    for name in sorted(os.environ):
+        if name.startswith(REACHING) and name not in _HARMLESS:
+            capture[name] = os.environ[name]
+    code: dict[str, Any] = {"cxx": compiler(), "isa": isa(), "threads": usable_cores()}
+    code |= {name: os.environ[name] for name in _COMPILER if name in os.environ}
+    return Toolchain(capture=capture, code=code)
+
+
+def import_path() -> list[str]:
+    """Where children import from, after the manifest's folder: `sys.path` without the script's own folder."""
+    entries = [entry for entry in (sys.path if sys.flags.safe_path else sys.path[1:]) if entry]
+    ours = str(Path(__file__).parents[1])
+    return entries if ours in entries else [*entries, ours]
+
+
+def compiler() -> str | None:
+    """The first line that the C++ compiler says of its version; None where there is none."""
+    path = shutil.which(os.environ.get("CXX", "g++"))
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.partition("\n")[0].strip() or None
+
+
+def isa() -> str:
+    """Vendor, model and vector extensions of the CPU: generated code is tuned for them (`-march=native`)."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    flags = sorted(flag for flag in (fields.get("flags") or fields.get("Features", "")).split()
+                   if flag.startswith(_ISA_WORDS))  # fmt: skip
+    who = [fields.get(key, "") for key in ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")]
+    return f"{'/'.join(part for part in who if part)} {' '.join(flags)}"
+
+
+def usable_cores() -> int:
+    """Cores this process may use: affinity and cgroup quota, rounded up. Equal to `joblib.cpu_count()`.
+
+    joblib's own count is used where joblib is loaded anyway; importing it costs more than a no-op run.
+    """
+    limits = [os.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    limits += _cgroup_cores()
+    override = os.environ.get("LOKY_MAX_CPU_COUNT", "")
+    if override.isdecimal():
+        limits.append(int(override))
+    return max(1, min(limits))
+
+
+def _cgroup_cores() -> list[int]:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except OSError:
+            return []
+    if not quota.isdecimal() or not period.isdecimal() or not int(quota) or not int(period):
+        return []
+    return [-(-int(quota) // int(period))]
+
+
+def usable_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or less where a cgroup says so."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdecimal():
+            limits.append(int(text))
+    return min(limits)
+
+
+@cache
+def _pipeline_digest() -> str:
+    """Digest of our own pipeline: when it changes, everything is built anew."""
+    here = Path(__file__).parent
+    files = sorted([*here.glob("pipeline/*.py"), here / "shapes.py", here / "sizes.py", here / "digests.py"])
+    return text_digest("\n".join(f"{path.name} {bytes_digest(path.read_bytes())}" for path in files))
+
+
+def cuda_devices() -> tuple[int, ...]:
+    """Indices of the NVIDIA devices that the driver shows, without touching CUDA."""
+    try:
+        count = len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return ()
+    return tuple(range(count))

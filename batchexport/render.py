@@ -1,0 +1,266 @@
+"""Reports, plans and checks become lines of plain text here, and nowhere else; every function is pure.
+
+Names and messages come from manifests, models and compilers: each is cleaned of terminal control
+characters before it becomes part of a line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from batchexport.errors import ExitCode
+from batchexport.phrases import about, clean, clean_lines, counted, duration, size
+from batchexport.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
+
+if TYPE_CHECKING:
+    from batchexport.doctor import Check
+    from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
+    from batchexport.store.store import StoreStats
+
+SEPARATOR = " · "
+_WORD = 9  # the first column of a run: as wide as "cancelled"
+_INDENT = " " * (_WORD + 1)
+_AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def job_word(job: JobReport) -> str:
+    """What became of a job, in the first word of its line: ok, failed, skipped or cancelled."""
+    if job.ok:
+        return "ok"
+    if job.error is not None:
+        return "failed"
+    if any(stage.outcome is Outcome.CANCELLED for stage in job.stages.values()):
+        return "cancelled"
+    return "skipped"
+
+
+def is_idle(job: JobReport) -> bool:
+    """Whether a job is delivered and no stage had to run for it."""
+    return job.ok and all(stage.outcome in _AT_REST for stage in job.stages.values())
+
+
+def job_line(job: JobReport, *, reasons: bool = False) -> str:
+    """One finished job on one line. `reasons` adds why the cached stages are cached."""
+    head = f"{job_word(job):<{_WORD}} {clean(job.name)}"
+    if not reasons and is_idle(job):
+        return f"{head}  cached"
+    parts = [_stage(name, stage, reasons=reasons) for name, stage in _in_order(job.stages)]
+    return f"{head}  {SEPARATOR.join(parts)}" if parts else head
+
+
+def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
+    """What a user needs to know of a failed job, below its line; `base` is the manifest's folder."""
+    lines = _labelled("error", f"{failure.message} [{failure.stage}, {failure.kind}]")
+    if failure.remedy:
+        lines += _labelled("remedy", failure.remedy)
+    if failure.log:
+        lines += _labelled("log", str(PurePath(base, failure.log)))
+    if failure.reproduce:
+        lines += _labelled("reproduce", failure.reproduce)
+    return lines
+
+
+def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[str]:
+    """The line of a finished job and, where it failed, what to know and do about it."""
+    line = job_line(job, reasons=reasons)
+    return [line] if job.error is None else [line, *failure_lines(job.error, base=base)]
+
+
+def stage_started_line(job: str, stage: str, reason: str) -> str:
+    """A stage begins: a line of `--verbose`."""
+    return f"{'started':<{_WORD}} {clean(job)}  {clean(stage)}" + (f" ({clean(reason)})" if reason else "")
+
+
+def stage_finished_line(job: str, stage: str, seconds: float) -> str:
+    """A stage ended, well or badly: a line of `--verbose`."""
+    return f"{'ended':<{_WORD}} {clean(job)}  {clean(stage)} after {duration(seconds)}"
+
+
+def recap_lines(report: RunReport) -> list[str]:
+    """The failed jobs of a run once more, one line each, for a run too long to scroll back through."""
+    return [
+        f"{'failed':<{_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
+        for job in report.jobs
+        if job.error is not None
+    ]
+
+
+def summary_line(report: RunReport) -> str:
+    """The last line of a run: counts, seconds and the report's path."""
+    interrupted = report.exit_code == ExitCode.INTERRUPTED
+    head = f"{'interrupted; ' if interrupted else ''}{counted(len(report.jobs), 'job')}: {report.ok} ok"
+    head += f", {report.failed} failed, {report.skipped} {'not finished' if interrupted else 'skipped'}"
+    stages = _totals(report)
+    tail = f" in {report.seconds:.1f} s"
+    if report.seconds >= 60:
+        tail += f" ({duration(report.seconds)})"
+    if report.path:
+        tail += f"; report: {clean(report.path)}"
+    return head + (f" ({stages})" if stages else "") + tail
+
+
+def _totals(report: RunReport) -> str:
+    """What the stages of all jobs came to; stages that no job had are left out."""
+    if report.jobs and all(is_idle(job) for job in report.jobs):
+        return "everything cached"
+    parts = []
+    for stage in STAGES:
+        counts = Counter(str(job.stages[stage].outcome) for job in report.jobs if stage in job.stages)
+        if counts:
+            known = [f"{counts[name]} {name}" for name in ("built", "cached")]
+            more = [f"{counts[name]} {name}" for name in ("failed", "skipped", "cancelled") if counts[name]]
+            parts.append(f"{stage} {', '.join(known + more)}")
+    return "; ".join(parts)
+
+
+def _stage(name: str, stage: StageReport, *, reasons: bool) -> str:
+    text = f"{name} {stage.outcome}"
+    if stage.outcome is Outcome.FAILED:
+        return f"{text} after {duration(stage.seconds)}"
+    if stage.outcome is Outcome.BUILT:
+        text += f" {duration(stage.seconds)}"
+    elif stage.outcome is Outcome.CACHED and not reasons:
+        return text
+    return f"{text} ({clean(stage.reason)})" if stage.reason else text
+
+
+def _in_order(stages: Mapping[str, StageReport]) -> Iterator[tuple[str, StageReport]]:
+    for name in STAGES:
+        if name in stages:
+            yield name, stages[name]
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    first, *rest = clean_lines(text) or [""]
+    return [f"{_INDENT}{label:<9} {first}", *(f"{_INDENT}{'':<9} {line}" for line in rest)]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+# --- plan, explain, ls ---------------------------------------------------------------------------
+
+
+def plan_word(job: PlannedJob) -> str:
+    """What a run would do for a job: build, perhaps build, skip, deliver, or nothing."""
+    actions = {stage.action for stage in job.stages.values()}
+    for action, word in (("run", "build"), ("maybe", "may build"), ("skip", "skip")):
+        if action in actions:
+            return word
+    return "nothing" if job.delivered else "deliver"
+
+
+_PLAN_WORDS = {
+    "build": "to build",
+    "may build": "may have to build",
+    "skip": "to skip",
+    "deliver": "to copy from the cache",
+    "nothing": "up to date",
+}
+_ACTIONS = {"run": "runs", "maybe": "may run", "skip": "is skipped", "cached": "cached"}
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What would run and why, a line per job, and one line that sums it up."""
+    counts: Counter[str] = Counter()
+    lines = []
+    for job in plan.jobs:
+        word = plan_word(job)
+        counts[word] += 1
+        lines.append(f"{word:<{_WORD}} {clean(job.name)}{_plan_detail(word, job)}")
+    parts = [f"{counts[word]} {text}" for word, text in _PLAN_WORDS.items() if counts[word]]
+    total = f"{counted(len(plan.jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"
+    if plan.expected_seconds is not None and (counts["build"] or counts["may build"]):
+        total += f"; {about(plan.expected_seconds)}"
+    return [*lines, total]
+
+
+def explain_lines(job: PlannedJob) -> list[str]:
+    """One job: what each stage would do, and which of its inputs decides that."""
+    lines = [clean(job.name)]
+    for name in STAGES:
+        if name in job.stages:
+            stage = job.stages[name]
+            text = _ACTIONS.get(stage.action, clean(stage.action))
+            if stage.reason:
+                text += f": {stage.reason}"
+            if stage.expected_seconds is not None and stage.action in ("run", "maybe"):
+                text += f" ({about(stage.expected_seconds)})"
+            first, *rest = clean_lines(text)
+            lines += [f"  {name:<8} {first}", *(f"  {'':<8} {line}" for line in rest)]
+    outputs = "in place" if job.delivered else "missing, or not what the newest results call for"
+    return [*lines, f"  {'outputs':<8} {outputs}"]
+
+
+def ls_lines(jobs: Sequence[JobState]) -> list[str]:
+    """Every job with the state of its outputs, in columns, and the counts."""
+    width = max((len(clean(job.name)) for job in jobs), default=0)
+    lines = [
+        f"{clean(job.state):<{_WORD}} {clean(job.name):<{width}}  {clean(job.path)}"
+        + (f"  ({clean(job.detail)})" if job.detail and job.state == "stale" else "")
+        for job in jobs
+    ]
+    counts = Counter(job.state for job in jobs)
+    parts = [f"{count} {clean(state)}" for state, count in counts.most_common()]
+    return [*lines, f"{counted(len(jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"]
+
+
+def _plan_detail(word: str, job: PlannedJob) -> str:
+    if word == "nothing":
+        return ""
+    if word == "deliver":
+        return "  every stage cached, outputs to be copied"
+    parts = [_planned(name, job.stages[name]) for name in STAGES if name in job.stages]
+    known = [stage.expected_seconds for stage in job.stages.values() if stage.action == "run"]
+    seconds = [one for one in known if one is not None]
+    guess = f"  {about(sum(seconds))}" if seconds and len(seconds) == len(known) else ""
+    return f"  {SEPARATOR.join(parts)}{guess}"
+
+
+def _planned(name: str, stage: PlannedStage) -> str:
+    text = f"{name} {_ACTIONS.get(stage.action, clean(stage.action))}"
+    if stage.action == "cached" or not stage.reason:
+        return text
+    return f"{text} ({clean(stage.reason)})"
+
+
+# --- cache, doctor, errors -----------------------------------------------------------------------
+
+
+def stats_lines(stats: StoreStats, root: str) -> list[str]:
+    """How much the cache in the folder `root` holds."""
+    kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
+    return [
+        f"cache    {clean(root)}",
+        f"records  {stats.records}" + (f" ({kinds})" if kinds else ""),
+        f"files    {stats.blobs}, {size(stats.bytes)}",
+    ]
+
+
+def doctor_lines(checks: Sequence[Check]) -> list[str]:
+    """Every check with its verdict, its remedy below it, and the verdict on the whole."""
+    width = max((len(check.name) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:<5} {check.name:<{width}}  {clean(check.detail)}")
+        if check.remedy and check.state != "ok":
+            lines += [f"{'':<5} {'':<{width}}  → {line}" for line in clean_lines(check.remedy)]
+    states = Counter(check.state for check in checks)
+    verdict = {
+        "fail": f"not ready: {counted(states['fail'], 'check')} failed",
+        "warn": f"ready, with {counted(states['warn'], 'warning')}",
+        "ok": "ready",
+    }
+    return [*lines, verdict[next((state for state in ("fail", "warn") if states[state]), "ok")]]
+
+
+def error_lines(message: str) -> Iterable[str]:
+    """A message that stops the command, one mistake to a line."""
+    return [f"error: {line}" for line in clean_lines(message) if line] or ["error: (no message)"]

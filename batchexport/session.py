@@ -1,0 +1,97 @@
+"""Everything that one command needs to know about a manifest, its store and this machine, wired together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchexport import jobs as jobs_module
+from batchexport import probe
+from batchexport.decide import Decider
+from batchexport.delivery import Delivery
+from batchexport.dependencies import Surroundings
+from batchexport.results import Results
+from batchexport.selection import select
+from batchexport.specs import Job, Manifest
+from batchexport.store.statcache import IndexedStats
+from batchexport.store.store import Store
+from batchexport.timings import Timings
+from batchexport.traces import Traces
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line asks for; see `batchexport run --help`."""
+
+    manifest: Path
+    cache_dir: Path | None = None
+    expression: str | None = None
+    tags: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    stage: str | None = None
+    jobs: int | None = None
+    fail_fast: bool = False
+    force: bool = False
+    require_all: bool = False
+    in_process: bool = False
+    json: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The parts of a command, with the history of the selected jobs already read."""
+
+    manifest: Manifest
+    jobs: tuple[Job, ...]
+    store: Store
+    toolchain: probe.Toolchain
+    decider: Decider
+    traces: Traces
+    results: Results
+    delivery: Delivery
+    timings: Timings
+
+
+def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
+    """Precedence: --cache-dir, BATCHEXPORT_CACHE_DIR, the manifest's, ./cache."""
+    if options.cache_dir is not None:
+        return options.cache_dir
+    if os.environ.get("BATCHEXPORT_CACHE_DIR"):
+        return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
+    return manifest.cache_dir or Path("cache")
+
+
+@contextmanager
+def opened(options: RunOptions) -> Iterator[Session]:
+    """A session for the selected jobs of a manifest. Raises ManifestError, UsageError, StoreError."""
+    manifest = jobs_module.load(options.manifest)
+    jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
+    with Store.open(cache_folder(options, manifest)) as store:
+        toolchain = probe.toolchain()
+        surroundings = Surroundings(
+            root=str(manifest.root),
+            path=probe.import_path(),
+            files=IndexedStats(store.index, "file"),
+            trees=store.index,
+        )
+        traces = Traces(store, surroundings)
+        results = Results(store)
+        decider = Decider(toolchain=toolchain, traces=traces, results=results, force=options.force)
+        delivery = Delivery(store, manifest.output_dir)
+        timings = Timings(store.index)
+        decider.prefetch(jobs)
+        delivery.prefetch(job.folder for job in jobs)
+        yield Session(
+            manifest=manifest,
+            jobs=tuple(jobs),
+            store=store,
+            toolchain=toolchain,
+            decider=decider,
+            traces=traces,
+            results=results,
+            delivery=delivery,
+            timings=timings,
+        )

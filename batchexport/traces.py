@@ -1,0 +1,106 @@
+"""A trace tells what one export was seen to depend on; if all of it is as it was, the export stands.
+
+Traces are kept in the index under the ask key (spec + toolchain), newest first. Their dependencies are
+sets shared between jobs, so that thousands of jobs over the same files are checked by looking once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport.dependencies import Surroundings
+from batchexport.keys import digest
+from batchexport.store.store import Store
+
+KEPT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An export whose every dependency is unchanged."""
+
+    export_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallen:
+    """No export stands, and why, in words; `known` tells whether there was a trace at all."""
+
+    reason: str
+    known: bool
+
+
+class Traces:
+    """The traces of a store, held against the present surroundings."""
+
+    def __init__(self, store: Store, surroundings: Surroundings) -> None:
+        self._index = store.index
+        self._surroundings = surroundings
+        self._rows: dict[str, list[Any]] = {}
+        self._sets: dict[str, list[Any] | None] = {}
+        self._changes: dict[str, list[str]] = {}
+        if self._index.get("meta", "traces") is None:
+            self._rebuild(store)
+
+    def prefetch(self, asks: Iterable[str]) -> None:
+        """Read the traces of many asks at once."""
+        rows = self._index.get_many("trace", asks)
+        self._rows.update((ask, _list(row)) for ask, row in rows.items())
+        wanted = {trace[0] for row in self._rows.values() for trace in row}
+        self._sets.update(self._index.get_many("set", wanted - set(self._sets)))
+
+    def find(self, ask: str) -> Standing | Fallen:
+        """Whether an earlier export of `ask` stands."""
+        row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
+        reason = None
+        for set_key, export_key in row:
+            changes = self._changed(set_key)
+            if not changes:
+                return Standing(export_key=export_key)
+            if reason is None:
+                reason = _words(changes, len(self._sets.get(set_key) or ()))
+        return Fallen(reason=reason or "never built", known=reason is not None)
+
+    def refresh(self, ask: str) -> None:
+        """Another process may have added to the traces of `ask`."""
+        self._rows.pop(ask, None)
+
+    def add(self, ask: str, dependencies: Sequence[Any], export_key: str) -> None:
+        """Keep a new trace, in front of the older ones."""
+        set_key = digest("set", 1, dependencies)
+        row = [trace for trace in _list(self._index.get("trace", ask)) if trace[0] != set_key]
+        row = [[set_key, export_key], *row][:KEPT]
+        self._index.put("set", set_key, dependencies)
+        self._index.put("trace", ask, row)
+        self._rows[ask] = row
+        self._sets[set_key] = list(dependencies)
+
+    def _changed(self, set_key: str) -> list[str]:
+        if set_key not in self._changes:
+            dependencies = self._sets.get(set_key)
+            if dependencies is None:
+                dependencies = self._sets[set_key] = self._index.get("set", set_key)
+            if dependencies is None:
+                return ["its trace was lost"]
+            self._changes[set_key] = self._surroundings.changes(dependencies)
+        return self._changes[set_key]
+
+    def _rebuild(self, store: Store) -> None:
+        """The index is new, or was lost: the records know all of it."""
+        for kind, key, stored in store.records.iterate():
+            data: Mapping[str, Any] = stored.get("data", {})
+            if kind == "export" and "ask" in data and "dependencies" in data:
+                self.add(data["ask"], data["dependencies"], key)
+        self._index.put("meta", "traces", 1)
+
+
+def _list(row: Any) -> list[Any]:
+    return row if isinstance(row, list) else []
+
+
+def _words(changes: list[str], total: int) -> str:
+    shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+    same = total - len(changes)
+    return f"{shown}; {same} other inputs same" if same > 0 else shown

@@ -1,0 +1,91 @@
+"""How a child ended is read from its result file first and from its exit status second; never guessed from text."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchexport.errors import Kind
+from batchexport.report import Failure
+from batchexport.workers.forkserver import Ended
+
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """A stage's result, as the child wrote it."""
+
+    output: Mapping[str, Any]
+    dependencies: list[list[Any]]
+    uncacheable: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A file that the stage had read was changed while it ran."""
+
+    path: str
+
+
+def verdict(ended: Ended, folder: Path, *, stage: str, timed_out: bool, timeout: float) -> Success | Changed | Failure:
+    """What became of a stage."""
+    result = _read(folder / RESULT_FILE)
+    if result is None:
+        return _without_result(ended, stage, timed_out=timed_out, timeout=timeout)
+    if result.get("ok"):
+        return Success(output=result["output"], dependencies=result["dependencies"], uncacheable=result["uncacheable"])
+    if "changed" in result:
+        return Changed(path=result["changed"])
+    error = result["error"]
+    return Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float) -> Failure:
+    if timed_out:
+        return Failure(
+            stage=stage,
+            kind=Kind.TIMEOUT,
+            message=f"still running after {timeout:g} s",
+            remedy="raise `timeout` for this entry, or see in the log where it hangs",
+        )
+    if ended.status is None:
+        return Failure(
+            stage=stage,
+            kind=Kind.CRASH,
+            message="the fork server was lost, and its children with it",
+            remedy="run again",
+        )
+    if ended.status == -signal.SIGKILL:
+        return Failure(
+            stage=stage,
+            kind=Kind.OOM,
+            message="the process was killed (SIGKILL), most likely because memory ran out",
+            remedy="run fewer jobs at a time (--jobs 1) or use smaller dims",
+        )
+    if ended.status < 0:
+        name = signal.Signals(-ended.status).name
+        return Failure(
+            stage=stage,
+            kind=Kind.CRASH,
+            message=f"the process died of {name}",
+            remedy="see the end of the log; native code in the model or in torch crashed",
+        )
+    return Failure(
+        stage=stage,
+        kind=Kind.CRASH,
+        message=f"the process ended with status {ended.status} and left no result",
+        remedy="see the log; does the model code call sys.exit or os._exit?",
+    )

@@ -1,0 +1,115 @@
+"""A request is all that a child needs to run one stage: task, folder, log and environment, as plain data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchexport.probe import REACHING, import_path
+from batchexport.results import Result
+from batchexport.specs import Job, Manifest
+from batchexport.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where the children of one run work, and with how many threads each."""
+
+    manifest: Manifest
+    store: Store
+    worker_threads: int
+    code_threads: int
+
+    def server_environment(self) -> dict[str, str]:
+        """The environment of the fork server. What torch reads when it is imported must be right here."""
+        inductor = self.store.layout.inductor
+        (inductor / "tmp").mkdir(parents=True, exist_ok=True)
+        return {
+            **os.environ,
+            **self._settings(),
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": os.pathsep.join(import_path()),
+            # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
+            "TMPDIR": str(inductor / "tmp"),
+        }
+
+    def request(self, job: Job, stage: str, folder: Path, task: Mapping[str, Any]) -> dict[str, Any]:
+        """The request for `stage` of `job`, to be worked on in `folder`."""
+        environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
+        (folder / "tmp").mkdir()
+        log = self.log(job, stage)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        return {
+            "id": f"{job.name}:{stage}",
+            "folder": str(folder),
+            "log": str(log),
+            "environment": environment,
+            # torch has read these by the time a child is forked, so such a child must start from nothing.
+            "spawn": any(name.startswith(REACHING) for name in job.export.env),
+            "task": {
+                "stage": stage,
+                "root": str(self.manifest.root),
+                "worker_threads": int(job.export.env.get("OMP_NUM_THREADS") or self.worker_threads),
+                **task,
+            },
+        }
+
+    def log(self, job: Job, stage: str) -> Path:
+        """The file that takes all output of a stage of a job."""
+        return self.store.layout.logs / job.folder / f"{stage}.log"
+
+    def export_task(self, job: Job) -> dict[str, Any]:
+        """What the export stage is told; see `pipeline.export.export_stage`."""
+        root = self.manifest.root
+        data = sorted({str(path) for pattern in job.export.data for path in _matches(root, pattern)})
+        return {
+            "spec": job.export.to_json(),
+            "samples": job.verify.samples,
+            "data": data,
+            "ignored": [str(self.store.layout.root), str(self.manifest.output_dir)],
+            "own_environment": sorted({*self._settings(), *job.export.env, "PYTHONHASHSEED", "PYTHONPATH"}),
+        }
+
+    def compile_task(self, job: Job, export: Result, exported: Path) -> dict[str, Any]:
+        """What the compile stage is told; see `pipeline.compile.compile_stage`."""
+        return {
+            "spec": job.compile.to_json(),
+            "exported": str(exported),
+            "program": export.facts["program"],
+            "modules": export.facts["modules"],
+            "threads": int(job.export.env.get("OMP_NUM_THREADS") or self.code_threads),
+        }
+
+    def verify_task(
+        self, job: Job, export: Result, *, exported: Path, reference: Path, compiled: Path | None
+    ) -> dict[str, Any]:
+        """What the verify stage is told; see `pipeline.verify.verify_stage`."""
+        return {
+            "spec": job.verify.to_json(),
+            "target": job.target,
+            "exported": str(exported),
+            "reference": str(reference),
+            "compiled": str(compiled) if compiled else None,
+            "program": export.facts["program"],
+            "modules": export.facts["modules"],
+        }
+
+    def _settings(self) -> dict[str, str]:
+        threads = str(self.worker_threads)
+        return {
+            "TORCHINDUCTOR_CACHE_DIR": str(self.store.layout.inductor / "cache"),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+
+
+def _matches(root: Path, pattern: str) -> list[Path]:
+    if Path(pattern).is_absolute():
+        return [Path(pattern)]
+    return [path for path in root.glob(pattern) if path.is_file()] or [root / pattern]
