@@ -9,7 +9,7 @@ from batchexport import fields
 from batchexport.fields import BAD, Say
 from batchexport.inputs_spec import Use
 from batchexport.place import Path
-from batchexport.shapes import Dim, ShapeError, declare, evaluate, is_dim_name
+from batchexport.shapes import Dim, ShapeError, declare, evaluate, is_dim_name, parse_size
 from batchexport.sizes import Affine
 from batchexport.wording import found, nearest, quoted
 
@@ -54,7 +54,16 @@ def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
 def _dim_hint(name: str, value: Any) -> str:
     if type(value) is list and len(value) == 2 and all(type(end) is int for end in value):
         return f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
+    if type(value) is str and _is_size(value):
+        return f"write the size into a shape: shape = [{quoted(value)}]"
     return f"write {name} = {{ min = 1, max = 64 }}"
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return bool(parse_size(text))
+    except ShapeError:
+        return False
 
 
 def settle(
@@ -71,7 +80,7 @@ def settle(
     settled: dict[str, Dim] = {}
     for name, what in declared.items():
         users = by_name.get(name, [])
-        if not users and not is_open and is_own(name):
+        if not users and not is_open and is_own(name) and is_dim_name(name):
             unlisted = [other for other in by_name if other not in declared]
             say(("dims", name), "no input uses this dim", nearest(name, unlisted) or "leave it out", key=True)
         dim = None if what is None or what is BAD else _settle_one(name, what, users, say)
@@ -105,7 +114,8 @@ def _settle_one(name: str, what: Any, users: list[Use], say: Say) -> Dim | int |
             size = evaluate(use.size, {name: dim})
             use.shape[use.at] = size
             if size < 0:
-                say(use.path, f'"{use.size}" is {size} where {name} is {dim}', _at_least(use.size))
+                hint = f"let {name} be {-use.size.offset // use.size.coefficient + 1} or more"
+                say(use.path, f'"{use.size}" is {size} where {name} is {dim}', hint)
         return dim
     for use in users:
         if use.size.offset < 0:
@@ -119,7 +129,7 @@ def _check_derived(use: Use, dim: Dim, say: Say) -> None:
         say(use.path, f'"{use.size}" is {smallest} where {dim.name} is {dim.lowest}', _at_least(use.size))
     elif example < 2:
         better = f"give {dim.name} an example of {_least([use])} or more"
-        say(use.path, f'"{use.size}" is {example} in the example, which torch.export takes as fixed', better)
+        say(use.path, f'"{use.size}" is {example} in the example, and torch.export would fix it', better)
 
 
 def _at_least(size: Affine) -> str:

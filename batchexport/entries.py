@@ -51,21 +51,27 @@ def _env(value: Any, path: Path, say: Say) -> Any:
     for name in value:
         if not name or "=" in name or not name.isprintable():
             say((*path, name), f"{quoted(name)} can't name an environment variable", key=True)
-    read = {name: "" if text == "" else fields.string(text, (*path, name), say) for name, text in value.items()}
+    read = {name: _variable(text, (*path, name), say) for name, text in value.items()}
     return BAD if BAD in read.values() else read
 
 
+def _variable(value: Any, path: Path, say: Say) -> Any:
+    if type(value) in (bool, int, float):
+        say(path, f"expected a string, found {found(value)}", f'write "{found(value)}"')
+        return BAD
+    return "" if value == "" else fields.string(value, path, say)
+
+
 def _extra_files(value: Any, path: Path, say: Say) -> Any:
-    read = fields.table_of(fields.file_path, "paths")(value, path, say)
-    for name in value if read is not BAD else ():
+    for name in value if type(value) is dict else ():
         if not names.member(name):
             say(
                 (*path, name),
-                f"{quoted(name)} can't name a file in an archive",
+                f"{quoted(name)} would lie outside of the archive",
                 "write a relative path",
                 key=True,
             )
-    return read
+    return fields.table_of(fields.file_path, "paths")(value, path, say)
 
 
 def _checkpoints(value: Any, path: Path, say: Say) -> Any:
@@ -166,13 +172,15 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
     `own_dims` are the dims which the entry itself declares, and so has to use.
     """
     known = fields.read_table(table, (), say, _READERS, _elsewhere)
-    if "model" not in table:
+    if "model" not in table and not any(nearest(key, ("model",)) for key in table.keys() - KEYS):
         say(("model",), "missing", 'write model = "module:attribute"')
     dtype = known.get("dtype", "float32")
-    inputs, uses = read_inputs(known.get("inputs", {}), dtype, say)
+    inputs = read_inputs(known.get("inputs", {}), dtype, say)
     declared = read_dims(known.get("dims", {}), say)
-    is_open = type(inputs) is str
-    dims = settle(declared, uses, is_open=is_open, is_own=own_dims.__contains__, say=say)
+    is_open = type(inputs.tree) is str
+    # Where a shape is wrong, nobody knows which dims it was meant to use.
+    own = own_dims if inputs.is_right else {}
+    dims = settle(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
         say(
@@ -197,7 +205,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
             "seed": known.get("seed", 0),
             "method": known.get("method", "forward"),
             "dtype": dtype,
-            "inputs": inputs,
+            "inputs": inputs.tree,
             "dims": dims,
             "env": known.get("env", {}),
             "data": known.get("data", ()),
@@ -209,5 +217,5 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
         targets=known.get("targets", ("cpu",)),
         tags=known.get("tags", ()),
         timeout=known.get("timeout", DEFAULT_TIMEOUT),
-        used_dims=frozenset(declared if is_open else [use.size.name for use in uses]),
+        used_dims=frozenset(declared if is_open else [use.size.name for use in inputs.uses]),
     )

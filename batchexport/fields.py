@@ -34,7 +34,7 @@ Reader = Callable[[Any, Path, Say], Any]
 def string(value: Any, path: Path, say: Say) -> Any:
     """A string that is not empty and holds no NUL, which no path and no environment can hold."""
     if type(value) is not str:
-        say(path, f"expected a string, found {found(value)}", _quoted_hint(value))
+        say(path, f"expected a string, found {found(value)}")
         return BAD
     if not value:
         say(path, "the string is empty")
@@ -43,12 +43,6 @@ def string(value: Any, path: Path, say: Say) -> Any:
         say(path, "the string holds a NUL character")
         return BAD
     return value
-
-
-def _quoted_hint(value: object) -> str | None:
-    if type(value) in (bool, int, float):
-        return f'write "{found(value)}"'
-    return None
 
 
 def boolean(value: Any, path: Path, say: Say) -> Any:

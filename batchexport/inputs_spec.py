@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,25 +35,33 @@ class Use(NamedTuple):
     at: int
 
 
-def read_inputs(value: Any, dtype: str, say: Say) -> tuple[dict[str, Any] | str, list[Use]]:
-    """The tree of the [entry.inputs] table, or the text of a factory or file, and all uses of dims.
+class Inputs(NamedTuple):
+    """`tree` by parameter name, or the text of a factory or file; without `is_right`, something was said."""
+
+    tree: dict[str, Any] | str
+    uses: list[Use]
+    is_right: bool
+
+
+def read_inputs(value: Any, dtype: str, say: Say) -> Inputs:
+    """What [entry.inputs] says.
 
     `dtype` is that of tensors which name none. Sizes that name a dim are canonical text in the tree.
     """
     path: Path = ("inputs",)
     if type(value) is str:
         source = names.inputs_source(value, path, say)
-        return ({} if source is BAD else source), []
+        return Inputs("" if source is BAD else source, [], source is not BAD)
     if type(value) is not dict:
         say(path, f"expected a table, or a factory or file in quotes, found {found(value)}")
-        return {}, []
+        return Inputs({}, [], False)
     reader = _TreeReader(dtype, say)
     tree: dict[str, Any] = {}
     for name, item in value.items():
         if not name.isidentifier():
-            say((*path, name), f"{quoted(name)} can't be the name of a parameter", key=True)
+            reader.say((*path, name), f"{quoted(name)} can't be the name of a parameter", key=True)
         tree[name] = reader.node(item, (*path, name), 1)
-    return tree, reader.uses
+    return Inputs(tree, reader.uses, reader.is_right)
 
 
 class _TreeReader:
@@ -60,8 +69,13 @@ class _TreeReader:
 
     def __init__(self, dtype: str, say: Say) -> None:
         self.dtype = dtype
-        self.say = say
         self.uses: list[Use] = []
+        self.is_right = True
+        self._say = say
+
+    def say(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        self.is_right = False
+        self._say(path, message, hint, key=key)
 
     def node(self, value: Any, path: Path, depth: int) -> dict[str, Any] | None:
         kind = type(value)
@@ -75,7 +89,7 @@ class _TreeReader:
         if kind is list:
             return {"list": [self.node(item, (*path, index), depth + 1) for index, item in enumerate(value)]}
         if _lacks_shape(value):
-            near = (f"{quoted(key)}: {hint}" for key in value if (hint := nearest(key, ("shape",))))
+            near = (f'did you mean "shape" by {quoted(key)}?' for key in value if nearest(key, ("shape",)))
             hint = next(near, 'write shape = ["batch", 3], or shape = []')
             self.say(path, "this looks like a tensor without a shape", hint)
             return None
@@ -114,7 +128,7 @@ class _TreeReader:
                 size, form = _parsed(item)
             except ShapeError as error:
                 self.say((*path, index), error.message, error.hint)
-                continue
+                size = form = 0
             shape.append(form)
             if isinstance(size, Affine):
                 self.uses.append(Use((*path, index), size, shape, index))
@@ -182,7 +196,8 @@ def _number(value: Any, path: Path, say: Say, dtype: str, above: int = 0) -> Any
     if dtype not in INTEGERS:
         if -LIMIT <= value <= LIMIT or abs(value) <= 1.7e308:
             return float(value)
-        say(path, f"{number(value)} is not a finite number", f'large numbers are fine: "-inf" may be {-1e30}')
+        hint = "write a number" if math.isnan(value) else "write a large number in its place, such as -1e30"
+        say(path, f"{number(value)} is not a finite number", hint)
         return BAD
     low, high = INTEGERS[dtype]
     if type(value) is float:

@@ -138,7 +138,7 @@ def _drafts(scope: Scope, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -
     """The jobs of one entry; none of them is any good when something was said."""
     if "name" in raw:
         names.plain(raw["name"], ("name",), scope.say)
-    else:
+    elif not any(nearest(key, ("name",)) for key in raw.keys() - KEYS):
         scope.say(("name",), "missing", 'write name = "…", unique in this manifest')
     table = _merged(defaults, raw)
     axes: list[Axis] | None = []
@@ -190,15 +190,14 @@ def _check_names(entries: list[Any], drafts: list[_Draft], mistakes: Mistakes) -
     for index, raw in enumerate(entries):
         name = raw.get("name") if type(raw) is dict else None
         if type(name) is str and name and first.setdefault(name, index) != index:
-            mistakes.say(("entry", index, "name"), "another entry has this name already", "write a name of its own")
+            line = mistakes.line(("entry", first[name], "name"))
+            mistakes.say(("entry", index, "name"), f"the entry on line {line} has this name too", "rename one")
     jobs: dict[str, int] = {}
     for draft in drafts:
         if draft.name in jobs and first.get(draft.entry) == draft.index:
-            mistakes.say(
-                ("entry", draft.index),
-                f"a second job would be named {quoted(draft.name)}",
-                "rename the entry",
-            )
+            same = jobs[draft.name] == draft.index
+            hint = "let its values differ in more than their type" if same else "rename the entry"
+            mistakes.say(("entry", draft.index), f"a second job would be named {quoted(draft.name)}", hint)
         jobs.setdefault(draft.name, draft.index)
 
 

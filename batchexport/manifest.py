@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,17 @@ class Mistakes:
         """Takes one mistake at `path`, which starts at the document's top level."""
         self._said.setdefault((path, message), hint)
 
+    @cached_property
+    def _lines(self) -> Mapping[place.Path, int]:
+        return place.key_lines(self._document.text)
+
+    def line(self, path: place.Path) -> int:
+        """The line on which `path` stands; walks the whole text the first time."""
+        return place.line_of(self._lines, path)
+
     def error(self) -> ManifestError:
         """All that was said, as one error."""
-        lines = place.key_lines(self._document.text)
+        lines = self._lines
         said = [(place.line_of(lines, path), path, message, hint) for (path, message), hint in self._said.items()]
         said.sort(key=lambda one: one[0])
         return ManifestError(
@@ -156,6 +164,7 @@ def _neighbour(path: Path) -> str | None:
 
 
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+_KEY = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=")
 _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 
 # What tomllib says, whether the line bears it out, and what most often helps.
@@ -175,7 +184,7 @@ _HELP: tuple[tuple[str, Callable[[str], object], str], ...] = (
         bool,
         "a table in { } stands on one line, without a comma at its end",
     ),
-    ("Cannot overwrite", bool, "this key is given twice: keep one"),
+    ("Cannot overwrite", bool, "something is given twice: keep one"),
     ("Duplicate inline table key", bool, "keep one of them"),
     ("Expected '='", bool, "a line is key = value, [table] or # comment"),
     ("Expected newline", bool, "put one key on each line"),
@@ -193,8 +202,8 @@ def _syntax_error(text: str, name: str, said: str) -> ManifestError:
     hint = next((hint for start, test, hint in _HELP if match[1].startswith(start) and test(line)), None)
     if twice := _TWICE.fullmatch(match[1]):
         table = ".".join(part.strip().strip("'\"") for part in twice[1].split(","))
-        message, hint = f"[{table}] is declared twice", "put all its keys under one header"
-    else:
-        message = f"not valid TOML: {match[1][:1].lower()}{match[1][1:]}"
-    column = f" at column {match[3]}" if match[3] else " at the end"
-    return _refusal(f"{name}:{number}", message + column, hint)
+        return _refusal(f"{name}:{number}", f"[{table}] is declared twice", "put all its keys under one header")
+    if match[1] == "Cannot overwrite a value" and (key := _KEY.match(line)):
+        return _refusal(f"{name}:{number}", f"{key[1]} is given twice", "keep one of them")
+    column = f"at column {match[3]}" if match[3] else "at the end"
+    return _refusal(f"{name}:{number}", f"not valid TOML: {match[1][:1].lower()}{match[1][1:]} {column}", hint)

@@ -42,11 +42,11 @@ def read_matrix(matrix: Any, known: Collection[str], say: Say) -> list[Axis] | N
         for other, _, _ in leaves[:index]:
             short = min(len(keys), len(other))
             if keys[:short] == other[:short]:
-                say(where, f"overlaps the axis {'.'.join(other)}", "keep one of them", key=True)
+                say(where, f"overlaps the axis {quoted('.'.join(other))}", "keep one of them", key=True)
                 good.append(False)
     count = math.prod(len(values) for _, _, values in leaves if type(values) is list)
     if count > MAX_VARIANTS:
-        say(("matrix",), f"the matrix has {count} variants", f"an entry may have {MAX_VARIANTS}")
+        say(("matrix",), f"{_count(count)} variants are more than {MAX_VARIANTS}", "shorten a list, or split the entry")
         good.append(False)
     if not all(good):
         return None
@@ -55,6 +55,10 @@ def read_matrix(matrix: Any, known: Collection[str], say: Say) -> list[Axis] | N
         Axis(keys=keys, where=where, values=values, ids=_ids(keys, values, lasts[keys[-1]] > 1))
         for keys, where, values in leaves
     ]
+
+
+def _count(number: int) -> str:
+    return str(number) if number < 10**12 else "so many"
 
 
 def _leaves(
@@ -72,7 +76,7 @@ def _leaves(
 def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[str], say: Say) -> bool:
     root = keys[0]
     if "" in keys:
-        say(where, "a path has a name between its dots", 'write "kwargs.layers"', key=True)
+        say(where, "a name is missing beside a dot", 'write "kwargs.layers"', key=True)
     elif root in _FIXED:
         say(
             where,
@@ -81,12 +85,11 @@ def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[
             key=True,
         )
     elif root not in known:
-        near = nearest(root, known) or nearest(root, ("kwargs",))
-        hint = near or f"a path starts with a key of the entry, as in {quoted(f'kwargs.{root}')}"
-        say(where, f"an entry has no key {quoted(root)}", hint, key=True)
+        start = f"a path starts with a key of the entry, as in {quoted(f'kwargs.{root}')}"
+        say(where, f"an entry has no key {quoted(root)}", nearest(root, known) or start, key=True)
     elif type(values) is not list:
-        hint = f"write [{found(values).removeprefix('the string ')}]" if type(values) is not dict else None
-        say(where, f"expected a list of values, found {found(values)}", hint)
+        listed = f"write [{found(values).removeprefix('the string ')}]" if type(values) is not dict else None
+        say(where, f"expected a list of values, found {found(values)}", listed)
     elif not values:
         say(
             where,
@@ -94,9 +97,11 @@ def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[
             "list at least one value, or leave the axis out",
         )
     else:
-        texts = [repr(value) for value in values]
+        seen: set[str] = set()
         for index, value in enumerate(values):
-            if texts.index(texts[index]) < index:
+            before = len(seen)
+            seen.add(repr(value))  # not the value itself: 1 and true are equal in Python
+            if len(seen) == before:
                 say((*where, index), f"{found(value)} is listed twice", "keep one")
                 return False
         return True
@@ -132,10 +137,10 @@ class Variant:
 
 
 def variants(table: Mapping[str, Any], axes: list[Axis], say: Say) -> Iterator[Variant]:
-    """Every combination, the last axis fastest; none when a path leads through something else than tables."""
+    """Every combination, the last axis fastest; none when a path leads through anything but tables."""
     for axis in axes:
         if (stop := _dead_end(table, axis.keys)) is not None:
-            through = ".".join(axis.keys[:stop])
+            through = quoted(".".join(axis.keys[:stop]))
             what = found(_at(table, axis.keys[:stop]))
             hint = f"a path leads through tables only: list whole values of {through}"
             say(axis.where, f"{through} is {what}", hint, key=True)

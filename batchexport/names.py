@@ -39,7 +39,11 @@ def plain(value: Any, path: Path, say: Say) -> Any:
         better = re.sub(r"[/\\.]*[/\\]+", "-", value).strip("-.") or "model"
         say(path, f"{quoted(value)} could lead out of the output folder", f"write {quoted(better)}")
     elif value.startswith((".", "-")):
-        why = "is an option on a command line" if value[0] == "-" else "is hidden or leaves the output folder"
+        why = (
+            "looks like an option of a command line"
+            if value[0] == "-"
+            else "is hidden, or leads out of the output folder"
+        )
         say(
             path,
             f'a name that starts with "{value[0]}" {why}',
@@ -69,17 +73,18 @@ def model(value: Any, path: Path, say: Say) -> Any:
 
 
 def _model_hint(head: str, colon: str, tail: str) -> str:
-    if not colon and head.endswith((*WEIGHTS_SUFFIXES, ".pt2")):
+    if not colon and head.endswith(WEIGHTS_SUFFIXES):
         return 'weights go into "weights"; a model is "module:attribute" or an archive that ends in .pt2'
-    if colon and (near := nearest(head, REGISTRIES)) and head not in REGISTRIES:
-        return near
     module = head.removesuffix(".py").removeprefix("./").replace("/", ".")
-    if colon and _REFERENCE.fullmatch(f"{module}:{tail}"):
-        return f"write {quoted(f'{module}:{tail}')}"
     outer, dot, last = module.rpartition(".")
-    if not colon and dot and not head.endswith(".py") and _REFERENCE.fullmatch(f"{outer}:{last}"):
-        return f"write {quoted(f'{outer}:{last}')}"
-    return f'write "module:attribute", one of {listing([f"{name}:NAME" for name in REGISTRIES])}, or a .pt2 path'
+    attribute = tail.partition("(")[0]
+    guess = f"{module}:{attribute}" if colon else f"{outer}:{last}"
+    if _REFERENCE.fullmatch(guess) and (colon or (dot and not head.endswith(".py"))):
+        return f"write {quoted(guess)}"
+    known = [registry for registry in REGISTRIES if colon and nearest(head, (registry,))]
+    if known and _REGISTERED.fullmatch(tail):
+        return f"did you mean {quoted(f'{known[0]}:{tail}')}?"
+    return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path that ends in .pt2'
 
 
 def inputs_source(value: Any, path: Path, say: Say) -> Any:
@@ -98,7 +103,7 @@ def weights(value: Any, path: Path, say: Say) -> Any:
     value = fields.file_path(value, path, say)
     if value is BAD or value.endswith(WEIGHTS_SUFFIXES):
         return value
-    say(path, f"{quoted(value)} is no weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
+    say(path, f"{quoted(value)} is not a weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
     return BAD
 
 
@@ -108,7 +113,9 @@ def target(value: Any, path: Path, say: Say) -> Any:
         return value
     what = f"unknown target {quoted(value)}" if isinstance(value, str) else f"found {found(value)}"
     known = ("cpu", "cpu-avx2", "cpu-avx512", "cuda", "cuda-sm80", "cuda-sm90")
-    near = nearest(value.replace("_", "-"), known) if isinstance(value, str) else None
+    near = None
+    if isinstance(value, str):
+        near = nearest("cuda" if value.lower() in ("gpu", "nvidia") else value.replace("_", "-"), known)
     say(path, what, near or "write cpu, cpu-avx2, cpu-avx512, cuda, or cuda-sm and a number")
     return BAD
 

@@ -50,6 +50,8 @@ def line_of(lines: Mapping[Path, int], path: Path) -> int:
 def shown(path: Path) -> str:
     """`inputs.x.shape[1]`, with quotes where TOML needs them."""
     parts: list[str] = []
+    if len(path) > 16:  # only where something is nested beyond all reason
+        return shown(path[:8]) + "…"
     for key in path:
         if isinstance(key, int):
             parts.append(f"[{key}]")

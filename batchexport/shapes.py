@@ -85,19 +85,21 @@ def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | in
     if example is None:
         example = min(up(max(lowest, least), step), highest)
     elif example < 2:
-        problem = f"torch.export takes a size of {example} in its example as fixed"
+        problem = f"an example of {example} would make torch.export fix this dim"
         raise ShapeError(problem, f"write {max(lowest, up(2, step))}", key="example")
     return Dim(name=name, min=low, max=high, example=example, multiple_of=step)
 
 
 def _check_example(example: int, lowest: int, highest: int, step: int) -> None:
+    dynamic = max(lowest, up(2, step))  # an example below 2 would not stay dynamic
+    smallest = dynamic if dynamic <= highest else lowest
     if not lowest <= example <= highest:
-        above = f"{lowest} or more" if highest >= LIMIT - step else f"{lowest} to {highest}"
+        above = f"{smallest} or more" if highest >= LIMIT - step else f"{smallest} to {highest}"
         raise ShapeError(f"{example} is outside the range of the dim", f"write {above}", key="example")
     if example % step:
         below = example - example % step
-        better = below if below >= max(lowest, 2) else below + step
-        raise ShapeError(f"{example} is not a multiple of {step}", f"write {better}", key="example")
+        hint = f"write {max(below, smallest)}"
+        raise ShapeError(f"{example} is not a multiple of {step}", hint, key="example")
 
 
 def corners(dims: Iterable[Dim]) -> tuple[Mapping[str, int], ...]:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from batchexport.wording import quoted
+
 LIMIT = 2**63 - 1
 MAX_TEXT = 100  # also bounds how deep the parser recurses
 
-_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_]\w*)|(\*\*|//|[-+*()/%^.,]))", re.ASCII)
+_TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_]\w*)|(\*\*|//|[-+*()/%^]))", re.ASCII)
+_CALL = re.compile(r"([A-Za-z_][\w.]*)\s*\(", re.ASCII)
+_FRACTION = re.compile(r"\d+\.\d*|\.\d+", re.ASCII)
 _FORM = 'a size is made of numbers, one dim, + - * and parentheses: "2*seq + 1"'
 
 
@@ -63,15 +67,15 @@ def parse_size(text: str) -> Size:
     form, offset = _Parser(text).whole()
     if len(form) > 1:
         names = " and ".join(form)
-        raise ShapeError(f'"{text}" mixes the dims {names}', 'derive a size from one dim: "2*seq + 1"')
+        raise ShapeError(f"{quoted(text)} mixes the dims {names}", 'derive a size from one dim: "2*seq + 1"')
     if abs(offset) > LIMIT or any(abs(coefficient) > LIMIT for coefficient in form.values()):
-        raise ShapeError(f'"{text}" is beyond 64 bits')
+        raise ShapeError(f"{quoted(text)} is beyond 64 bits", "write smaller numbers")
     for name, coefficient in form.items():
         if coefficient < 1:
-            raise ShapeError(f'"{text}" shrinks as {name} grows', "a dim's factor must be 1 or more")
+            raise ShapeError(f"{quoted(text)} shrinks as {name} grows", "a dim's factor must be 1 or more")
         return Affine(coefficient=coefficient, name=name, offset=offset)
     if offset < 0:
-        raise ShapeError(f'"{text}" is {offset}, and no size is negative', "write 0 or more")
+        raise ShapeError(f"{quoted(text)} is {offset}, and no size is negative", "write 0 or more")
     return offset
 
 
@@ -95,14 +99,18 @@ class _Parser:
         return form
 
     def _split(self) -> list[str]:
+        call = _CALL.search(self.text)
+        if call and not keyword.iskeyword(call[1]):
+            raise self._error(f"it calls {call[1]}(…), and nothing in a manifest is evaluated")
+        if fraction := _FRACTION.search(self.text):
+            raise self._error(f"{fraction[0]} is not a whole number")
         words: list[str] = []
         at, end = 0, len(self.text.rstrip())
         while at < end:
             match = _TOKEN.match(self.text, at)
             if match is None:
                 char = self.text[at:].lstrip()[0]
-                shown = char if char.isprintable() else f"\\u{ord(char):04x}"
-                raise self._error(f"'{shown}' has no meaning in a size")
+                raise self._error(f"the character {quoted(char)} has no meaning there")
             words.append(match[match.lastindex or 0])
             at = match.end()
         return words
@@ -150,8 +158,6 @@ class _Parser:
 
     def _name(self) -> _Form:
         name = self._take()
-        if self._next() == "(":
-            raise self._error(f"it calls {name}(…), and nothing in a manifest is evaluated")
         if not is_dim_name(name):
             raise self._error(f"{name} is a Python keyword", "give the dim another name")
         return {name: 1}, 0
@@ -163,17 +169,15 @@ class _Parser:
             return self._error("there are no powers in a size")
         if word in ("/", "//", "%"):
             return self._error("there is no division in a size", 'name the part and derive the whole: "2*half"')
-        if word == ".":
-            return self._error("there are only whole numbers and plain names in a size")
         if word == ")":
             return self._error('a ")" closes nothing')
         before = self.words[self.at - 1] if self.at else ""
-        if before and word not in "*+-,":
+        if before and word not in "*+-":
             return self._error(f'an operator is missing between "{before}" and "{word}"')
         return self._error(f'"{word}" stands where a number or a dim should')
 
     def _error(self, message: str, hint: str = _FORM) -> ShapeError:
-        return ShapeError(f'"{self.text}" is not a size: {message}', hint)
+        return ShapeError(f"{quoted(self.text)} is not a size: {message}", hint)
 
     def _next(self) -> str:
         return self.words[self.at] if self.at < len(self.words) else ""

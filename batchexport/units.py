@@ -27,7 +27,7 @@ def size(text: str) -> int:
 def _scaled(text: str, units: dict[str, int]) -> float:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in units:
-        raise ValueError(text)
+        raise ValueError(f"no quantity: {text}")
     number, scale = match[1], units[match[2]]
     # Whole numbers stay whole: a float would round sizes above 2**53.
     return float(number) * scale if "." in number else int(number) * scale

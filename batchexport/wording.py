@@ -52,11 +52,11 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     import difflib  # only needed when something is wrong
 
-    for spelling in known:
-        if spelling.lower() == word.lower():
-            return spelling
-    matches = difflib.get_close_matches(word, known, 1, 0.6)
-    return matches[0] if matches else None
+    matches = difflib.get_close_matches(word.lower(), known, 1, 0.65)
+    if matches or len(word) < 3:
+        return matches[0] if matches else None
+    # "minimum" for "min", "aten" for "core-aten"
+    return next((one for one in known if len(one) > 2 and (one in word.lower() or word.lower() in one)), None)
 
 
 def listing(words: Collection[str]) -> str:

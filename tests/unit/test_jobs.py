@@ -1,0 +1,493 @@
+"""A manifest becomes jobs: defaults, matrix, checkpoints and targets, each with a name that stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport import jobs, keys, manifest
+from batchexport.errors import ManifestError
+from batchexport.jobs import Job
+from batchexport.names import folders
+
+DESIGN_EXAMPLE = """\
+schema = 1
+
+[output]
+dir = "dist"                          # relative paths are relative to the manifest
+
+[cache]
+dir = "../cache"                      # precedence: --cache-dir, BATCHEXPORT_CACHE_DIR, this, ./cache
+size_limit = "50GiB"
+
+[pools.cpu]
+workers = "auto"                      # usable cores (cgroup-aware), bounded by memory
+memory = "auto"
+[pools.cuda]
+devices = "auto"                      # one exclusive compile worker per visible GPU
+
+[defaults]                            # merged under every entry, table by table
+targets = ["cpu"]
+timeout = "30min"                     # per stage
+
+[[entry]]
+name = "bert-base"
+model = "models.text:bert"            # "module:attribute", a callable or nn.Module class
+args = []
+kwargs = { layers = 12 }
+weights = "weights/bert.safetensors"  # optional: .safetensors, .pt/.pth (weights_only), loaded strictly
+seed = 0
+method = "forward"
+dtype = "float32"
+tags = ["text", "nightly"]
+targets = ["cpu", "cuda"]
+env = { OMP_NUM_THREADS = "1" }
+data = ["tokenizer/*.json"]           # further files that count as inputs
+
+[entry.inputs]                        # by parameter name of the method; nested lists and tables allowed
+input_ids = { shape = ["batch", "seq"], dtype = "int64", range = [0, 30522] }
+attention_mask = { shape = ["batch", "seq"], dtype = "int64", value = 1 }
+token_type_ids = "none"               # scalars, strings, booleans, "none" are passed as they are
+
+[entry.dims]                          # the shape-spec: every name used in a shape
+batch = { min = 1, max = 64, example = 2 }
+seq = { min = 8, max = 512, multiple_of = 8 }
+# a name not listed here, or "auto", is Dim.AUTO; a number is static; "2*seq + 1" is a derived dim
+
+[entry.export]                        # the capture, see section 6
+strict = false
+ir = "training"                       # "training" | "inference" | "core-aten"
+preserve_module_call_signature = ["encoder"]
+decompositions = ["aten.silu"]
+extra_files = { "card.json" = "cards/bert.json" }
+
+[entry.compile]
+format = "package"                    # "package" (.pt2) | "so" | "none"
+options = { "max_autotune" = false }  # Inductor options
+weights = "external"                  # "external" | "embedded"
+
+[entry.verify]
+rtol = 1e-4
+atol = 1e-5
+samples = "corners"                   # every dynamic dim at min, example and max
+negative = true                       # and one call outside the ranges, which must be refused
+
+[entry.matrix]                        # cartesian product over dotted paths
+"kwargs.layers" = [4, 12]
+dtype = ["float32", "bfloat16"]
+
+[entry.checkpoints]                   # one architecture, many weights: compiled once
+base = "weights/base.safetensors"
+finetuned = "weights/ft.safetensors"
+"""
+
+BERT_INPUTS = {
+    "input_ids": {"tensor": {"shape": ["batch", "seq"], "dtype": "int64", "range": [0, 30522], "value": None}},
+    "attention_mask": {"tensor": {"shape": ["batch", "seq"], "dtype": "int64", "range": None, "value": 1}},
+    "token_type_ids": {"value": None},
+}
+
+
+def resolved(text: str) -> tuple[Job, ...]:
+    return jobs.resolve(manifest.parse("schema = 1\n" + text, "m.toml")).jobs
+
+
+def entry(text: str = "", name: str = "a", model: str = "m:f") -> str:
+    return f'[[entry]]\nname = "{name}"\nmodel = "{model}"\n{text}\n'
+
+
+def only(text: str) -> Job:
+    (job,) = resolved(entry(text))
+    return job
+
+
+def names_of(text: str) -> list[str]:
+    return [job.name for job in resolved(text)]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ManifestError) as caught:
+        resolved(text)
+    return str(caught.value)
+
+
+def test_the_example_of_the_design_resolves_but_for_weights_beside_checkpoints() -> None:
+    with pytest.raises(ManifestError) as caught:
+        jobs.resolve(manifest.parse(DESIGN_EXAMPLE, "m.toml"))
+    assert str(caught.value) == (
+        'm.toml:66: entry "bert-base", checkpoints: an entry has either weights or checkpoints; '
+        "make weights one of the checkpoints"
+    )
+
+
+def test_every_key_of_the_designs_example_arrives() -> None:
+    text = DESIGN_EXAMPLE.partition("[entry.matrix]")[0]
+    result = jobs.resolve(manifest.parse(text, Path("/work/m.toml")))
+    assert result.output_dir == Path("/work/dist")
+    assert result.cache_dir == Path("/work/../cache")
+    assert result.size_limit == 50 * 2**30
+    assert result.pools == jobs.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
+    assert [job.name for job in result.jobs] == ["bert-base@cpu", "bert-base@cuda"]
+    assert result.jobs[0] == Job(
+        name="bert-base@cpu",
+        entry="bert-base",
+        target="cpu",
+        folder="bert-base@cpu",
+        tags=("text", "nightly"),
+        timeout=1800.0,
+        export=jobs.ExportSpec(
+            model="models.text:bert",
+            args=(),
+            kwargs={"layers": 12},
+            weights="weights/bert.safetensors",
+            seed=0,
+            method="forward",
+            dtype="float32",
+            inputs=BERT_INPUTS,
+            dims={
+                "batch": {"min": 1, "max": 64, "example": 2, "multiple_of": 1, "auto": False},
+                "seq": {"min": 8, "max": 512, "example": 8, "multiple_of": 8, "auto": False},
+            },
+            env={"OMP_NUM_THREADS": "1"},
+            data=("tokenizer/*.json",),
+            strict=False,
+            ir="training",
+            preserve_module_call_signature=("encoder",),
+            decompositions=("aten.silu",),
+            extra_files={"card.json": "cards/bert.json"},
+        ),
+        compile=jobs.CompileSpec(target="cpu", format="package", options={"max_autotune": False}, weights="external"),
+        verify=jobs.VerifySpec(rtol=1e-4, atol=1e-5, samples="corners", negative=True),
+    )
+
+
+def test_the_designs_example_has_sixteen_jobs_in_the_order_written() -> None:
+    text = DESIGN_EXAMPLE.replace('weights = "weights/bert.safetensors"', "")
+    result = jobs.resolve(manifest.parse(text, "m.toml"))
+    assert [job.name for job in result.jobs] == [
+        f"bert-base[layers={layers},{dtype},{checkpoint}]@{target}"
+        for layers in (4, 12)
+        for dtype in ("float32", "bfloat16")
+        for checkpoint in ("base", "finetuned")
+        for target in ("cpu", "cuda")
+    ]
+    assert [job.folder for job in result.jobs] == [job.name for job in result.jobs]
+    last = result.jobs[-1].export
+    assert (last.kwargs, last.dtype, last.weights) == ({"layers": 12}, "bfloat16", "weights/ft.safetensors")
+
+
+def test_a_name_and_a_model_are_enough() -> None:
+    job = only("")
+    assert job == Job(
+        name="a@cpu",
+        entry="a",
+        target="cpu",
+        folder="a@cpu",
+        timeout=1800.0,
+        export=jobs.ExportSpec(model="m:f"),
+        compile=jobs.CompileSpec(target="cpu"),
+        verify=jobs.VerifySpec(),
+    )
+
+
+def test_defaults_are_merged_table_by_table_under_every_entry() -> None:
+    first, second = resolved(
+        '[defaults]\ntags = ["all"]\nkwargs = { layers = 2, heads = 4 }\nenv = { A = "1" }\n'
+        '[defaults.inputs]\nx = { shape = ["batch", 3], dtype = "int64" }\n'
+        '[defaults.compile]\noptions = { a = 1 }\nweights = "embedded"\n'
+        + entry('kwargs = { layers = 8 }\ntags = ["one"]\ninputs.x = { value = 1 }\ncompile.options.b = 2')
+        + entry('inputs = "m:g"', name="b")
+    )
+    assert first.export.kwargs == {"layers": 8, "heads": 4}
+    assert first.tags == ("one",)
+    assert first.export.env == {"A": "1"}
+    assert first.export.inputs == {
+        "x": {"tensor": {"shape": ["batch", 3], "dtype": "int64", "range": None, "value": 1}}
+    }
+    assert first.compile.options == {"a": 1, "b": 2}
+    assert first.compile.weights == "embedded"
+    assert second.export.kwargs == {"layers": 2, "heads": 4}
+    assert second.tags == ("all",)
+    assert second.export.inputs == "m:g"
+    assert second.compile.options == {"a": 1}
+
+
+def test_a_default_dim_is_for_those_who_use_it() -> None:
+    first, second = resolved(
+        "[defaults.dims]\nbatch = { max = 8 }\nseq = 16\n"
+        + entry('inputs.x = { shape = ["batch"] }')
+        + entry('inputs.x = { shape = ["seq"] }', name="b")
+    )
+    assert list(first.export.dims) == ["batch"]
+    assert second.export.dims == {}
+
+
+def test_matrix_expands_in_the_order_written() -> None:
+    text = '[entry.matrix]\ndtype = ["float32", "float64"]\n"kwargs.n" = [2, 1]\nseed = [7, 8]'
+    assert names_of(entry(text)) == [
+        f"a[{dtype},n={n},seed={seed}]@cpu" for dtype in ("float32", "float64") for n in (2, 1) for seed in (7, 8)
+    ]
+
+
+def test_matrix_values_land_where_their_path_leads() -> None:
+    text = (
+        'kwargs = { n = 0, keep = true }\ninputs.x = { shape = ["batch"] }\ndims.batch = { max = 8 }\n'
+        '[entry.matrix]\n"kwargs.deep.m" = [5]\n"dims.batch.max" = [4]\n"export.strict" = [true]\n'
+        "kwargs.n = [9]\n"
+    )
+    job = only(text)
+    assert job.name == "a[m=5,max=4,strict=true,n=9]@cpu"
+    assert job.export.kwargs == {"n": 9, "keep": True, "deep": {"m": 5}}
+    assert job.export.dims["batch"]["max"] == 4
+    assert job.export.strict is True
+
+
+def test_matrix_paths_that_end_alike_are_told_in_full() -> None:
+    text = '[entry.matrix]\n"kwargs.dtype" = ["a"]\ndtype = ["float32"]'
+    assert names_of(entry(text)) == ["a[kwargs.dtype=a,dtype=float32]@cpu"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "ids"),
+    [
+        ('"inputs.x" = [{ shape = [1] }, { shape = [2] }]', ["inputs.x=0", "inputs.x=1"]),
+        ('targets = [["cpu"]]', ["targets=0"]),
+        ('"kwargs.rate" = [0.5, 1e-3]', ["rate=0.5", "rate=0.001"]),
+        ('"kwargs.on" = [true, false]', ["on=true", "on=false"]),
+        ('"kwargs.note" = ["x", "a,b"]', ["kwargs.note=0", "kwargs.note=1"]),
+        ('"kwargs.note" = ["x", ""]', ["kwargs.note=0", "kwargs.note=1"]),
+        ('weights = ["w/a.pt", "w/b.pt"]', ["w/a.pt", "w/b.pt"]),
+    ],
+)
+def test_a_value_without_a_short_text_goes_by_its_number(axis: str, ids: list[str]) -> None:
+    assert names_of(entry(f"[entry.matrix]\n{axis}")) == [f"a[{one}]@cpu" for one in ids]
+
+
+def test_checkpoints_share_all_but_their_weights() -> None:
+    text = 'targets = ["cpu", "cuda-sm90"]\n[entry.checkpoints]\nft = "w/ft.pt"\nbase = "/abs/base.pt"'
+    ft, _, base, _ = resolved(entry(text))
+    assert [job.name for job in resolved(entry(text))] == [
+        "a[ft]@cpu",
+        "a[ft]@cuda-sm90",
+        "a[base]@cpu",
+        "a[base]@cuda-sm90",
+    ]
+    assert (ft.export.weights, base.export.weights) == ("w/ft.pt", "/abs/base.pt")
+    assert ft.export.to_json() | {"weights": None} == base.export.to_json() | {"weights": None}
+
+
+@pytest.mark.parametrize(
+    "model", ["models.text:Bert.small", "timm:resnet18.a1_in1k", "transformers:xlm-roberta", "old/a.pt2"]
+)
+def test_models_come_from_modules_registries_and_archives(model: str) -> None:
+    assert resolved(entry(model=model))[0].export.model == model
+
+
+@pytest.mark.parametrize("source", ["models.text:inputs", "inputs/bert.safetensors"])
+def test_inputs_from_elsewhere_keep_all_dims(source: str) -> None:
+    export = only(f'inputs = "{source}"\ndims = {{ batch = {{ max = 8 }}, seq = "auto", n = 4 }}').export
+    assert export.inputs == source
+    assert export.dims == {
+        "batch": {"min": 1, "max": 8, "example": 2, "multiple_of": 1, "auto": False},
+        "n": {"min": 4, "max": 4, "example": 4, "multiple_of": 1, "auto": False},
+        "seq": {"min": 1, "max": None, "example": 3, "multiple_of": 1, "auto": True},
+    }
+
+
+def test_inputs_nest_in_lists_and_tables() -> None:
+    text = (
+        'inputs = { past = [[{ shape = ["b"] }], { k = { shape = [] }, on = true }], scale = 0.5, '
+        'mode = "mean", n = 3, nothing = "none", empty = [] }'
+    )
+    tensor = {"dtype": "float32", "range": None, "value": None}
+    assert only(text).export.inputs == {
+        "past": {
+            "list": [
+                {"list": [{"tensor": {"shape": ["b"], **tensor}}]},
+                {"table": {"k": {"tensor": {"shape": [], **tensor}}, "on": {"value": True}}},
+            ]
+        },
+        "scale": {"value": 0.5},
+        "mode": {"value": "mean"},
+        "n": {"value": 3},
+        "nothing": {"value": None},
+        "empty": {"list": []},
+    }
+
+
+def test_none_is_only_a_word_in_the_arguments_of_a_model() -> None:
+    assert only('kwargs = { reduction = "none" }').export.kwargs == {"reduction": "none"}
+
+
+def test_tensors_have_the_dtype_of_their_entry_unless_they_say_otherwise() -> None:
+    inputs: Any = only(
+        'dtype = "bfloat16"\ninputs.x = { shape = [2] }\ninputs.y = { shape = [2], dtype = "float64" }'
+    ).export.inputs
+    assert inputs["x"]["tensor"]["dtype"] == "bfloat16"
+    assert inputs["y"]["tensor"]["dtype"] == "float64"
+
+
+def test_sizes_are_canonical_text_and_static_dims_become_numbers() -> None:
+    text = (
+        'inputs.x = { shape = ["2 * (seq + 1)", "heads*4", "seq", "3*4", 7] }\ndims = { heads = 2, seq = { max = 9 } }'
+    )
+    export = only(text).export
+    assert export.inputs["x"]["tensor"]["shape"] == ["2*seq+2", 8, "seq", 12, 7]  # type: ignore[index]
+    assert list(export.dims) == ["seq"]
+
+
+def test_a_dim_with_one_allowed_size_is_static() -> None:
+    export = only('inputs.x = { shape = ["batch"] }\ndims.batch = { min = 4, max = 4 }').export
+    assert export.inputs["x"]["tensor"]["shape"] == [4]  # type: ignore[index]
+    assert export.dims == {}
+
+
+def test_unlisted_and_auto_dims_are_auto_with_examples_of_their_own() -> None:
+    text = 'inputs.x = { shape = ["a", "b", "c", "d"] }\ndims = { b = "auto", c = { max = 8 }, d = { min = 4 } }'
+    dims = only(text).export.dims
+    assert {name: dim["auto"] for name, dim in dims.items()} == {"a": True, "b": True, "c": False, "d": False}
+    assert {name: dim["example"] for name, dim in dims.items()} == {"a": 3, "b": 5, "c": 2, "d": 4}
+
+
+def test_an_example_leaves_every_derived_size_dynamic() -> None:
+    text = 'inputs.x = { shape = ["n - 3", "2*m - 9"] }\ndims.m = { min = 5, max = 64, multiple_of = 2 }'
+    dims = only(text).export.dims
+    assert dims["n"]["example"] == 5
+    assert dims["m"]["example"] == 6
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"),
+    [
+        ("float32", 1e-4, 1e-5),
+        ("bfloat16", 2e-2, 2e-2),
+        ("float16", 2e-2, 2e-2),
+        ("float64", 1e-7, 1e-8),
+    ],
+)
+def test_tolerances_depend_on_the_dtype_unless_given(dtype: str, rtol: float, atol: float) -> None:
+    assert only(f'dtype = "{dtype}"').verify == jobs.VerifySpec(rtol=rtol, atol=atol)
+    given = only(f'dtype = "{dtype}"\nverify = {{ rtol = 0, samples = "example" }}').verify
+    assert given == jobs.VerifySpec(rtol=0.0, atol=atol, samples="example")
+
+
+def test_a_bare_so_has_its_weights_inside() -> None:
+    assert only('compile.format = "so"').compile.weights == "embedded"
+
+
+def test_numbers_for_floating_tensors_are_floats_so_that_equal_specs_have_equal_keys() -> None:
+    one = only("inputs.x = { shape = [2], range = [0, 1] }").export.to_json()
+    other = only("inputs.x = { shape = [2], range = [0.0, 1.0] }").export.to_json()
+    assert keys.canonical(one) == keys.canonical(other)
+
+
+def test_paths_are_told_in_one_form() -> None:
+    export = only('weights = "./w//a.pt"\ndata = ["../d/", "x/*.json"]').export
+    assert export.weights == "w/a.pt"
+    assert export.data == ("../d", "x/*.json")
+
+
+def test_a_matrix_beyond_measure_is_refused_at_once() -> None:
+    long = entry(f'[entry.matrix]\n"kwargs.n" = {list(range(50_000))}')
+    assert "50000 variants are more than 10000" in refusal(long)
+    wide = "\n".join(f'"kwargs.n{index}" = [1, 2]' for index in range(200))
+    assert "so many variants are more than 10000" in refusal(entry(f"[entry.matrix]\n{wide}"))
+
+
+def test_specs_have_a_json_form_with_every_field() -> None:
+    text = DESIGN_EXAMPLE.partition("[entry.matrix]")[0]
+    job = jobs.resolve(manifest.parse(text, "m.toml")).jobs[0]
+    for spec in (job.export, job.compile, job.verify):
+        form = spec.to_json()
+        assert set(form) == set(type(spec).__slots__)
+        assert json.loads(keys.canonical(form)) == form
+
+
+def test_order_of_keys_does_not_change_a_spec() -> None:
+    one = only("kwargs = { a = 1, b = 2 }\nseed = 3").export.to_json()
+    other = only("seed = 3\nkwargs = { b = 2, a = 1 }").export.to_json()
+    assert keys.canonical(one) == keys.canonical(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("bert-base[layers=4,float32]@cpu", "bert-base[layers=4,float32]@cpu"),
+        ("a b/c:ü@cpu", "a_b_c__@cpu"),
+        (".hidden@cpu", "_.hidden@cpu"),
+        ("con.x@cpu", "_con.x@cpu"),
+        ("-x@cpu", "_-x@cpu"),
+        ("..", "_.._"),
+        ("nul", "_nul"),
+    ],
+)
+def test_a_folder_is_the_name_made_safe(name: str, folder: str) -> None:
+    assert folders([name]) == [folder]
+
+
+def test_folders_differ_even_when_case_is_ignored_and_in_any_order() -> None:
+    names = ["Bert@cpu", "bert@cpu", "a b@cpu", "a_b@cpu", "c@cpu"]
+    result = dict(zip(names, folders(names), strict=True))
+    assert result["c@cpu"] == "c@cpu"
+    assert result["a b@cpu"].startswith("a_b@cpu-")
+    assert len({folder.lower() for folder in result.values()}) == len(names)
+    backwards = dict(zip(reversed(names), folders(list(reversed(names))), strict=True))
+    assert backwards == result
+
+
+def test_a_hash_that_is_itself_a_name_gives_way() -> None:
+    clashing = folders(["A@cpu", "a@cpu"])
+    result = folders(["A@cpu", "a@cpu", clashing[0]])
+    assert len({folder.lower() for folder in result}) == 3
+
+
+def test_long_names_are_cut_and_told_apart() -> None:
+    names = ["x" * 300 + "1@cpu", "x" * 300 + "2@cpu"]
+    result = folders(names)
+    assert [len(folder) for folder in result] == [200, 200]
+    assert result[0] != result[1]
+
+
+def test_a_mistake_in_the_defaults_is_told_once_however_many_entries_inherit_it() -> None:
+    text = "[defaults]\nseed = -1\n" + "".join(entry(name=f"e{index}") for index in range(50))
+    assert refusal(text) == "m.toml:3: defaults.seed: -1 is too small; write 0 or more"
+
+
+def test_a_mistake_of_an_entry_is_told_once_however_many_variants_it_has() -> None:
+    text = entry('seed = -1\nmatrix."kwargs.n" = [1, 2, 3, 4]')
+    assert refusal(text) == 'm.toml:5: entry "a", seed: -1 is too small; write 0 or more'
+
+
+def test_mistakes_come_in_the_order_of_the_lines() -> None:
+    text = "[cache]\ndir = 1\n" + entry("zeal = 1\nargs = 1\n[entry.export]\nir = 1") + "[output]\ndir = 2\n"
+    lines = [int(line.split(":")[1]) for line in refusal(text).splitlines()]
+    assert lines == sorted(lines)
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", '"1"', "[1]", "{ a = 1 }", "2024-01-01"])
+@pytest.mark.parametrize("key", ["seed", "dims.n.min", "dims.n.max", "dims.n.example", "dims.n.multiple_of"])
+def test_a_whole_number_is_nothing_else(key: str, value: str) -> None:
+    text = entry(f'inputs.x = {{ shape = ["n"] }}\n{key} = {value}')
+    assert f'entry "a", {key}: expected a whole number, found ' in refusal(text)
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", "[1]", "{ a = 1 }", "2024-01-01", "-1", '"-1"'])
+def test_a_size_in_a_shape_is_a_whole_number_or_text(value: str) -> None:
+    assert 'entry "a", inputs.x.shape[1]: ' in refusal(entry(f"inputs.x = {{ shape = [3, {value}] }}"))
+
+
+def test_thousands_of_mistakes_are_all_told() -> None:
+    text = "".join(entry(f"wieghts{index % 7} = 1", name=f"e{index}") for index in range(2000))
+    assert len(refusal(text).splitlines()) == 2000
+
+
+def test_thousands_of_entries_become_jobs_with_unique_names_and_folders() -> None:
+    text = "".join(
+        entry('inputs.x = { shape = ["b", 3] }\ndims.b = { max = 8 }', name=f"e{index}") for index in range(2000)
+    )
+    result = resolved(text)
+    assert len({job.name for job in result}) == len({job.folder for job in result}) == 2000
