@@ -252,10 +252,10 @@ def _options(given: dict[str, Any]) -> RunOptions:
 
 def _cache_root(given: dict[str, Any]) -> Path:
     if given["manifest"] is None:
-        return (given["cache_dir"] or Path("cache")).absolute()
+        return Path(given["cache_dir"] or "cache").resolve()
     from batchexport.run import cache_root
 
-    return cache_root(_options(given))
+    return cache_root(_options(given)).resolve()
 
 
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:

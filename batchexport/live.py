@@ -143,7 +143,7 @@ class Watcher:
         """Hear of one event."""
         self._progress.see(event)
         match event:
-            case RunStarted(to_build=to_build) if to_build and self._live:
+            case RunStarted(to_build=to_build) if to_build:
                 self._start()
             case JobFinished(report=report):
                 self._job(report)
@@ -155,6 +155,7 @@ class Watcher:
             case StageFinished() if self._verbose:
                 self._print([render.stage_finished_line(event.job, event.stage, event.seconds)])
         if isinstance(event, StageStarted):
+            self._start()
             self._flush()
 
     def finish(self, report: RunReport) -> None:
@@ -196,6 +197,8 @@ class Watcher:
             silence(self._out)
 
     def _start(self) -> None:
+        if not self._live or self._display is not None:
+            return
         from rich.console import Console, Group
         from rich.live import Live
         from rich.text import Text

@@ -6,6 +6,7 @@ characters before it becomes part of a line.
 
 from __future__ import annotations
 
+import os.path
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -42,7 +43,12 @@ def job_word(job: JobReport) -> str:
 
 def is_idle(job: JobReport) -> bool:
     """Whether a job is delivered and no stage had to run for it."""
-    return job.ok and all(stage.outcome in _AT_REST for stage in job.stages.values())
+    if not job.ok:
+        return False
+    for stage in job.stages.values():  # noqa: SIM110 - asked for thousands of times in a no-op run
+        if stage.outcome not in _AT_REST:
+            return False
+    return True
 
 
 def job_line(job: JobReport, *, reasons: bool = False) -> str:
@@ -60,7 +66,7 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     if failure.remedy:
         lines += _labelled("remedy", failure.remedy)
     if failure.log:
-        lines += _labelled("log", str(PurePath(base, failure.log)))
+        lines += _labelled("log", os.path.normpath(PurePath(base, failure.log)))
     if failure.reproduce:
         lines += _labelled("reproduce", failure.reproduce)
     return lines
@@ -217,18 +223,24 @@ def _plan_detail(word: str, job: PlannedJob) -> str:
         return ""
     if word == "deliver":
         return "  every stage cached, outputs to be copied"
-    parts = [_planned(name, job.stages[name]) for name in STAGES if name in job.stages]
+    parts = _planned(job.stages)
     known = [stage.expected_seconds for stage in job.stages.values() if stage.action == "run"]
     seconds = [one for one in known if one is not None]
     guess = f"  {about(sum(seconds))}" if seconds and len(seconds) == len(known) else ""
     return f"  {SEPARATOR.join(parts)}{guess}"
 
 
-def _planned(name: str, stage: PlannedStage) -> str:
-    text = f"{name} {_ACTIONS.get(stage.action, clean(stage.action))}"
-    if stage.action == "cached" or not stage.reason:
-        return text
-    return f"{text} ({clean(stage.reason)})"
+def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
+    """What the stages would do; those that would do the same for the same reason share a phrase."""
+    names: dict[str, list[str]] = {}
+    for name in STAGES:
+        if name in stages:
+            stage = stages[name]
+            text = _ACTIONS.get(stage.action, clean(stage.action))
+            if stage.action != "cached" and stage.reason:
+                text += f" ({clean(stage.reason)})"
+            names.setdefault(text, []).append(name)
+    return [f"{', '.join(sharing)} {text}" for text, sharing in names.items()]
 
 
 # --- cache, doctor, errors -----------------------------------------------------------------------

@@ -120,9 +120,7 @@ def test_a_damaged_blob_heals_when_it_is_put_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("squatter", ["folder", "link"])
-def test_what_is_no_file_in_a_blobs_place_is_damage_and_heals(
-    store: Store, tmp_path: Path, squatter: str
-) -> None:
+def test_what_is_no_file_in_a_blobs_place_is_damage_and_heals(store: Store, tmp_path: Path, squatter: str) -> None:
     blob = store.blobs.put_bytes(b"good")
     path = store.layout.blob_path(blob.digest)
     path.unlink()

@@ -136,9 +136,7 @@ def test_a_pickle_is_never_written(folder: Path) -> None:
     cache.close()
 
 
-def test_a_row_that_names_a_file_neither_reads_nor_removes_it(
-    index: Index, folder: Path, tmp_path: Path
-) -> None:
+def test_a_row_that_names_a_file_neither_reads_nor_removes_it(index: Index, folder: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("x")
     for mode in (2, 3, 4):
@@ -256,9 +254,7 @@ def test_while_another_process_writes_a_put_is_dropped_and_gets_go_on(index: Ind
     assert not (folder.parent / "index.damaged").exists()
 
 
-def test_a_full_disk_stops_the_writing_and_not_the_reading(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_stops_the_writing_and_not_the_reading(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     index.put("trace", "k", 1)
 
     def full(*_: object, **__: object) -> None:

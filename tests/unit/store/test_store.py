@@ -16,9 +16,7 @@ Key = Callable[[str], str]
 Artifact = Callable[[bytes], Path]
 
 
-def test_what_is_published_is_found_and_delivered(
-    store: Store, key: Key, artifact: Artifact, tmp_path: Path
-) -> None:
+def test_what_is_published_is_found_and_delivered(store: Store, key: Key, artifact: Artifact, tmp_path: Path) -> None:
     files = {"program": artifact(b"pt2"), "log": artifact(b"log")}
     published = store.publish("export", key("a"), files=files, data={"ops": 3})
     with Store.open(tmp_path / "cache") as other:
@@ -139,9 +137,7 @@ def test_a_file_in_the_folders_place_is_one_clear_sentence(tmp_path: Path) -> No
             Store.open(root)
 
 
-def test_a_folder_without_permission_is_one_clear_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_permission_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(tmp_path / "cache").close()
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(StoreError, match=r"can't write to .*cache.*make it writable or .*--cache-dir"):

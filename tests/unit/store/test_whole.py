@@ -38,9 +38,7 @@ def test_a_link_at_the_destination_is_replaced_not_followed(tmp_path: Path) -> N
     assert not (tmp_path / "out").is_symlink()
 
 
-def test_a_reflink_is_used_where_the_file_system_gives_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reflink_is_used_where_the_file_system_gives_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "source").write_bytes(b"x")
 
     def reflink(want: int, _: int, have: int) -> None:

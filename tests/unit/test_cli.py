@@ -1,0 +1,376 @@
+"""The command line: it passes on what was asked, prints what came of it, and ends with the right code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click.testing
+import pytest
+
+from batchexport import cli
+from batchexport.errors import (
+    BatchExportError,
+    EnvironmentProblem,
+    ExitCode,
+    ManifestError,
+    Problem,
+    StoreError,
+    UsageError,
+)
+from batchexport.events import JobFinished, Listener, RunStarted, StageStarted
+from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.report import RunReport
+from support.reports import built, failure, job, run_report
+
+Invoke = Callable[..., click.testing.Result]
+
+HEAVY = {"torch", "rich", "numpy", "sympy", "joblib", "diskcache", "psutil", "transformers", "safetensors"}
+
+
+@dataclass
+class Fake:
+    """Stands for batchexport.run, and remembers what it was asked."""
+
+    report: RunReport = field(default_factory=lambda: run_report(job()))
+    error: BaseException | None = None
+    options: Any = None
+
+    def run(self, options: Any, listener: Listener) -> RunReport:
+        self._hear(options)
+        listener(RunStarted(jobs=len(self.report.jobs), to_build=1, workers=2))
+        listener(StageStarted(job="bert@cpu", stage="export", reason="first time"))
+        for number, one in enumerate(self.report.jobs, 1):
+            listener(JobFinished(report=one, done=number, total=len(self.report.jobs)))
+        return self.report
+
+    def plan(self, options: Any) -> Plan:
+        self._hear(options)
+        stage = PlannedStage(action="run", reason="first time", expected_seconds=3.0)
+        return Plan(manifest="m.toml", jobs=(PlannedJob(name="bert@cpu", stages={"export": stage}),))
+
+    def ls(self, options: Any) -> tuple[JobState, ...]:
+        self._hear(options)
+        return (JobState(name="bert@cpu", state="missing", path="dist/bert@cpu"),)
+
+    def cache_root(self, options: Any) -> Path:
+        self._hear(options)
+        return options.cache_dir or Path("/from/the/manifest")
+
+    def _hear(self, options: Any) -> None:
+        self.options = options
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    stand_in = Fake()
+    module = importlib.import_module("batchexport.run")
+    for name in ("run", "plan", "ls", "cache_root"):
+        monkeypatch.setattr(module, name, getattr(stand_in, name))
+    monkeypatch.delenv("BATCHEXPORT_CACHE_DIR", raising=False)
+    monkeypatch.delenv("BATCHEXPORT_DEBUG", raising=False)
+    return stand_in
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    monkeypatch.chdir(tmp_path)
+    Path("m.toml").write_text("schema = 1\n")
+
+    def call(*words: str, **more: Any) -> click.testing.Result:
+        return click.testing.CliRunner().invoke(cli.cli, words, **more)
+
+    return call
+
+
+# --- what is passed on
+
+
+def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
+    words = "run m.toml --cache-dir c -k bert --tag a --tag b --only x --only y --stage compile --jobs 3"
+    flags = "--fail-fast --force --json r.json --require-all --in-process"
+    assert invoke(*words.split(), *flags.split()).exit_code == 0
+    options = fake.options
+    assert (options.manifest, options.cache_dir, options.json) == (Path("m.toml"), Path("c"), Path("r.json"))
+    assert (options.expression, options.tags, options.only) == ("bert", ("a", "b"), ("x", "y"))
+    assert (options.stage, options.jobs) == ("compile", 3)
+    assert options.fail_fast
+    assert options.force
+    assert options.require_all
+    assert options.in_process
+
+
+def test_run_asks_for_nothing_special_by_default(fake: Fake, invoke: Invoke) -> None:
+    from batchexport.run import RunOptions
+
+    invoke("run", "m.toml")
+    assert fake.options == RunOptions(manifest=Path("m.toml"))
+
+
+def test_the_cache_folder_may_come_from_the_environment(fake: Fake, invoke: Invoke) -> None:
+    invoke("run", "m.toml", env={"BATCHEXPORT_CACHE_DIR": "elsewhere"})
+    assert fake.options.cache_dir == Path("elsewhere")
+
+
+def test_the_option_beats_the_environment(fake: Fake, invoke: Invoke) -> None:
+    invoke("run", "m.toml", "--cache-dir", "here", env={"BATCHEXPORT_CACHE_DIR": "elsewhere"})
+    assert fake.options.cache_dir == Path("here")
+
+
+def test_explain_asks_for_one_job(fake: Fake, invoke: Invoke) -> None:
+    result = invoke("explain", "m.toml", "bert@cpu")
+    assert fake.options.only == ("bert@cpu",)
+    assert result.stdout.splitlines()[:2] == ["bert@cpu", "  export   runs: first time (about 3s)"]
+
+
+# --- what is printed
+
+
+def test_run_prints_the_jobs_and_the_summary(fake: Fake, invoke: Invoke) -> None:
+    lines = invoke("run", "m.toml").stdout.splitlines()
+    assert lines[0] == "ok        bert@cpu  cached"
+    assert lines[-1].startswith("1 job: 1 ok")
+
+
+def test_quiet_leaves_only_the_summary(fake: Fake, invoke: Invoke) -> None:
+    assert len(invoke("run", "m.toml", "--quiet").stdout.splitlines()) == 1
+
+
+def test_verbose_shows_the_stages(fake: Fake, invoke: Invoke) -> None:
+    assert "started   bert@cpu  export (first time)" in invoke("run", "m.toml", "-v").stdout
+
+
+def test_a_log_is_named_as_seen_from_the_working_directory(fake: Fake, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "m.toml").write_text("")
+    fake.report = run_report(job(error=failure(log="cache/x.log")), exit_code=ExitCode.JOB_FAILED)
+    assert "sub/cache/x.log" in invoke("run", "sub/m.toml").stdout
+
+
+def test_dry_run_plans_and_runs_nothing(fake: Fake, invoke: Invoke) -> None:
+    result = invoke("run", "m.toml", "--dry-run")
+    assert result.stdout == invoke("plan", "m.toml").stdout
+    assert "export runs (first time)" in result.stdout
+
+
+def test_a_plan_comes_as_json_too(fake: Fake, invoke: Invoke) -> None:
+    form = json.loads(invoke("plan", "m.toml", "--json").stdout)
+    assert form["jobs"][0]["name"] == "bert@cpu"
+
+
+def test_the_json_of_a_dry_run_goes_to_its_file(fake: Fake, invoke: Invoke) -> None:
+    result = invoke("run", "m.toml", "--dry-run", "--json", "plan.json")
+    assert "1 job: 1 to build" in result.stdout
+    assert json.loads(Path("plan.json").read_text())["schema"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_fix(fake: Fake, invoke: Invoke) -> None:
+    result = invoke("run", "m.toml", "--dry-run", "--json", "no/such/folder/plan.json")
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith("error: can't write no/such/folder/plan.json")
+
+
+def test_ls_lists_the_outputs(fake: Fake, invoke: Invoke) -> None:
+    assert invoke("ls", "m.toml").stdout.splitlines()[0] == "missing   bert@cpu  dist/bert@cpu"
+
+
+def test_the_cache_path_is_found_as_a_run_finds_it(fake: Fake, invoke: Invoke, tmp_path: Path) -> None:
+    assert invoke("cache", "path").stdout == f"{tmp_path / 'cache'}\n"
+    assert invoke("cache", "path", "--cache-dir", "x").stdout == f"{tmp_path / 'x'}\n"
+    assert invoke("cache", "path", "m.toml").stdout == "/from/the/manifest\n"
+
+
+def test_looking_at_a_cache_does_not_make_one(fake: Fake, invoke: Invoke) -> None:
+    result = invoke("cache", "stats", "--cache-dir", "c")
+    assert "nothing is cached here yet" in result.stdout
+    assert not Path("c").exists()
+
+
+def test_cache_stats_counts_what_is_there(fake: Fake, invoke: Invoke, tmp_path: Path) -> None:
+    from batchexport.store.store import Store
+
+    Store.open(tmp_path / "c").close()
+    assert "records  0" in invoke("cache", "stats", "--cache-dir", "c").stdout
+
+
+def test_help_lists_the_commands_most_used_first(invoke: Invoke) -> None:
+    text = invoke("--help").stdout
+    at = [text.index(f"  {name} ") for name in ("run", "plan", "explain", "ls", "cache", "doctor")]
+    assert at == sorted(at)
+
+
+# --- how it ends
+
+
+@pytest.mark.parametrize("code", list(ExitCode))
+def test_the_exit_code_is_the_reports(fake: Fake, invoke: Invoke, code: ExitCode) -> None:
+    fake.report = run_report(job(stages={"export": built()}), exit_code=code)
+    assert invoke("run", "m.toml").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (ManifestError((Problem(place="m.toml:3", message="x"),)), 2),
+        (EnvironmentProblem("x"), 3),
+        (StoreError("x"), 4),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan", "ls"])
+def test_an_error_is_a_message_and_a_code(
+    fake: Fake, invoke: Invoke, error: BatchExportError, code: int, command: str
+) -> None:
+    fake.error = error
+    result = invoke(command, "m.toml")
+    assert result.exit_code == code
+    assert result.stderr == f"error: {error}\n"
+    assert result.stdout == ""
+
+
+def test_every_mistake_of_a_manifest_has_its_line(fake: Fake, invoke: Invoke) -> None:
+    problems = (
+        Problem(place="m.toml:3", message="no such key", hint='did you mean "name"?'),
+        Problem(place="m.toml:9", message="not a number"),
+    )
+    fake.error = ManifestError(problems)
+    assert invoke("run", "m.toml").stderr.splitlines() == [
+        'error: m.toml:3: no such key; did you mean "name"?',
+        "error: m.toml:9: not a number",
+    ]
+
+
+def test_ctrl_c_exits_130(fake: Fake, invoke: Invoke) -> None:
+    fake.error = KeyboardInterrupt()
+    result = invoke("run", "m.toml")
+    assert result.exit_code == 130
+    assert result.stderr == "error: interrupted\n"
+
+
+def test_a_bug_is_one_line_with_the_way_to_its_traceback(
+    fake: Fake, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fake.error = KeyError("oops")
+    result = invoke("run", "m.toml")
+    assert result.exit_code == ExitCode.ENVIRONMENT
+    assert len(result.stderr.splitlines()) == 1
+    assert "batchexport itself failed, please report it: KeyError: 'oops'" in result.stderr
+    (log,) = tmp_path.glob("batchexport-*.log")
+    assert str(log) in result.stderr
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "env"), [(["-v"], {}), ([], {"BATCHEXPORT_DEBUG": "1"})], ids=["verbose", "environment"]
+)
+def test_a_bug_shows_its_traceback_to_who_asks(
+    fake: Fake, invoke: Invoke, words: list[str], env: dict[str, str]
+) -> None:
+    fake.error = KeyError("oops")
+    assert "Traceback" in invoke("run", "m.toml", *words, env=env).stderr
+
+
+def test_a_broken_pipe_inside_the_coordinator_is_not_taken_for_success(fake: Fake, invoke: Invoke) -> None:
+    fake.error = BrokenPipeError()
+    assert invoke("run", "m.toml").exit_code == ExitCode.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run"],
+        ["run", "missing.toml"],
+        ["run", "m.toml", "--nonsense"],
+        ["run", "m.toml", "--stage", "package"],
+        ["run", "m.toml", "--jobs", "0"],
+        ["run", "m.toml", "-q", "-v"],
+        ["explain", "m.toml"],
+        ["nonsense"],
+    ],
+)
+def test_a_wrong_command_line_exits_2(fake: Fake, invoke: Invoke, words: list[str]) -> None:
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert fake.options is None
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warn", 0), ("fail", 3)])
+def test_doctor_exits_3_if_something_necessary_is_missing(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, state: str, code: int
+) -> None:
+    from batchexport import doctor
+
+    monkeypatch.setattr(doctor, "examine", lambda cache: (doctor.Check(name="x", state=state, detail="y"),))
+    result = invoke("doctor")
+    assert result.exit_code == code
+    assert f"{state:<5} x  y" in result.stdout
+
+
+# --- as a process
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+
+
+def loaded_by(code: str) -> set[str]:
+    done = python("-c", f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    assert not HEAVY & loaded_by("import batchexport.cli")
+
+
+def test_importing_the_package_does_not_even_load_click() -> None:
+    assert not (HEAVY | {"click", "json", "pathlib"}) & loaded_by("import batchexport")
+
+
+def test_it_runs_as_a_module() -> None:
+    done = python("-m", "batchexport", "--version")
+    assert done.stdout.startswith("batchexport ")
+    assert done.returncode == 0
+
+
+def test_a_reader_that_had_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with os.fdopen(writing, "wb") as pipe:
+        words = [sys.executable, "-m", "batchexport", "cache", "path"]
+        done = subprocess.run(words, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- from Python
+
+
+def test_the_function_run_is_not_replaced_by_the_module_of_its_name(fake: Fake, tmp_path: Path) -> None:
+    import batchexport
+
+    assert isinstance(sys.modules["batchexport.run"], ModuleType)
+    assert callable(batchexport.run)
+    assert batchexport.run(tmp_path / "m.toml", tags=["a"], cache_dir="c", stage="export") is fake.report
+    assert (fake.options.tags, fake.options.cache_dir, fake.options.stage) == (("a",), Path("c"), "export")
+
+
+def test_a_listener_hears_of_every_event(fake: Fake) -> None:
+    import batchexport
+
+    heard: list[object] = []
+    batchexport.run("m.toml", listener=heard.append)
+    assert [type(event) for event in heard] == [RunStarted, StageStarted, JobFinished]

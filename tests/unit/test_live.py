@@ -1,0 +1,275 @@
+"""Live: a pipe gets one plain line per finished job as it finishes, a terminal a moving display."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import pytest
+
+from batchexport.errors import ExitCode
+from batchexport.events import JobFinished, Note, RunStarted, StageFinished, StageStarted
+from batchexport.live import Progress, Watcher, wants_colour
+from batchexport.report import JobReport
+from support.reports import built, cached, failure, job, run_report
+
+BUILT = job("built@cpu", stages={"export": built(), "compile": cached()})
+FAILED = job("bad@cpu", stages={}, error=failure())
+
+
+class Stream(io.StringIO):
+    """Remembers what had been flushed."""
+
+    def __init__(self, *, terminal: bool = False) -> None:
+        super().__init__()
+        self.terminal = terminal
+        self.flushed = ""
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def flush(self) -> None:
+        self.flushed = self.getvalue()
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def finished(report: JobReport, done: int = 1, total: int = 9) -> JobFinished:
+    return JobFinished(report=report, done=done, total=total)
+
+
+# --- in a pipe
+
+
+def test_each_finished_job_is_one_line() -> None:
+    out = Stream()
+    with Watcher(out) as watcher:
+        watcher(finished(job("idle@cpu")))
+        watcher(finished(BUILT))
+    assert out.getvalue().splitlines() == [
+        "ok        idle@cpu  cached",
+        "ok        built@cpu  export built 1.2s (first time) · compile cached",
+    ]
+
+
+def test_a_job_that_did_work_is_seen_at_once() -> None:
+    out = Stream()
+    watcher = Watcher(out)
+    watcher(finished(BUILT))
+    assert "built@cpu" in out.flushed
+
+
+def test_a_failure_is_seen_at_once_with_its_details() -> None:
+    out = Stream()
+    Watcher(out)(finished(FAILED))
+    assert "g++ is not on PATH" in out.flushed
+
+
+def test_cached_jobs_wait_in_the_buffer_only_while_nothing_runs() -> None:
+    out = Stream()
+    watcher = Watcher(out)
+    watcher(finished(job("first")))
+    assert out.flushed == ""
+    watcher(StageStarted(job="slow", stage="compile", reason=""))
+    assert "first" in out.flushed
+    watcher(finished(job("second")))
+    assert "second" in out.flushed
+
+
+def test_the_end_is_the_summary() -> None:
+    out = Stream()
+    with Watcher(out) as watcher:
+        watcher.finish(run_report(job()))
+    assert out.getvalue().splitlines()[-1].endswith("report: dist/report.json")
+
+
+def test_a_long_run_ends_with_its_failures_once_more() -> None:
+    out = Stream()
+    with Watcher(out) as watcher:
+        for number in range(30):
+            watcher(finished(job(f"job{number}")))
+        watcher.finish(run_report(FAILED, exit_code=ExitCode.JOB_FAILED))
+    assert out.getvalue().splitlines()[-2] == "failed    bad@cpu  compile: g++ is not on PATH"
+
+
+def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Stream()
+    with Watcher(out, quiet=True) as watcher:
+        watcher(finished(BUILT))
+        watcher(Note(text="never mind"))
+        watcher(finished(FAILED))
+        watcher.finish(run_report(BUILT, FAILED))
+    lines = out.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["failed", "error", "2"]
+    assert capsys.readouterr().err == ""
+
+
+def test_verbose_adds_the_stages_and_their_reasons() -> None:
+    out = Stream()
+    with Watcher(out, verbose=True) as watcher:
+        watcher(StageStarted(job="a", stage="export", reason="source: a.py changed"))
+        watcher(StageFinished(job="a", stage="export", seconds=2.0))
+        watcher(finished(job("b", stages={"export": cached("nothing changed")})))
+    assert out.getvalue().splitlines() == [
+        "started   a  export (source: a.py changed)",
+        "ended     a  export after 2.0s",
+        "ok        b  export cached (nothing changed)",
+    ]
+
+
+def test_a_note_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Stream()
+    Watcher(out)(Note(text="the index is damaged\x07"))
+    assert capsys.readouterr().err == "note: the index is damaged\\x07\n"
+    assert out.getvalue() == ""
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run() -> None:
+    with Watcher(Closed()) as watcher:
+        watcher(finished(BUILT))
+        watcher.finish(run_report(BUILT))
+
+
+# --- on a terminal
+
+
+def test_a_run_with_nothing_to_build_shows_the_summary_and_leaves_rich_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    out = Stream(terminal=True)
+    with Watcher(out) as watcher:
+        watcher(RunStarted(jobs=1, to_build=0, workers=2))
+        watcher(finished(job()))
+        watcher.finish(run_report(job()))
+    assert len(out.getvalue().splitlines()) == 1
+    assert "rich" not in sys.modules
+
+
+def test_running_stages_and_finished_jobs_are_shown() -> None:
+    out = Stream(terminal=True)
+    with Watcher(out) as watcher:
+        watcher(RunStarted(jobs=2, to_build=2, workers=2, expected=30.0))
+        watcher(StageStarted(job="slow@cpu", stage="compile", reason=""))
+        watcher(finished(BUILT, done=1, total=2))
+        watcher.finish(run_report(BUILT))
+    text = out.getvalue()
+    assert "slow@cpu" in text
+    assert "1/2 jobs" in text
+    assert "\x1b[32mok\x1b[0m" in text
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Stream(terminal=True)
+    with Watcher(out) as watcher:
+        watcher(RunStarted(jobs=1, to_build=1, workers=1))
+        watcher(finished(BUILT))
+    assert "\x1b" not in out.getvalue()
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Stream(terminal=True)
+    assert not wants_colour(out)
+    Watcher(out)(finished(FAILED))
+    assert "\x1b" not in out.getvalue()
+
+
+def test_failures_are_coloured() -> None:
+    out = Stream(terminal=True)
+    Watcher(out)(finished(FAILED))
+    assert out.getvalue().startswith("\x1b[1;31mfailed\x1b[0m    bad@cpu")
+    assert "\x1b[1;31merror\x1b[0m     g++" in out.getvalue()
+
+
+# --- progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_time_left_comes_from_history() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.see(RunStarted(jobs=4, to_build=4, workers=2, expected=60.0))
+    clock.now += 20
+    assert progress.remaining() == 40
+    clock.now += 60
+    assert progress.remaining() is None
+
+
+def test_without_history_it_comes_from_the_pace_so_far() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.see(RunStarted(jobs=9, to_build=3, workers=2))
+    progress.see(finished(job()))
+    clock.now += 10
+    assert progress.remaining() is None
+    progress.see(finished(BUILT, done=2))
+    assert progress.remaining() == 20
+
+
+def test_the_display_lists_running_stages_with_their_time() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.see(RunStarted(jobs=9, to_build=9, workers=2))
+    progress.see(StageStarted(job="a", stage="export", reason=""))
+    clock.now += 3
+    progress.see(StageStarted(job="b", stage="compile", reason=""))
+    clock.now += 1
+    progress.see(finished(FAILED, done=3))
+    lines = progress.lines(room=10)
+    assert lines[:2] == ["  export      4.0s  a", "  compile     1.0s  b"]
+    assert lines[2].endswith("3/9 jobs · 1 failed · 4.0s · about 32s left")
+
+
+def test_the_display_never_outgrows_its_room() -> None:
+    progress = Progress(Clock())
+    for number in range(50):
+        progress.see(StageStarted(job=str(number), stage="export", reason=""))
+    lines = progress.lines(room=6)
+    assert len(lines) <= 6
+    assert "  and 46 more" in lines
+
+
+def test_a_stage_that_ended_is_not_shown() -> None:
+    progress = Progress(Clock())
+    progress.see(StageStarted(job="a", stage="export", reason=""))
+    assert progress.busy
+    progress.see(StageFinished(job="a", stage="export", seconds=1.0))
+    assert not progress.busy
+    assert len(progress.lines(room=6)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_a_real_terminal_is_recognized() -> None:
+    leader, follower = os.openpty()
+    try:
+        with open(follower, "w", closefd=False) as stream:
+            assert wants_colour(stream)
+    finally:
+        os.close(leader)
+        os.close(follower)

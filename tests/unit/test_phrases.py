@@ -1,0 +1,72 @@
+"""Phrases: a number is readable at any size, and foreign text can't move the cursor."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchexport import phrases
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0s"),
+        (1.25, "1.2s"),
+        (59.94, "59.9s"),
+        (59.96, "1m 00s"),
+        (123, "2m 03s"),
+        (3599.6, "1h 00m"),
+        (3720, "1h 02m"),
+        (90000, "25h 00m"),
+    ],
+)
+def test_a_duration_is_short_at_any_length(seconds: float, text: str) -> None:
+    assert phrases.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "under 1s"),
+        (12.3, "about 12s"),
+        (89.9, "about 1 min"),
+        (200, "about 3 min"),
+        (3580, "about 1h 00m"),
+        (6000, "about 1h 40m"),
+    ],
+)
+def test_a_guess_is_no_more_exact_than_a_guess(seconds: float, text: str) -> None:
+    assert phrases.about(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (2**51, "2048.0 TiB")],
+)
+def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
+    assert phrases.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("bert-base@cpu", "bert-base@cpu"),
+        ("naïve · ü", "naïve · ü"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("a\rb\nc", "a\\rb\\nc"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\x9b31m", "\\x9b31m"),
+        ("bad \udcff name", "bad \\udcff name"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
+    assert phrases.clean(text) == shown
+
+
+def test_lines_stay_lines_and_are_cleaned_one_by_one() -> None:
+    assert phrases.clean_lines("a\n\tb\x07\n") == ["a", "    b\\x07"]
+
+
+def test_one_is_not_many() -> None:
+    assert phrases.counted(1, "job") == "1 job"
+    assert phrases.counted(0, "job") == "0 jobs"

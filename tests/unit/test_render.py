@@ -1,0 +1,266 @@
+"""Rendering: every line tells a new user what happened, why, and what to do next."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchexport import render
+from batchexport.doctor import Check
+from batchexport.errors import ExitCode, Kind
+from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.report import Outcome
+from batchexport.store.store import StoreStats
+from support.reports import built, cached, failure, job, run_report, stage
+
+
+def planned(name: str, *, delivered: bool = False, **stages: PlannedStage) -> PlannedJob:
+    return PlannedJob(name=name, stages=stages, delivered=delivered)
+
+
+RUNS = PlannedStage(action="run", reason="source: attn.py changed", expected_seconds=12.0)
+MAYBE = PlannedStage(action="maybe", reason="depends on the export")
+STANDS = PlannedStage(action="cached", reason="nothing changed")
+
+
+# --- a finished job
+
+
+def test_a_built_job_says_what_each_stage_came_to_and_why() -> None:
+    stages = {"export": built(1.2, "source: attn.py changed"), "compile": cached(), "verify": built(0.4, "")}
+    assert render.job_line(job("bert@cpu", stages=stages)) == (
+        "ok        bert@cpu  export built 1.2s (source: attn.py changed) · compile cached · verify built 0.4s"
+    )
+
+
+def test_a_job_that_needed_nothing_says_so_in_one_word() -> None:
+    assert render.job_line(job("bert@cpu")) == "ok        bert@cpu  cached"
+
+
+def test_a_job_without_a_compile_stage_to_run_is_cached_too() -> None:
+    stages = {"export": cached(), "compile": stage(Outcome.SKIPPED, 'compile format is "none"')}
+    assert render.job_line(job(stages=stages)).endswith("  cached")
+
+
+def test_reasons_tell_why_cached_stages_are_cached() -> None:
+    assert render.job_line(job(stages={"export": cached("trace of 2 h ago")}), reasons=True).endswith(
+        "export cached (trace of 2 h ago)"
+    )
+
+
+def test_stages_come_in_the_order_of_the_work() -> None:
+    stages = {"verify": built(), "compile": built(), "export": built()}
+    line = render.job_line(job(stages=stages))
+    assert line.index("export") < line.index("compile") < line.index("verify")
+
+
+@pytest.mark.parametrize(("outcome", "word"), [(Outcome.SKIPPED, "skipped"), (Outcome.CANCELLED, "cancelled")])
+def test_a_job_that_was_not_delivered_says_why(outcome: Outcome, word: str) -> None:
+    stages = {"export": cached(), "compile": stage(outcome, "no CUDA device")}
+    line = render.job_line(job("bert@cuda", ok=False, stages=stages))
+    assert line.split()[0] == word
+    assert f"compile {word} (no CUDA device)" in line
+
+
+def test_a_failed_job_shows_everything_a_user_needs() -> None:
+    error = failure(remedy="install g++", log="../cache/x.log", reproduce="batchexport run m.toml --only bert@cpu")
+    stages = {"export": built(), "compile": stage(Outcome.FAILED, "first time", 0.3)}
+    lines = render.job_lines(job("bert@cpu", error=error, stages=stages), base="models")
+    assert lines == [
+        "failed    bert@cpu  export built 1.2s (first time) · compile failed after 0.3s",
+        "          error     g++ is not on PATH [compile, toolchain]",
+        "          remedy    install g++",
+        "          log       cache/x.log",
+        "          reproduce batchexport run m.toml --only bert@cpu",
+    ]
+
+
+def test_a_remedy_to_paste_keeps_its_lines() -> None:
+    lines = render.failure_lines(failure(remedy="[entry.dims]\nseq = { min = 8 }"))
+    assert lines[1:] == ["          remedy    [entry.dims]", "                    seq = { min = 8 }"]
+
+
+def test_an_absolute_log_path_is_left_alone() -> None:
+    assert render.failure_lines(failure(log="/logs/x.log"), base="models")[-1].endswith(" /logs/x.log")
+
+
+def test_control_characters_never_reach_the_terminal() -> None:
+    error = failure(message="boom\x1b[2J", remedy="a\x07", log="l\x1bog", reproduce="r\rm")
+    stages = {"export": built(1, "why\x1b]0;title\x07"), "compile": stage(Outcome.FAILED)}
+    shown = [
+        *render.job_lines(job("evil\x1b[31m\n", error=error, stages=stages)),
+        *render.recap_lines(run_report(job("e\x1b", error=error))),
+        render.summary_line(run_report(path="\x1b.json")),
+        *render.plan_lines(Plan(manifest="m", jobs=(planned("p\x1b", export=RUNS),))),
+        *render.explain_lines(planned("p\x1b", export=PlannedStage(action="run", reason="\x1b"))),
+        *render.ls_lines([JobState(name="\x1b", state="stale", path="\x1b", detail="\x1b")]),
+        *render.doctor_lines([Check(name="c", state="fail", detail="\x1b", remedy="\x1b")]),
+        *render.error_lines("\x1b\nb"),
+        render.stage_started_line("\x1b", "export", "\x1b"),
+        render.stage_finished_line("\x1b", "export", 1),
+    ]
+    assert all(line.isprintable() for line in shown)
+
+
+# --- the end of a run
+
+
+def test_the_last_line_names_counts_seconds_and_the_report() -> None:
+    report = run_report(
+        job("a", stages={"export": built(), "compile": cached()}),
+        job("b", stages={"export": stage(Outcome.FAILED)}, error=failure(stage="export")),
+    )
+    assert render.summary_line(report) == (
+        "2 jobs: 1 ok, 1 failed, 0 skipped (export 1 built, 0 cached, 1 failed; compile 0 built, 1 cached)"
+        " in 12.3 s; report: dist/report.json"
+    )
+
+
+def test_a_run_that_had_nothing_to_do_says_so() -> None:
+    assert render.summary_line(run_report(job(), seconds=0.24)) == (
+        "1 job: 1 ok, 0 failed, 0 skipped (everything cached) in 0.2 s; report: dist/report.json"
+    )
+
+
+def test_a_skipped_job_is_not_called_cached() -> None:
+    skipped = job(ok=False, stages={"export": cached(), "compile": stage(Outcome.SKIPPED)})
+    assert "everything cached" not in render.summary_line(run_report(job(), skipped))
+
+
+def test_a_long_run_also_gives_its_time_for_humans() -> None:
+    assert " in 754.2 s (12m 34s); " in render.summary_line(run_report(job(), seconds=754.2))
+
+
+def test_an_interrupted_run_says_so_first() -> None:
+    report = run_report(
+        job("a"),
+        job("b", ok=False, stages={"export": stage(Outcome.CANCELLED)}),
+        exit_code=ExitCode.INTERRUPTED,
+    )
+    line = render.summary_line(report)
+    assert line.startswith("interrupted; 2 jobs: 1 ok, 0 failed, 1 not finished (")
+
+
+def test_the_recap_has_one_line_for_each_failure() -> None:
+    error = failure(stage="verify", kind=Kind.VERIFY, message="off by 3\nand more")
+    assert render.recap_lines(run_report(job("a"), job("b", error=error))) == ["failed    b  verify: off by 3"]
+
+
+# --- plan, explain, ls
+
+
+def test_a_plan_says_what_runs_why_and_for_how_long() -> None:
+    plan = Plan(
+        manifest="m.toml",
+        expected_seconds=25.0,
+        jobs=(
+            planned("a", export=RUNS, compile=MAYBE, verify=MAYBE),
+            planned("b", export=STANDS, compile=STANDS),
+            planned("c", delivered=True, export=STANDS, compile=STANDS),
+            planned("d", export=STANDS, compile=PlannedStage(action="skip", reason="no CUDA device")),
+        ),
+    )
+    built_line = (
+        "build     a  export runs (source: attn.py changed) · compile, verify may run (depends on the export)"
+        "  about 12s"
+    )
+    assert render.plan_lines(plan) == [
+        built_line,
+        "deliver   b  every stage cached, outputs to be copied",
+        "nothing   c",
+        "skip      d  export cached · compile is skipped (no CUDA device)",
+        "4 jobs: 1 to build, 1 to skip, 1 to copy from the cache, 1 up to date; about 25s",
+    ]
+
+
+def test_a_plan_without_history_gives_no_time() -> None:
+    runs = PlannedStage(action="run", reason="first time")
+    lines = render.plan_lines(Plan(manifest="m", jobs=(planned("a", export=runs),)))
+    assert not any("about" in line for line in lines)
+
+
+def test_a_plan_with_nothing_to_build_gives_no_time() -> None:
+    plan = Plan(manifest="m", jobs=(planned("a", delivered=True, export=STANDS),), expected_seconds=0.0)
+    assert render.plan_lines(plan)[-1] == "1 job: 1 up to date"
+
+
+def test_explain_gives_every_stage_its_reason() -> None:
+    assert render.explain_lines(planned("a", export=RUNS, compile=MAYBE)) == [
+        "a",
+        "  export   runs: source: attn.py changed (about 12s)",
+        "  compile  may run: depends on the export",
+        "  outputs  missing, or not what the newest results call for",
+    ]
+
+
+def test_explain_keeps_the_lines_of_a_long_reason() -> None:
+    long = PlannedStage(action="run", reason="2 sources changed\na.py\nb.py")
+    assert render.explain_lines(planned("a", export=long))[1:4] == [
+        "  export   runs: 2 sources changed",
+        "           a.py",
+        "           b.py",
+    ]
+
+
+def test_ls_lines_up_the_names_and_explains_only_what_is_stale() -> None:
+    states = [
+        JobState(name="a", state="delivered", path="dist/a", detail="up to date"),
+        JobState(name="longer", state="stale", path="dist/longer", detail="export: a.py changed"),
+        JobState(name="c", state="missing", path="dist/c"),
+        JobState(name="d", state="delivered", path="dist/d"),
+    ]
+    assert render.ls_lines(states) == [
+        "delivered a       dist/a",
+        "stale     longer  dist/longer  (export: a.py changed)",
+        "missing   c       dist/c",
+        "delivered d       dist/d",
+        "4 jobs: 2 delivered, 1 stale, 1 missing",
+    ]
+
+
+# --- cache, doctor, errors
+
+
+def test_stats_name_the_folder_and_what_it_holds() -> None:
+    stats = StoreStats(records=3, blobs=2, bytes=3 * 2**20, by_kind={"export": 2, "compile": 1})
+    assert render.stats_lines(stats, "/c") == [
+        "cache    /c",
+        "records  3 (1 compile, 2 export)",
+        "files    2, 3.0 MiB",
+    ]
+
+
+def test_doctor_gives_the_remedy_below_what_is_wrong() -> None:
+    checks = [
+        Check(name="python", state="ok", detail="3.11.7", remedy="never shown"),
+        Check(name="compiler", state="fail", detail="no g++", remedy="install g++"),
+    ]
+    assert render.doctor_lines(checks) == [
+        "ok    python    3.11.7",
+        "fail  compiler  no g++",
+        "                → install g++",
+        "not ready: 1 check failed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("states", "verdict"),
+    [
+        (["ok"], "ready"),
+        (["ok", "warn"], "ready, with 1 warning"),
+        (["warn", "fail", "fail"], "not ready: 2 checks failed"),
+    ],
+)
+def test_doctor_ends_with_a_verdict(states: list[str], verdict: str) -> None:
+    checks = [Check(name="x", state=state, detail="y") for state in states]
+    assert render.doctor_lines(checks)[-1] == verdict
+
+
+def test_every_mistake_gets_its_own_error_line() -> None:
+    assert render.error_lines("a.toml:3: no\n\na.toml:9: neither") == [
+        "error: a.toml:3: no",
+        "error: a.toml:9: neither",
+    ]
+
+
+def test_an_empty_message_is_still_an_error() -> None:
+    assert render.error_lines("") == ["error: (no message)"]

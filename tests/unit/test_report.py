@@ -1,0 +1,74 @@
+"""The report: schema 1 is a contract, and its counts add up."""
+
+from __future__ import annotations
+
+import json
+
+from batchexport.errors import ExitCode
+from batchexport.report import Outcome
+from support.reports import built, cached, failure, job, run_report, stage
+
+
+def test_the_json_form_of_a_run_has_exactly_the_keys_of_schema_1() -> None:
+    form = run_report(job()).to_json()
+    assert form["schema"] == 1
+    assert set(form) == {
+        "schema",
+        "manifest",
+        "started",
+        "seconds",
+        "exit_code",
+        "toolchain",
+        "totals",
+        "notes",
+        "jobs",
+    }
+
+
+def test_the_json_form_of_a_job_has_exactly_the_keys_of_schema_1() -> None:
+    form = job().to_json()
+    assert set(form) == {"name", "entry", "target", "ok", "tags", "stages", "outputs", "stats", "error"}
+    assert form["error"] is None
+
+
+def test_the_error_of_a_failed_job_says_what_to_do() -> None:
+    form = job(error=failure(remedy="install g++", log="x.log", reproduce="batchexport run")).to_json()
+    assert form["error"] == {
+        "stage": "compile",
+        "kind": "toolchain",
+        "message": "g++ is not on PATH",
+        "remedy": "install g++",
+        "log": "x.log",
+        "reproduce": "batchexport run",
+    }
+
+
+def test_a_report_survives_json() -> None:
+    form = run_report(job(stages={"export": built()}), exit_code=ExitCode.JOB_FAILED).to_json()
+    assert json.loads(json.dumps(form)) == form
+
+
+def test_memory_is_left_out_where_it_was_not_measured() -> None:
+    assert "peak_rss_bytes" not in cached().to_json()
+
+
+def test_totals_count_jobs_and_the_outcomes_of_each_stage() -> None:
+    report = run_report(
+        job("a", stages={"export": built(), "compile": cached()}),
+        job("b", stages={"export": stage(Outcome.FAILED)}, error=failure(stage="export")),
+        job("c", ok=False, stages={"export": cached(), "compile": stage(Outcome.SKIPPED)}),
+    )
+    assert report.totals() == {
+        "jobs": 3,
+        "ok": 1,
+        "failed": 1,
+        "skipped": 1,
+        "export": {"built": 1, "cached": 1, "failed": 1},
+        "compile": {"built": 0, "cached": 1, "skipped": 1},
+        "verify": {"built": 0, "cached": 0},
+    }
+
+
+def test_every_job_is_ok_failed_or_skipped_and_only_one_of_them() -> None:
+    for one in (job(), job(error=failure()), job(ok=False)):
+        assert [one.ok, one.error is not None, one.skipped].count(True) == 1
