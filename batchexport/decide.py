@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from batchexport import keys
+from batchexport.history import History
 from batchexport.probe import Toolchain
 from batchexport.results import Result, Results
 from batchexport.specs import Job
@@ -22,16 +24,26 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """A stage that must run, and why. `key` is None where it can't be known before the stage has run."""
+    """A stage that must run, and why. `key` is None where it can't be known before the stage has run.
+
+    `code`: compiled code for the same program is there, and only needs these weights packed beside it.
+    `lock`: what must not be built twice at a time.
+    """
 
     key: str | None
+    lock: str
     reason: str
+    code: Result | None = None
 
 
 class Decider:
     """Answers, for one toolchain, which stages of a job stand. `force` says that none do."""
 
-    def __init__(self, *, toolchain: Toolchain, traces: Traces, results: Results, force: bool = False) -> None:
+    def __init__(
+        self, *, toolchain: Toolchain, traces: Traces, results: Results, history: History, force: bool = False
+    ) -> None:
+        self._toolchain = toolchain
+        self._history = history
         self._capture = keys.toolchain_key(toolchain.capture)
         self._code = keys.toolchain_key(toolchain.summary())
         self._traces = traces
@@ -50,46 +62,82 @@ class Decider:
 
     def export(self, job: Job) -> Hit | Miss:
         """Whether an earlier export stands: the trace hit, which needs no torch."""
+        ask = self.ask(job)
         if self._force:
-            return Miss(key=None, reason="forced")
-        found = self._traces.find(self.ask(job))
+            return Miss(key=None, lock=ask, reason="forced")
+        found = self._traces.find(ask)
         if isinstance(found, Fallen):
-            return Miss(key=None, reason=found.reason)
+            reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
+            return Miss(key=None, lock=ask, reason=reason or "never built")
         result = self._results.get("export", found.export_key)
         if result is None:
-            return Miss(key=None, reason="its record is missing or damaged")
+            return Miss(key=None, lock=ask, reason="its record is missing or damaged")
         return Hit(result=result, reason="inputs unchanged")
 
     def again(self, job: Job) -> None:
         """What stood a moment ago may have changed: forget what was read of a job's traces."""
         self._traces.refresh(self.ask(job))
 
-    def compile(self, job: Job, export: Result) -> Hit | Miss:
-        """Whether code for this program, target and toolchain is there."""
+    def compile(self, job: Job, export: Result, *, pack: bool = True) -> Hit | Miss:
+        """Whether code for this program, target and toolchain is there. `pack` False: packing was no use."""
+        code_key = self.code_key(job, export)
         key = self.compile_key(job, export)
         if self._force:
-            return Miss(key=key, reason="forced")
+            return Miss(key=key, lock=code_key, reason="forced")
         result = self._results.get("compile", key)
-        if result is None:
-            return Miss(key=key, reason="no compiled code for this program, weights, options and toolchain")
-        return Hit(result=result, reason="program unchanged")
+        if result is not None:
+            return Hit(result=result, reason="program unchanged")
+        code = self._results.get("code", code_key)
+        if code is not None and "why" not in code.facts and pack:
+            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=code)
+        reason = self._history.difference("compile", job.name, self.compiled_from(job, export)) or "never compiled"
+        if code is not None and "why" in code.facts:
+            reason += f"; its weights can't be exchanged: {code.facts['why']}"
+        return Miss(key=key, lock=code_key, reason=reason)
 
-    def compile_key(self, job: Job, export: Result) -> str:
-        """The key of the compiled artifact, weights included."""
+    def asked(self, job: Job) -> dict[str, Any]:
+        """What an export was asked for, labelled, to explain a rebuild with."""
+        return {
+            "spec": {**job.export.to_json(), "samples": job.verify.samples},
+            "toolchain": dict(self._toolchain.capture),
+        }
+
+    def compiled_from(self, job: Job, export: Result) -> dict[str, Any]:
+        """What a compile works from, labelled."""
+        form: dict[str, Any] = {
+            "program": export.facts["program"],
+            "layout of the weights": export.facts["layout"],
+            "constants": export.facts["folded"],
+            "compile": job.compile.to_json(),
+            "env": dict(job.export.env),
+            "toolchain": self._toolchain.summary(),
+        }
+        if self._is_embedded(job):
+            form["weights"] = export.facts["state"]
+        return form
+
+    @staticmethod
+    def _is_embedded(job: Job) -> bool:
+        return job.compile.weights == "embedded" or job.compile.format != "package"
+
+    def code_key(self, job: Job, export: Result) -> str:
+        """The key of compiled code; weights count only where they end up inside it."""
         memo = (id(job.compile), export.key)
         if memo not in self._keys:
             facts = export.facts
-            embedded = job.compile.weights == "embedded" or job.compile.format != "package"
-            code = keys.compile_key(
+            self._keys[memo] = keys.compile_key(
                 program=facts["program"],
                 layout=facts["layout"],
                 folded=facts["folded"],
                 spec=[job.compile.to_json(), dict(job.export.env)],
                 toolchain=self._code,
-                embedded_state=facts["state"] if embedded else None,
+                embedded_state=facts["state"] if self._is_embedded(job) else None,
             )
-            self._keys[memo] = keys.package_key(code, facts["state"])
         return self._keys[memo]
+
+    def compile_key(self, job: Job, export: Result) -> str:
+        """The key of the compiled artifact, weights included."""
+        return keys.package_key(self.code_key(job, export), export.facts["state"])
 
     def verify_key(self, job: Job, export: Result, compiled: Result | None) -> str:
         """The key of the evidence: these bytes, held against these numbers, in this way."""
@@ -105,10 +153,10 @@ class Decider:
         """Whether these very bytes were held against these very numbers before."""
         key = self.verify_key(job, export, compiled)
         if self._force:
-            return Miss(key=key, reason="forced")
+            return Miss(key=key, lock=key, reason="forced")
         result = self._results.get("verify", key)
         if result is None:
-            return Miss(key=key, reason="this artifact was not verified yet")
+            return Miss(key=key, lock=key, reason="this artifact was not verified yet")
         return Hit(result=result, reason="artifact unchanged")
 
     def prefetch(self, jobs: Sequence[Job]) -> None:

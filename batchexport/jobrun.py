@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchexport.report import Failure, JobReport, StageReport
 
 if TYPE_CHECKING:
+    from batchexport.decide import Miss
     from batchexport.results import Result
     from batchexport.specs import Job
     from batchexport.store.lock import Lock
@@ -25,6 +26,8 @@ class JobRun:
     verified: Result | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     changed_once: bool = False
+    packs: bool = True
+    packed: bool = False
     healed: int = 0
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
@@ -49,10 +52,9 @@ class Running:
 
     run: JobRun
     stage: str
-    key: str | None
+    miss: Miss
     folder: Path
     lock: Lock
     started: float
     deadline: float
-    terminated: bool = False
     timed_out: bool = False

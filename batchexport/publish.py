@@ -1,12 +1,18 @@
-"""An export is published under spec, toolchain, source and state ids, and its trace after it."""
+"""What a child left in its folder becomes results: files into the store, records after them, traces last."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from batchexport import keys
+from batchexport.decide import Decider, Miss
 from batchexport.dependencies import relative_to, source_digest
+from batchexport.history import History
+from batchexport.jobrun import JobRun
 from batchexport.results import Result, Results
 from batchexport.specs import Job
 from batchexport.traces import Traces
@@ -15,43 +21,79 @@ from batchexport.verdict import Success
 _SLIM = ("op_count", "parameter_bytes", "buffer_bytes")
 
 
-def publish_export(
-    *, results: Results, traces: Traces, job: Job, ask: str, root: str, folder: Path, outcome: Success
-) -> tuple[Result, str]:
-    """Keep the export that a child left in `folder`; returns it, and what to add to the stage's reason.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """Publishes the results of one run. `root` is the manifest's folder. Its methods raise DiskFull, StoreError."""
 
-    Raises DiskFull, StoreError.
-    """
-    output = outcome.output
-    dependencies = relative_to(root, outcome.dependencies)
-    ids = output["state"]
-    state = keys.digest("state", keys.STATE_VERSION, ids)
-    key = keys.export_key(ask, source_digest(dependencies), state)
-    unseen = ""
-    if outcome.uncacheable:
-        # Later stages need its files, and no later run may find it.
-        key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
-        unseen = f"; uncacheable: {', '.join(outcome.uncacheable)}"
-    result = results.publish(
-        "export",
-        key,
-        files={"exported": folder / "exported.pt2", "reference": folder / "reference.pt"},
-        facts={
-            "program": output["program"],
-            "state": state,
-            "layout": keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
-            "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
-            "modules": output["modules"],
-            "stats": {name: output["stats"][name] for name in _SLIM},
-        },
-        more={
-            "job": job.name,
-            **({} if outcome.uncacheable else {"ask": ask}),
-            "dependencies": dependencies,
-            "state": ids,
-            "stats": output["stats"],
-        },
-    )
-    if not outcome.uncacheable:
-        traces.add(ask, dependencies, key)
-    return result, unseen
+    results: Results
+    traces: Traces
+    decider: Decider
+    history: History
+    root: str
+
+    def publish(self, run: JobRun, stage: str, miss: Miss, folder: Path, outcome: Success) -> Result:
+        """Keep what `stage` gave; may add to the stage's reason."""
+        if stage == "export":
+            return self._export(run, folder, outcome)
+        if stage == "compile":
+            return self._compile(run, miss, folder, outcome.output)
+        assert miss.key is not None
+        return self.results.publish(
+            "verify", miss.key, files={}, facts={"evidence": dict(outcome.output)}, more={"job": run.job.name}
+        )
+
+    def _export(self, run: JobRun, folder: Path, outcome: Success) -> Result:
+        job, output = run.job, outcome.output
+        ask = self.decider.ask(job)
+        dependencies = relative_to(self.root, outcome.dependencies)
+        ids = output["state"]
+        state = keys.digest("state", keys.STATE_VERSION, ids)
+        key = keys.export_key(ask, source_digest(dependencies), state)
+        if outcome.uncacheable:
+            # Later stages need its files, and no later run may find it.
+            key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
+            run.reasons["export"] += f"; uncacheable: {', '.join(outcome.uncacheable)}"
+        result = self.results.publish(
+            "export",
+            key,
+            files={"exported": folder / "exported.pt2", "reference": folder / "reference.pt"},
+            facts={
+                "program": output["program"],
+                "state": state,
+                "layout": keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
+                "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
+                "modules": output["modules"],
+                "stats": {name: output["stats"][name] for name in _SLIM},
+            },
+            more={
+                "job": job.name,
+                **({} if outcome.uncacheable else {"ask": ask}),
+                "dependencies": dependencies,
+                "state": ids,
+                "stats": output["stats"],
+            },
+        )
+        if not outcome.uncacheable:
+            self.traces.add(ask, dependencies, key)
+        self.history.remember("export", job.name, self.decider.asked(job))
+        return result
+
+    def _compile(self, run: JobRun, miss: Miss, folder: Path, output: Mapping[str, Any]) -> Result:
+        assert miss.key is not None
+        assert run.export is not None
+        artifact = folder / output["compiled"]
+        if output["code"] is not None:
+            self._code(run.job, miss.lock, folder, output["code"])
+        result = self.results.publish(
+            "compile", miss.key, files={"compiled": artifact}, facts={}, more={"job": run.job.name}
+        )
+        self.history.remember("compile", run.job.name, self.decider.compiled_from(run.job, run.export))
+        return result
+
+    def _code(self, job: Job, key: str, folder: Path, code: Mapping[str, Any]) -> None:
+        """Keep the code without its weights, or why that is no use."""
+        files = {}
+        if "why" not in code:
+            files = {name: folder / "code" / name for name in code["files"] if name != code["blob"]}
+            files["frozen.bin"] = folder / "frozen.bin"
+        self.results.publish("code", key, files=files, facts=code, more={"job": job.name})

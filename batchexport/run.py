@@ -14,13 +14,14 @@ from pathlib import Path
 from types import FrameType
 
 from batchexport import jobs as jobs_module
-from batchexport.coordinator import Coordinator, Runner
+from batchexport.coordinator import Coordinator, Policy, Runner
 from batchexport.decide import Hit
 from batchexport.errors import ExitCode, StoreError
 from batchexport.events import Listener, Note, RunStarted
 from batchexport.plan import JobState, Plan
 from batchexport.planning import job_state, planned
 from batchexport.probe import cuda_devices, usable_cores, usable_memory
+from batchexport.publish import Publisher
 from batchexport.report import JobReport, RunReport
 from batchexport.schedule import Schedule
 from batchexport.session import RunOptions, Session, cache_folder, opened
@@ -84,7 +85,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         code_threads=cores,
     )
     runner: Runner = (
-        InProcess()
+        InProcess(workplace.server_environment())
         if options.in_process
         else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
@@ -93,17 +94,25 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     return Coordinator(
         workplace=workplace,
         decider=session.decider,
-        traces=session.traces,
         results=session.results,
+        publisher=Publisher(
+            results=session.results,
+            traces=session.traces,
+            decider=session.decider,
+            history=session.history,
+            root=str(session.manifest.root),
+        ),
         delivery=session.delivery,
         timings=session.timings,
         schedule=Schedule(slots=workers, memory=session.manifest.pools.cpu_memory or usable_memory()),
         runner=runner,
         listener=listener,
-        last_stage=options.stage or "verify",
-        devices=cuda_devices(),
-        require_all=options.require_all,
-        fail_fast=options.fail_fast,
+        policy=Policy(
+            last_stage=options.stage or "verify",
+            devices=cuda_devices(),
+            require_all=options.require_all,
+            fail_fast=options.fail_fast,
+        ),
     )
 
 

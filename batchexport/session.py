@@ -13,6 +13,7 @@ from batchexport import probe
 from batchexport.decide import Decider
 from batchexport.delivery import Delivery
 from batchexport.dependencies import Surroundings
+from batchexport.history import History
 from batchexport.results import Results
 from batchexport.selection import select
 from batchexport.specs import Job, Manifest
@@ -53,6 +54,7 @@ class Session:
     results: Results
     delivery: Delivery
     timings: Timings
+    history: History
 
 
 def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
@@ -79,7 +81,8 @@ def opened(options: RunOptions) -> Iterator[Session]:
         )
         traces = Traces(store, surroundings)
         results = Results(store)
-        decider = Decider(toolchain=toolchain, traces=traces, results=results, force=options.force)
+        history = History(store.index)
+        decider = Decider(toolchain=toolchain, traces=traces, results=results, history=history, force=options.force)
         delivery = Delivery(store, manifest.output_dir)
         timings = Timings(store.index)
         decider.prefetch(jobs)
@@ -94,4 +97,5 @@ def opened(options: RunOptions) -> Iterator[Session]:
             results=results,
             delivery=delivery,
             timings=timings,
+            history=history,
         )

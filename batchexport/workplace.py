@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Workplace:
             **os.environ,
             **self._settings(),
             "PYTHONHASHSEED": "0",
+            # OpenBLAS starts its threads when NumPy is imported, and a server with threads can't fork safely.
+            "OPENBLAS_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(import_path()),
             # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
             "TMPDIR": str(inductor / "tmp"),
@@ -62,6 +65,12 @@ class Workplace:
         """The file that takes all output of a stage of a job."""
         return self.store.layout.logs / job.folder / f"{stage}.log"
 
+    def reproduce(self, job: Job, stage: str) -> str:
+        """A command that runs that stage alone, in one process, under the eyes of the user."""
+        words = ["batchexport", "run", str(self.manifest.path), "--cache-dir", str(self.store.layout.root)]
+        words += ["--only", job.name, "--stage", stage, "--in-process"]
+        return shlex.join(words)
+
     def export_task(self, job: Job) -> dict[str, Any]:
         """What the export stage is told; see `pipeline.export.export_stage`."""
         root = self.manifest.root
@@ -82,6 +91,14 @@ class Workplace:
             "program": export.facts["program"],
             "modules": export.facts["modules"],
             "threads": int(job.export.env.get("OMP_NUM_THREADS") or self.code_threads),
+        }
+
+    def pack_task(self, job: Job, export: Result, exported: Path, code: Result, files: Path) -> dict[str, Any]:
+        """What packing new weights is told; see `pipeline.compile.pack_stage`. `files`: the folder of the code."""
+        return {
+            **self.compile_task(job, export, exported),
+            "stage": "pack",
+            "code": {**code.facts, "folder": str(files), "frozen_file": str(files / "frozen.bin")},
         }
 
     def verify_task(

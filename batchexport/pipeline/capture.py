@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import nn
 from torch.export import ExportedProgram
 
+import torch
 from batchexport.errors import Kind
-from batchexport.pipeline.failure import StageFailure, classified, one_line
+from batchexport.pipeline.failure import StageFailure, classified, one_line, text_of
 from batchexport.pipeline.shapes import dynamic_shapes
+from torch import nn
 
 
 def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
@@ -33,7 +33,7 @@ def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -
 
 
 def _explained(error: Exception) -> StageFailure:
-    text = str(error)
+    text = text_of(error)
     kind = getattr(getattr(error, "error_type", None), "name", "")
     name = type(error).__name__
     if kind == "CONSTRAINT_VIOLATION" or name == "ConstraintViolationError" or "Constraints violated" in text:

@@ -1,25 +1,28 @@
-"""The compile stage: a stored exported program in, code for one target out, weights inside it or beside it."""
+"""The compile stage: a stored exported program in, code for one target out, weights inside or beside it."""
 
 from __future__ import annotations
 
 import importlib
-import os
+import mmap
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 from torch.export.pt2_archive._package import package_pt2
 
+import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest
+from batchexport.pipeline.weights import Unpackable, frozen_parts, read_layout, write_blob
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
+FROZEN = "frozen.bin"
 _SIMD_BITS = {"cpu-avx2": 256, "cpu-avx512": 512}
 _MARCH = {"cpu-avx2": "haswell", "cpu-avx512": "skylake-avx512"}
 
@@ -37,30 +40,84 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
 
 
 def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Leave `compiled.pt2` or `compiled.so` in `folder`.
+    """Leave `compiled.pt2` or `compiled.so` in `folder`, and in `code/` what other weights need.
 
     `task` holds exported (path), program (digest), modules, spec (the compile spec) and threads (how many
-    the generated code is for). Raises StageFailure of kind save, compile or toolchain.
+    the generated code is for). Returns the name of the artifact, and `code`: the names of the code files,
+    where weights can be exchanged, or why they can't. Raises StageFailure of kind save, compile, toolchain.
     """
     program = load_program(task)
     spec = task["spec"]
     package = spec["format"] == "package"
+    work = Path(folder, "code")
+    work.mkdir()
     options = inductor_options(spec, threads=task["threads"])
-    options["aot_inductor.output_path"] = os.path.join(folder, "code") + ("/" if package else "/model.so")
-    os.makedirs(os.path.join(folder, "code"), exist_ok=True)
+    if any(bounds.lower <= 1 for bounds in program.range_constraints.values()):
+        # Where Inductor compares a size with 1 it takes 2 for the least, and the package would refuse a batch
+        # of 1 that the manifest allows. The code itself is right at 1: verify runs it there.
+        options.setdefault("aot_inductor.check_lowerbound", False)
+    options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:
         with torch.no_grad():
-            code: Any = torch._inductor.aot_compile(program.module(check_guards=False), args, kwargs, options=options)
+            made: Any = torch._inductor.aot_compile(program.module(check_guards=False), args, kwargs, options=options)
     except Exception as error:
         raise classified(error, Kind.COMPILE, "AOTInductor") from error
-    if package:
-        with failing_as(Kind.COMPILE, "packing the compiled code"):
-            package_pt2(os.path.join(folder, PACKAGE), aoti_files=code)
-        return {"compiled": PACKAGE}
-    with failing_as(Kind.COMPILE, "keeping the compiled library"):
-        shutil.move(str(code), os.path.join(folder, LIBRARY))
-    return {"compiled": LIBRARY}
+    if not package:
+        with failing_as(Kind.COMPILE, "keeping the compiled library"):
+            shutil.move(str(made), Path(folder, LIBRARY))
+        return {"compiled": LIBRARY, "code": None}
+    # The order in which Inductor lists its files varies; that of the archive must not.
+    files = sorted(str(file) for file in made)
+    with failing_as(Kind.COMPILE, "packing the compiled code"):
+        package_pt2(str(Path(folder, PACKAGE)), aoti_files=list(files))
+    external = spec["weights"] == "external"
+    return {"compiled": PACKAGE, "code": _exchangeable(files, folder, program) if external else None}
+
+
+def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> dict[str, Any]:
+    """What packing other weights needs, seen to reproduce Inductor's own blob; or why it can't be done."""
+    names = [Path(file).name for file in files]
+    blobs = [file for file in files if file.endswith("_weights.blob")]
+    wrappers = [file for file in files if file.endswith(".wrapper.cpp")]
+    if len(blobs) != 1 or len(wrappers) != 1:
+        return {"why": "the package holds no weights of its own" if not blobs else "unknown form of package"}
+    layout = read_layout(Path(wrappers[0]).read_text(encoding="utf-8"))
+    try:
+        with Path(blobs[0]).open("rb") as file:
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if Path(blobs[0]).stat().st_size else b""
+            frozen = frozen_parts(layout, memoryview(view), program)
+    except Unpackable as error:
+        return {"why": str(error)}
+    Path(folder, FROZEN).write_bytes(b"".join(frozen.values()))
+    return {
+        "files": names,
+        "blob": Path(blobs[0]).name,
+        "wrapper": Path(wrappers[0]).name,
+        "frozen": [[index, len(part)] for index, part in frozen.items()],
+    }
+
+
+def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Leave `compiled.pt2` in `folder`: compiled code with the weights of another exported program.
+
+    `task` holds exported, program, modules and spec as for a compile, and code (as `compile_stage` gave it)
+    with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
+    """
+    program = load_program(task)
+    code = task["code"]
+    source = Path(code["folder"])
+    layout = read_layout((source / code["wrapper"]).read_text(encoding="utf-8"))
+    frozen = {}
+    with Path(code["frozen_file"]).open("rb") as file:
+        for index, length in code["frozen"]:
+            frozen[index] = file.read(length)
+    blob = Path(folder, code["blob"])
+    write_blob(blob, layout, program, frozen)
+    files: list[Any] = [str(blob) if name == code["blob"] else str(source / name) for name in code["files"]]
+    with failing_as(Kind.COMPILE, "packing new weights around the compiled code"):
+        package_pt2(str(Path(folder, PACKAGE)), aoti_files=files)
+    return {"compiled": PACKAGE, "code": None}
 
 
 def inductor_options(spec: Mapping[str, Any], *, threads: int) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+import torch
 from batchexport.errors import Kind
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
@@ -21,6 +20,7 @@ from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, state_ids
 from batchexport.shapes import Dim, corners
+from torch import nn
 
 ARCHIVE = "exported.pt2"
 REFERENCE = "reference.pt"
@@ -44,7 +44,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if isinstance(spec["inputs"], str):
         example.check_names(model, given)
     chosen = points if task["samples"] == "corners" else points[:1]
-    cases = [_case(model, spec, point, root) for point in chosen]
+    # A model that fails at the example is broken; one that fails elsewhere does not hold for its shape-spec.
+    cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
     clock.lap("eager")
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)
@@ -76,7 +77,7 @@ class _Clock:
         self.laps[name], self._last = round(now - self._last, 4), now
 
 
-def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], root: str) -> dict[str, Any]:
+def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], root: str, kind: Kind) -> dict[str, Any]:
     given = example.make(spec, point, root)
     where = ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
     seed_everything(int(spec["seed"]))
@@ -84,7 +85,6 @@ def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], r
         with torch.no_grad():
             outputs = model(**copy.deepcopy(given))
     except Exception as error:
-        kind = Kind.BUILD if point == {} else Kind.SHAPES
         raise classified(error, kind, f"running the model in eager mode at {where}") from error
     return {"point": dict(point), "inputs": given, "outputs": pytree.tree_leaves(outputs)}
 

@@ -36,9 +36,17 @@ class StageFailure(Exception):
 
 def one_line(error: BaseException) -> str:
     """The exception's type and the first telling line of its text, at most 400 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+
+
+def text_of(error: BaseException) -> str:
+    """What the exception says; an exception of model code may fail even at that."""
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"(its text can't be had: {type(problem).__name__})"
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def failing_as(kind: Kind, doing: str, remedy: str | None = None) -> Iterator[No
 def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
     """The StageFailure for `error`, met while `doing` something."""
     for cause in _causes(error):
-        if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(cause):
+        if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text_of(cause):
             return StageFailure(
                 Kind.OOM,
                 f"{doing}: {one_line(cause)}",

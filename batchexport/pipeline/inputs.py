@@ -35,7 +35,7 @@ def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             raise StageFailure(
                 Kind.INPUTS,
                 f"{type(model).__name__} takes no input {name!r}; it takes {', '.join(named) or 'none'}",
-                f"did you mean {near[0]!r}?" if near else None,
+                f"did you mean {near[0]!r}?" if near else "rename it in [entry.inputs]",
             )
     for name in named:
         if parameters[name].default is kinds.empty and name not in inputs:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch._inductor.compile_fx
 import torch._inductor.package
 import torch.export
 import torch.export.pt2_archive._package
 
+import torch
 from batchexport.errors import Kind
-from batchexport.pipeline.compile import compile_stage
+from batchexport.pipeline.compile import compile_stage, pack_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import StageFailure, classified
 from batchexport.pipeline.observe import InputChanged, Observer, installed
@@ -28,6 +28,7 @@ RESULT = "result.json"
 _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "export": export_stage,
     "compile": compile_stage,
+    "pack": pack_stage,
     "verify": verify_stage,
 }
 
@@ -75,6 +76,10 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     except StageFailure as failure:
         sys.stderr.write(traceback.format_exc())
         return {"ok": False, "error": failure.to_json()}
+    except SystemExit as error:
+        sys.stderr.write(traceback.format_exc())
+        message, remedy = f"the model code called sys.exit({error.code!r})", "let it raise an exception instead"
+        return {"ok": False, "error": StageFailure(Kind.CRASH, message, remedy).to_json()}
     except Exception as error:
         sys.stderr.write(traceback.format_exc())
         return {"ok": False, "error": classified(error, Kind.INTERNAL, "batchexport itself failed").to_json()}

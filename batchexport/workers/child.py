@@ -19,7 +19,10 @@ def run_stage(request: dict[str, Any]) -> None:
     code = 1
     try:
         process.settle(request["environment"], request["task"]["root"])
-        task = {**request["task"], "preloaded": PIPELINE in sys.modules and "torch" in sys.modules}
+        preloaded = request.get("forked", False)
+        if preloaded and (PIPELINE not in sys.modules or "torch" not in sys.modules):
+            raise RuntimeError("the fork server forked a child without having imported torch")
+        task = {**request["task"], "preloaded": preloaded}
         importlib.import_module(PIPELINE).run(task, request["folder"])
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, it goes into the log
@@ -36,7 +39,9 @@ def run_stage(request: dict[str, Any]) -> None:
 def main() -> None:
     """Run the request in the file named by the first argument; used where the fork server can't fork."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    process.die_with_parent(os.getppid())
     process.detach(request["log"])
+    importlib.import_module(PIPELINE)
     run_stage(request)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from typing import Any
 
@@ -16,14 +17,18 @@ class InProcess:
 
     note: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
+        """`environment` is what torch must be imported with."""
+        self._environment = environment
         self._ended: list[Ended] = []
 
     def start(self, request: dict[str, Any]) -> None:
         """Run the stage now."""
         started = time.monotonic()
+        os.environ.update(self._environment)
+        stages = importlib.import_module(PIPELINE)
         process.settle(request["environment"], request["task"]["root"])
-        importlib.import_module(PIPELINE).run(request["task"], request["folder"])
+        stages.run(request["task"], request["folder"])
         self._ended.append(Ended(id=request["id"], status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:

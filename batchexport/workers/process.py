@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def detach(log: str) -> None:
     for descriptor in (nothing, output):
         if descriptor > 2:
             os.close(descriptor)
+    faulthandler.enable(2)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 

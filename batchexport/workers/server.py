@@ -102,7 +102,7 @@ class Server:
         self._wakeup.close()
         self._signal.close()
         process.detach(request["log"])
-        child.run_stage(request)
+        child.run_stage({**request, "forked": True})
         os._exit(1)
 
     def _reap(self) -> None:
@@ -135,8 +135,10 @@ def _kill_group(pid: int, number: int) -> None:
 def _spawned(request: dict[str, Any]) -> int:
     path = Path(request["folder"], "request.json")
     path.write_text(json.dumps(request), encoding="utf-8")
+    # As in the server itself: precompiled headers go below the temporary folder that torch is imported with.
+    environment = {**os.environ, **request["environment"], "TMPDIR": os.environ["TMPDIR"]}
     command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path)]
-    return subprocess.Popen(command, close_fds=True, env={**os.environ, **request["environment"]}).pid
+    return subprocess.Popen(command, close_fds=True, env=environment).pid
 
 
 if __name__ == "__main__":

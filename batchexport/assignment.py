@@ -1,0 +1,65 @@
+"""An assignment gives a child its files: checked blobs, linked into its folder under the names torch expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from batchexport.decide import Miss
+from batchexport.delivery import FILES
+from batchexport.jobrun import JobRun
+from batchexport.results import Result, Results
+from batchexport.store.errors import BlobMissing
+from batchexport.store.store import Record, Store
+from batchexport.workplace import Workplace
+
+
+class Assignments:
+    """Makes the requests of one run's children."""
+
+    def __init__(self, workplace: Workplace, results: Results) -> None:
+        self._workplace = workplace
+        self._results = results
+        self._store: Store = workplace.store
+
+    def request(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
+        """The request for a stage, to be worked on in `folder`. Raises BlobMissing, BlobDamaged, StoreError."""
+        return self._workplace.request(run.job, stage, folder, self._task(run, stage, miss, folder))
+
+    def record(self, kind: str, result: Result) -> Record:
+        """The record behind a result. Raises BlobMissing where it is gone."""
+        record = self._results.record(kind, result.key)
+        if record is None:
+            raise BlobMissing(result.key)
+        return record
+
+    def _task(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
+        if stage == "export":
+            return self._workplace.export_task(run.job)
+        assert run.export is not None
+        export = self.record("export", run.export)
+        exported = self._linked(export, "exported", folder / FILES["exported"])
+        if stage == "compile" and miss.code is None:
+            return self._workplace.compile_task(run.job, run.export, exported)
+        if miss.code is not None:
+            code = self.record("code", miss.code)
+            files = folder / "code"
+            files.mkdir()
+            for name in code.files:
+                self._linked(code, name, files / name)
+            return self._workplace.pack_task(run.job, run.export, exported, miss.code, files)
+        compiled = None
+        if run.compiled is not None:
+            record = self.record("compile", run.compiled)
+            compiled = self._linked(record, "compiled", folder / FILES[run.job.compile.format])
+        return self._workplace.verify_task(
+            run.job,
+            run.export,
+            exported=exported,
+            reference=self._linked(export, "reference", folder / "reference.pt"),
+            compiled=compiled,
+        )
+
+    def _linked(self, record: Record, name: str, path: Path) -> Path:
+        path.symlink_to(self._store.path(record, name))
+        return path

@@ -1,0 +1,56 @@
+"""What each job was last built from, so that a rebuild can be explained by what differs, in words.
+
+History explains and never decides: losing it costs a reason, not a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batchexport.store.index import Index
+
+_SHOWN = 3
+_SHORT = 32
+
+
+class History:
+    """The labelled components behind the last build of each job's stages."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def remember(self, stage: str, job: str, components: Mapping[str, Any]) -> None:
+        """A stage of `job` was built from these components (JSON-like)."""
+        self._index.put(f"last-{stage}", job, dict(components))
+
+    def difference(self, stage: str, job: str, components: Mapping[str, Any]) -> str | None:
+        """What differs from the last build, in words; None where there was none or nothing differs."""
+        last = self._index.get(f"last-{stage}", job)
+        if not isinstance(last, dict):
+            return None
+        found = list(differences(last, components))
+        if not found:
+            return None
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return ", ".join(found[:_SHOWN]) + more
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """The places at which two JSON-like values differ: `seed 0 → 1`, `dims.batch.max 8 → 16`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            inner = f"{path}.{key}" if path else str(key)
+            if key not in old:
+                yield f"{inner} is new"
+            elif key not in new:
+                yield f"{inner} is gone"
+            else:
+                yield from differences(old[key], new[key], inner)
+    elif old != new:
+        short = all(not isinstance(value, Mapping | list) and len(str(value)) <= _SHORT for value in (old, new))
+        yield f"{path} {_word(old)} → {_word(new)}" if short else f"{path} changed"
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,154 @@
+"""Compiled code with other weights: only where the code's own table of constants says that they fit.
+
+The runtime checks neither dtype nor shape nor strides of what it is given (FACTS 2), so all of that is
+checked here, against `constants_info_` of the generated wrapper. Whether a package's weights can be
+written anew at all is tried when it is compiled: the blob is rebuilt from the program and must equal
+Inductor's own, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.export import ExportedProgram
+
+import torch
+from batchexport.errors import Kind
+from batchexport.pipeline.failure import StageFailure
+
+# torch/_inductor/codecache.py pads each constant to a multiple of this, except where all are on CUDA.
+_ALIGN_BYTES = 64
+_FIELD = re.compile(r"constants_info_\[(\d+)\]\.(\w+) = (.+);$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """One row of `constants_info_`. `size` is in bytes, with the padding; `fqn` is empty where there is no name."""
+
+    fqn: str
+    dtype: str
+    size: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where each constant begins in a blob, and how long the blob is, in bytes."""
+
+    rows: tuple[tuple[Constant, int], ...]
+    size: int
+
+
+def read_layout(wrapper: str) -> Layout:
+    """The layout of the blob that the generated C++ `wrapper` expects."""
+    fields: dict[int, dict[str, str]] = {}
+    for index, name, value in _FIELD.findall(wrapper):
+        fields.setdefault(int(index), {})[name] = value
+    rows = []
+    offset = 0
+    for index in sorted(fields):
+        row = fields[index]
+        if row["from_folded"] == "true":
+            continue
+        constant = Constant(
+            fqn=row["original_fqn"].strip('"'),
+            dtype=row["dtype"].removeprefix("cached_torch_dtype_"),
+            size=int(row["data_size"]),
+            shape=_numbers(row["shape"]),
+            strides=_numbers(row["stride"]),
+        )
+        rows.append((constant, offset))
+        offset += constant.size
+    return Layout(rows=tuple(rows), size=offset)
+
+
+def _numbers(braces: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", braces))
+
+
+def frozen_parts(layout: Layout, blob: bytes | memoryview, program: ExportedProgram) -> dict[int, bytes]:
+    """The parts of Inductor's blob that no named tensor of the program gives: values the code relies on.
+
+    Raises Unpackable where the blob can't be rebuilt from the program.
+    """
+    if len(blob) != layout.size:
+        raise Unpackable(f"the blob has {len(blob)} bytes, its table says {layout.size}")
+    constants = [_storage(value) for value in program.constants.values() if isinstance(value, torch.Tensor)]
+    frozen: dict[int, bytes] = {}
+    for index, (constant, offset) in enumerate(layout.rows):
+        part = blob[offset : offset + constant.size]
+        tensor = program.state_dict.get(constant.fqn)
+        if tensor is not None:
+            why = misfit(constant, tensor)
+            if why or not _is_padded(_storage(tensor), part):
+                raise Unpackable(f"{constant.fqn} is not stored as it is: {why or 'other bytes'}")
+        elif constant.size and not any(_is_padded(raw, part) for raw in constants):
+            raise Unpackable(f"constant {constant.fqn or index} is computed by the compiler")
+        else:
+            frozen[index] = bytes(part)
+    return frozen
+
+
+def _is_padded(raw: memoryview, part: bytes | memoryview) -> bool:
+    return part[: len(raw)] == raw and not any(part[len(raw) :])
+
+
+class Unpackable(Exception):
+    """Weights can't be exchanged in this code, and why."""
+
+
+def misfit(constant: Constant, tensor: torch.Tensor) -> str | None:
+    """Why `tensor` can't stand where the code expects `constant`, or None where it can."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype != constant.dtype:
+        return f"dtype {dtype}, the code expects {constant.dtype}"
+    if tuple(tensor.shape) != constant.shape:
+        return f"shape {list(tensor.shape)}, the code expects {list(constant.shape)}"
+    if tensor.numel() > 1 and tuple(tensor.stride()) != constant.strides:
+        return f"strides {list(tensor.stride())}, the code expects {list(constant.strides)}"
+    if tensor.numel() and (tensor.storage_offset() or tensor.untyped_storage().nbytes() != _bytes(tensor)):
+        return "not contiguous in storage of its own"
+    if not 0 <= constant.size - _bytes(tensor) < _ALIGN_BYTES:
+        return f"{_bytes(tensor)} bytes, the code expects {constant.size}"
+    return None
+
+
+def write_blob(path: Path, layout: Layout, program: ExportedProgram, frozen: Mapping[int, bytes]) -> None:
+    """Write the blob of `program`'s weights for code of this layout.
+
+    Raises StageFailure of kind compile, with the tensor's name, where one does not fit.
+    """
+    with path.open("wb") as file:
+        for part in _parts(layout, program, frozen):
+            file.write(part)
+
+
+def _parts(layout: Layout, program: ExportedProgram, frozen: Mapping[int, bytes]) -> Iterator[bytes | memoryview]:
+    for index, (constant, _) in enumerate(layout.rows):
+        if index in frozen:
+            yield frozen[index]
+            continue
+        tensor = program.state_dict.get(constant.fqn)
+        why = "missing" if tensor is None else misfit(constant, tensor)
+        if tensor is None or why:
+            raise StageFailure(Kind.COMPILE, f"weights can't be packed: tensor {constant.fqn!r}: {why}")
+        yield _storage(tensor)
+        yield b"\0" * (constant.size - _bytes(tensor))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _storage(tensor: torch.Tensor) -> memoryview:
+    """All bytes of a tensor's storage."""
+    if not tensor.numel():
+        return memoryview(b"")
+    storage = tensor.detach().cpu().untyped_storage()
+    flat: Any = torch.empty(0, dtype=torch.uint8).set_(storage)
+    return memoryview(flat.numpy())
