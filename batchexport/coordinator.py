@@ -334,18 +334,19 @@ class Coordinator:
             self._end(run, ok=True)
             return
         assert run.export is not None
+        assert run.verified is not None
         job = run.job
         wanted = {"exported": (FILES["exported"], "export", run.export)}
         if run.compiled is not None:
             wanted["compiled"] = (FILES[job.compile.format], "compile", run.compiled)
         try:
             digests = {file: result.files[inner] for inner, (file, _, result) in wanted.items()}
-            if not self._delivery.is_current(job.folder, digests):
+            if not self._delivery.is_current(job.folder, digests, run.verified.key):
                 sources: dict[str, tuple[Record, str]] = {
                     file: (self._assignments.record(kind, result), inner)
                     for inner, (file, kind, result) in wanted.items()
                 }
-                self._delivery.deliver(job.folder, sources, job_file(run, sources))
+                self._delivery.deliver(job.folder, sources, job_file(run, sources), run.verified.key)
         except (BlobMissing, BlobDamaged):
             self._heal(run)
             return

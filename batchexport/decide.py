@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from batchexport import keys
+from batchexport.datafiles import matches
 from batchexport.history import History
 from batchexport.probe import Toolchain
+from batchexport.report import UNCHANGED
 from batchexport.results import Result, Results
 from batchexport.specs import Job
 from batchexport.traces import Fallen, Standing, Traces
@@ -40,8 +43,16 @@ class Decider:
     """Answers, for one toolchain, which stages of a job stand. `force` says that none do."""
 
     def __init__(
-        self, *, toolchain: Toolchain, traces: Traces, results: Results, history: History, force: bool = False
+        self,
+        *,
+        root: Path,
+        toolchain: Toolchain,
+        traces: Traces,
+        results: Results,
+        history: History,
+        force: bool = False,
     ) -> None:
+        self._root = root
         self._toolchain = toolchain
         self._history = history
         self._capture = keys.toolchain_key(toolchain.capture)
@@ -56,8 +67,8 @@ class Decider:
         """The key of what is asked of the export stage; equal for all targets of an entry."""
         known = self._asks.get(id(job.export))
         if known is None:
-            samples = job.verify.samples
-            known = self._asks[id(job.export)] = keys.ask_key([job.export.to_json(), samples], self._capture)
+            spec = [job.export.to_json(), job.verify.samples, matches(self._root, job.export.data)]
+            known = self._asks[id(job.export)] = keys.ask_key(spec, self._capture)
         return known
 
     def export(self, job: Job) -> Hit | Miss:
@@ -72,7 +83,7 @@ class Decider:
         result = self._results.get("export", found.export_key)
         if result is None:
             return Miss(key=None, lock=ask, reason="its record is missing or damaged")
-        return Hit(result=result, reason="inputs unchanged")
+        return Hit(result=result, reason=UNCHANGED["export"])
 
     def again(self, job: Job) -> None:
         """What stood a moment ago may have changed: forget what was read of a job's traces."""
@@ -86,7 +97,7 @@ class Decider:
             return Miss(key=key, lock=code_key, reason="forced")
         result = self._results.get("compile", key)
         if result is not None:
-            return Hit(result=result, reason="program unchanged")
+            return Hit(result=result, reason=UNCHANGED["compile"])
         code = self._results.get("code", code_key)
         if code is not None and "why" not in code.facts and pack:
             return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=code)
@@ -99,6 +110,7 @@ class Decider:
         """What an export was asked for, labelled, to explain a rebuild with."""
         return {
             "spec": {**job.export.to_json(), "samples": job.verify.samples},
+            "data": dict.fromkeys(matches(self._root, job.export.data), "given"),
             "toolchain": dict(self._toolchain.capture),
         }
 
@@ -157,7 +169,7 @@ class Decider:
         result = self._results.get("verify", key)
         if result is None:
             return Miss(key=key, lock=key, reason="this artifact was not verified yet")
-        return Hit(result=result, reason="artifact unchanged")
+        return Hit(result=result, reason=UNCHANGED["verify"])
 
     def prefetch(self, jobs: Sequence[Job]) -> None:
         """Read all that the decisions about many jobs need, in a few queries."""

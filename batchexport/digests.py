@@ -30,15 +30,17 @@ def file_digest(path: str) -> str:
 def tree_digest(source: bytes) -> str:
     """Digest of a Python file's syntax tree: blind to comments, blank lines, formatting and positions.
 
-    Docstrings, names and literals count. A file that does not parse is digested by its bytes.
+    Docstrings, names and literals count, and so do the type comments that TorchScript reads. A file that
+    does not parse is digested by its bytes.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+            tree = ast.parse(source, type_comments=True)
+        tree.type_ignores = []  # they hold line numbers
+        return text_digest(ast.dump(tree, annotate_fields=False, include_attributes=False))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return bytes_digest(source)
-    return text_digest(ast.dump(tree, annotate_fields=False, include_attributes=False))
 
 
 def names_digest(names: Iterable[str]) -> str:

@@ -41,11 +41,15 @@ def planned_job(session: Session, job: Job) -> PlannedJob:
             stages["verify"] = _maybe(session, job, "verify", "depends on the compile")
             return PlannedJob(name=job.name, stages=stages)
         compiled = code.result
-    stages["verify"] = _stage(session, job, "verify", session.decider.verify(job, export.result, compiled))
+    evidence = session.decider.verify(job, export.result, compiled)
+    stages["verify"] = _stage(session, job, "verify", evidence)
+    if isinstance(evidence, Miss):
+        return PlannedJob(name=job.name, stages=stages)
     wanted = {FILES["exported"]: export.result.files["exported"]}
     if compiled is not None:
         wanted[FILES[job.compile.format]] = compiled.files["compiled"]
-    return PlannedJob(name=job.name, stages=stages, delivered=session.delivery.is_current(job.folder, wanted))
+    delivered = session.delivery.is_current(job.folder, wanted, evidence.result.key)
+    return PlannedJob(name=job.name, stages=stages, delivered=delivered)
 
 
 def job_state(session: Session, job: Job) -> JobState:

@@ -15,6 +15,8 @@ from batchexport.errors import ExitCode, Kind
 
 SCHEMA = 1
 STAGES = ("export", "compile", "verify")
+# Why a stage did nothing.
+UNCHANGED = {"export": "inputs unchanged", "compile": "program unchanged", "verify": "artifact unchanged"}
 
 
 class Outcome(StrEnum):

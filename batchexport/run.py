@@ -1,4 +1,7 @@
-"""The verbs: each opens one session, does one thing with it, and returns plain data."""
+"""The verbs: each does one thing with a manifest and returns plain data.
+
+What a no-op run does not need is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from batchexport import jobs as jobs_module
-from batchexport.coordinator import Coordinator, Policy, Runner
-from batchexport.decide import Hit
+from batchexport import conclusion, probe
 from batchexport.errors import ExitCode, StoreError
-from batchexport.events import Listener, Note, RunStarted
+from batchexport.events import JobFinished, Listener, RunStarted
+from batchexport.options import RunOptions
 from batchexport.plan import JobState, Plan
-from batchexport.planning import job_state, planned
-from batchexport.probe import cuda_devices, usable_cores, usable_memory
-from batchexport.publish import Publisher
 from batchexport.report import JobReport, RunReport
-from batchexport.schedule import Schedule
-from batchexport.session import RunOptions, Session, cache_folder, opened
-from batchexport.workers.forkserver import ForkServer
-from batchexport.workers.inprocess import InProcess
-from batchexport.workplace import Workplace
 
 __all__ = ["RunOptions", "cache_root", "ls", "plan", "run"]
 
@@ -38,89 +31,61 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     Raises ManifestError, UsageError, StoreError, EnvironmentProblem: what stops the whole command. A
     failed job is in the report.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
-    with opened(options) as session, _termination():
-        coordinator = _coordinator(session, options, listener)
-        reports = coordinator.run(session.jobs)
-        session.delivery.settle()
-        if session.store.index.problem:
-            listener(Note(text=session.store.index.problem))
-        report = RunReport(
-            manifest=str(options.manifest),
-            started=started.isoformat(timespec="seconds"),
-            seconds=time.monotonic() - clock,
-            toolchain=session.toolchain.summary(),
-            jobs=reports,
-            exit_code=_exit_code(reports, interrupted=coordinator.interrupted),
-            path=_shown(options.json or session.manifest.output_dir / "report.json"),
-        )
-        _write(report, options.json or session.manifest.output_dir / "report.json")
+    started, clock = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), time.monotonic()
+    toolchain = probe.toolchain()
+    notes: tuple[str, ...] = ()
+    interrupted = False
+    found = conclusion.find(options, toolchain)
+    if found is not None:
+        reports, output_dir = found.jobs, found.output_dir
+        listener(RunStarted(jobs=len(reports), to_build=0, workers=0))
+        for done, job in enumerate(reports, start=1):
+            listener(JobFinished(report=job, done=done, total=len(reports)))
+    else:
+        from batchexport.running import run_jobs
+
+        with _termination():
+            reports, output_dir, interrupted, notes = run_jobs(options, listener)
+    path = options.json or output_dir / "report.json"
+    report = RunReport(
+        manifest=str(options.manifest),
+        started=started,
+        seconds=time.monotonic() - clock,
+        toolchain=toolchain.summary(),
+        jobs=reports,
+        exit_code=_exit_code(reports, interrupted=interrupted),
+        notes=notes,
+        path=_shown(path),
+    )
+    _write(report, path)
     return report
 
 
 def plan(options: RunOptions) -> Plan:
     """What the next run would do, and why; imports no torch and starts nothing."""
+    from batchexport.planning import planned
+    from batchexport.running import workers
+    from batchexport.session import opened
+
     with opened(options) as session:
-        return planned(session, manifest=str(options.manifest), workers=_workers(session, options))
+        return planned(session, manifest=str(options.manifest), workers=workers(session, options))
 
 
 def ls(options: RunOptions) -> tuple[JobState, ...]:
     """Every selected job and the state of its outputs."""
+    from batchexport.planning import job_state
+    from batchexport.session import opened
+
     with opened(options) as session:
         return tuple(job_state(session, job) for job in session.jobs)
 
 
 def cache_root(options: RunOptions) -> Path:
     """The cache folder that a run of this manifest would use."""
-    return cache_folder(options, jobs_module.load(options.manifest)).absolute()
+    from batchexport import jobs
+    from batchexport.session import cache_folder
 
-
-def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
-    workers = _workers(session, options)
-    cores = usable_cores()
-    workplace = Workplace(
-        manifest=session.manifest,
-        store=session.store,
-        worker_threads=max(1, cores // workers),
-        code_threads=cores,
-    )
-    runner: Runner = (
-        InProcess(workplace.server_environment())
-        if options.in_process
-        else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
-    )
-    missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
-    listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=workers))
-    return Coordinator(
-        workplace=workplace,
-        decider=session.decider,
-        results=session.results,
-        publisher=Publisher(
-            results=session.results,
-            traces=session.traces,
-            decider=session.decider,
-            history=session.history,
-            root=str(session.manifest.root),
-        ),
-        delivery=session.delivery,
-        timings=session.timings,
-        schedule=Schedule(slots=workers, memory=session.manifest.pools.cpu_memory or usable_memory()),
-        runner=runner,
-        listener=listener,
-        policy=Policy(
-            last_stage=options.stage or "verify",
-            devices=cuda_devices(),
-            require_all=options.require_all,
-            fail_fast=options.fail_fast,
-        ),
-    )
-
-
-def _workers(session: Session, options: RunOptions) -> int:
-    if options.in_process:
-        return 1
-    wanted = options.jobs or session.manifest.pools.cpu_workers or usable_cores()
-    return max(1, min(wanted, len(session.jobs)))
+    return cache_folder(options, jobs.load(options.manifest)).absolute()
 
 
 def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode:

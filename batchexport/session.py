@@ -14,6 +14,7 @@ from batchexport.decide import Decider
 from batchexport.delivery import Delivery
 from batchexport.dependencies import Surroundings
 from batchexport.history import History
+from batchexport.options import RunOptions
 from batchexport.results import Results
 from batchexport.selection import select
 from batchexport.specs import Job, Manifest
@@ -21,24 +22,6 @@ from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.timings import Timings
 from batchexport.traces import Traces
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the command line asks for; see `batchexport run --help`."""
-
-    manifest: Path
-    cache_dir: Path | None = None
-    expression: str | None = None
-    tags: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    stage: str | None = None
-    jobs: int | None = None
-    fail_fast: bool = False
-    force: bool = False
-    require_all: bool = False
-    in_process: bool = False
-    json: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +65,14 @@ def opened(options: RunOptions) -> Iterator[Session]:
         traces = Traces(store, surroundings)
         results = Results(store)
         history = History(store.index)
-        decider = Decider(toolchain=toolchain, traces=traces, results=results, history=history, force=options.force)
+        decider = Decider(
+            root=manifest.root,
+            toolchain=toolchain,
+            traces=traces,
+            results=results,
+            history=history,
+            force=options.force,
+        )
         delivery = Delivery(store, manifest.output_dir)
         timings = Timings(store.index)
         decider.prefetch(jobs)

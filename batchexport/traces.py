@@ -22,6 +22,7 @@ class Standing:
     """An export whose every dependency is unchanged."""
 
     export_key: str
+    set_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Traces:
         for set_key, export_key in row:
             changes = self._changed(set_key)
             if not changes:
-                return Standing(export_key=export_key)
+                return Standing(export_key=export_key, set_key=set_key)
             if reason is None:
                 reason = _words(changes, len(self._sets.get(set_key) or ()))
         return Fallen(reason=reason or "never built", known=reason is not None)

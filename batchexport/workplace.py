@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.datafiles import matches
 from batchexport.probe import REACHING, import_path
 from batchexport.results import Result
 from batchexport.specs import Job, Manifest
@@ -74,7 +75,7 @@ class Workplace:
     def export_task(self, job: Job) -> dict[str, Any]:
         """What the export stage is told; see `pipeline.export.export_stage`."""
         root = self.manifest.root
-        data = sorted({str(path) for pattern in job.export.data for path in _matches(root, pattern)})
+        data = [str(root / path) for path in matches(root, job.export.data)]
         return {
             "spec": job.export.to_json(),
             "samples": job.verify.samples,
@@ -124,9 +125,3 @@ class Workplace:
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
         }
-
-
-def _matches(root: Path, pattern: str) -> list[Path]:
-    if Path(pattern).is_absolute():
-        return [Path(pattern)]
-    return [path for path in root.glob(pattern) if path.is_file()] or [root / pattern]

@@ -10,8 +10,10 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
-_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
-           "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share")  # fmt: skip
+_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
+           "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale")  # fmt: skip
+# Inside of these, people keep what is theirs.
+_PEOPLE = ("/dev/shm",)
 _OWN = str(Path(__file__).resolve().parents[1])
 
 
@@ -47,10 +49,19 @@ def within(path: str, root: str) -> bool:
 
 
 class Zones:
-    """Sorts absolute paths into zones. `ignored` are folders of ours: staging, caches."""
+    """Sorts absolute paths into zones: the longest folder that holds a path decides.
 
-    def __init__(self, ignored: tuple[str, ...]) -> None:
-        self._ignored = ignored
+    `root` is the folder of the models; `ignored` are folders of ours: staging, caches, outputs.
+    """
+
+    def __init__(self, root: str, ignored: tuple[str, ...]) -> None:
+        folders = dict.fromkeys(_SYSTEM, Zone.IGNORED)
+        folders |= dict.fromkeys(_PEOPLE, Zone.FIRST)
+        folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
+        folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
+        folders |= dict.fromkeys(ignored, Zone.IGNORED)
+        folders |= {_OWN: Zone.OWN, root: Zone.FIRST}
+        self._folders = sorted(folders.items(), key=lambda item: -len(item[0]))
         self._known: dict[str, Zone] = {}
 
     def of(self, path: str) -> Zone:
@@ -63,14 +74,5 @@ class Zones:
     def _sort(self, path: str) -> Zone:
         if not path.startswith("/"):
             return Zone.STDLIB if path.startswith("<frozen") else Zone.IGNORED
-        if any(within(path, root) for root in self._ignored):
-            return Zone.IGNORED
-        if within(path, _OWN):
-            return Zone.OWN
-        if any(within(path, root) for root in third_party_roots()):
-            return Zone.THIRD
-        if any(within(path, root) for root in _stdlib_roots()):
-            return Zone.STDLIB
-        if any(within(path, root) for root in _SYSTEM) or "/__pycache__/" in path:
-            return Zone.IGNORED
-        return Zone.FIRST
+        zone = next((zone for folder, zone in self._folders if within(path, folder)), Zone.FIRST)
+        return Zone.IGNORED if zone is Zone.FIRST and "/__pycache__/" in path else zone

@@ -1,0 +1,174 @@
+"""A run that found everything in place concludes so; while nothing it looked at changes, neither does that.
+
+A conclusion is the memo of one whole no-op run: under the bytes of the manifest, what was selected and the
+toolchain, it keeps the sets of dependencies that were looked at, the stats of all outputs, and the report.
+Any difference, however small, and the long way decides. It saves reading, resolving and hashing thousands
+of jobs to learn that nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchexport import keys, probe
+from batchexport.datafiles import matches
+from batchexport.delivery import holds
+from batchexport.dependencies import Surroundings
+from batchexport.digests import bytes_digest
+from batchexport.options import RunOptions
+from batchexport.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
+from batchexport.store.index import Index
+from batchexport.store.layout import Layout
+from batchexport.store.statcache import IndexedStats
+from batchexport.version import __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concluded:
+    """Everything is in place. Folders are absolute."""
+
+    root: Path
+    output_dir: Path
+    jobs: tuple[JobReport, ...]
+
+
+def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -> str:
+    """What a conclusion is about."""
+    return keys.digest(
+        "conclusion",
+        1,
+        __version__,
+        str(options.manifest.absolute()),
+        bytes_digest(manifest),
+        [options.expression, sorted(options.tags), sorted(options.only), options.require_all],
+        [dict(toolchain.capture), dict(toolchain.code)],
+    )
+
+
+def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
+    """What an earlier run concluded, if all that it looked at is as it was."""
+    if options.force or options.stage or options.in_process:
+        return None
+    try:
+        manifest = options.manifest.read_bytes()
+    except OSError:
+        return None
+    cache = _likely_cache(options, manifest)
+    layout = Layout(cache.absolute())
+    if not layout.index.is_dir():
+        return None
+    index = Index(layout.index)
+    try:
+        row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
+        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index):
+            return None
+        return Concluded(
+            root=Path(row["root"]),
+            output_dir=Path(row["output_dir"]),
+            jobs=tuple(_report(job) for job in row["jobs"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    finally:
+        index.close()
+
+
+def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
+    """Where the conclusion is looked for. A wrong guess finds none: a conclusion knows its cache folder."""
+    if options.cache_dir is not None:
+        return options.cache_dir
+    if os.environ.get("BATCHEXPORT_CACHE_DIR"):
+        return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
+    head = manifest.partition(b"\n[[entry]]")[0]
+    try:
+        named = tomllib.loads(head.decode("utf-8-sig")).get("cache", {}).get("dir")
+    except (ValueError, AttributeError):
+        named = None
+    return (
+        Path(os.path.normpath(options.manifest.absolute().parent / named)) if isinstance(named, str) else Path("cache")
+    )
+
+
+def _stands(row: Mapping[str, Any], index: Index) -> bool:
+    root = row["root"]
+    if any(matches(Path(root), [pattern]) != found for pattern, found in row["data"].items()):
+        return False
+    sets = index.get_many("set", row["sets"])
+    if len(sets) != len(row["sets"]):
+        return False
+    surroundings = Surroundings(root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index)
+    if any(surroundings.change(dependency) for dependencies in sets.values() for dependency in dependencies):
+        return False
+    output_dir = row["output_dir"]
+    return all(holds(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in row["jobs"])
+
+
+def _report(job: Mapping[str, Any]) -> JobReport:
+    stages = {
+        name: StageReport(outcome=Outcome(outcome), reason=reason, key=key)
+        for name, (outcome, reason, key) in zip(STAGES, job["stages"], strict=True)
+    }
+    return JobReport(
+        name=job["name"],
+        entry=job["entry"],
+        target=job["target"],
+        tags=tuple(job["tags"]),
+        ok=True,
+        stages=stages,
+        outputs=job["outputs"],
+        stats=job["stats"],
+    )
+
+
+def keep(
+    options: RunOptions,
+    *,
+    index: Index,
+    manifest: bytes,
+    toolchain: probe.Toolchain,
+    cache: Path,
+    root: Path,
+    output_dir: Path,
+    sets: Sequence[str],
+    data: Mapping[str, Sequence[str]],
+    jobs: Sequence[tuple[JobReport, str, Mapping[str, Sequence[Any]]]],
+) -> None:
+    """Remember that all is in place: `jobs` are reports, folder names and the rows of their files."""
+    rows = [
+        {
+            "name": report.name,
+            "entry": report.entry,
+            "target": report.target,
+            "tags": list(report.tags),
+            "stages": [_standing(name, report.stages[name]) for name in STAGES],
+            "outputs": dict(report.outputs),
+            "stats": dict(report.stats),
+            "folder": folder,
+            "files": dict(files),
+        }
+        for report, folder, files in jobs
+    ]
+    index.put(
+        "conclusion",
+        conclusion_key(options, manifest, toolchain),
+        {
+            "cache": str(cache),
+            "root": str(root),
+            "output_dir": str(output_dir),
+            "sets": sorted(set(sets)),
+            "data": {pattern: list(found) for pattern, found in data.items()},
+            "jobs": rows,
+        },
+    )
+
+
+def _standing(name: str, stage: StageReport) -> list[Any]:
+    """What the next run says of a stage that stands."""
+    if stage.outcome is Outcome.SKIPPED:
+        return [str(stage.outcome), stage.reason, stage.key]
+    return [str(Outcome.CACHED), UNCHANGED[name], stage.key]

@@ -1,0 +1,24 @@
+"""What a command was asked to do, resolved once from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line asks for; see `batchexport run --help`."""
+
+    manifest: Path
+    cache_dir: Path | None = None
+    expression: str | None = None
+    tags: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    stage: str | None = None
+    jobs: int | None = None
+    fail_fast: bool = False
+    force: bool = False
+    require_all: bool = False
+    in_process: bool = False
+    json: Path | None = None

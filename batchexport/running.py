@@ -1,0 +1,112 @@
+"""The long way of a run: open a session, let the coordinator bring every job to its report, conclude."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchexport import conclusion
+from batchexport.coordinator import Coordinator, Policy, Runner
+from batchexport.datafiles import matches
+from batchexport.decide import Hit
+from batchexport.events import Listener, Note, RunStarted
+from batchexport.options import RunOptions
+from batchexport.probe import cuda_devices, usable_cores, usable_memory
+from batchexport.publish import Publisher
+from batchexport.report import JobReport
+from batchexport.schedule import Schedule
+from batchexport.session import Session, opened
+from batchexport.traces import Standing
+from batchexport.workers.forkserver import ForkServer
+from batchexport.workers.inprocess import InProcess
+from batchexport.workplace import Workplace
+
+
+def run_jobs(options: RunOptions, listener: Listener) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
+    """Reports, the output folder, whether the run was interrupted, and notes; raises as `run.run` does."""
+    text = options.manifest.read_bytes() if options.manifest.is_file() else b""
+    with opened(options) as session:
+        coordinator = _coordinator(session, options, listener)
+        reports = coordinator.run(session.jobs)
+        session.delivery.settle()
+        _conclude(options, text, session, reports)
+        notes = tuple(note for note in (session.store.index.problem,) if note)
+        for note in notes:
+            listener(Note(text=note))
+        return reports, session.manifest.output_dir, coordinator.interrupted, notes
+
+
+def workers(session: Session, options: RunOptions) -> int:
+    """How many children work at a time: as asked, as the manifest says, or one a core."""
+    if options.in_process:
+        return 1
+    wanted = options.jobs or session.manifest.pools.cpu_workers or usable_cores()
+    return max(1, min(wanted, len(session.jobs)))
+
+
+def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
+    slots = workers(session, options)
+    cores = usable_cores()
+    workplace = Workplace(
+        manifest=session.manifest,
+        store=session.store,
+        worker_threads=max(1, cores // slots),
+        code_threads=cores,
+    )
+    runner: Runner = (
+        InProcess(workplace.server_environment())
+        if options.in_process
+        else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
+    )
+    missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
+    listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
+    return Coordinator(
+        workplace=workplace,
+        decider=session.decider,
+        results=session.results,
+        publisher=Publisher(
+            results=session.results,
+            traces=session.traces,
+            decider=session.decider,
+            history=session.history,
+            root=str(session.manifest.root),
+        ),
+        delivery=session.delivery,
+        timings=session.timings,
+        schedule=Schedule(slots=slots, memory=session.manifest.pools.cpu_memory or usable_memory()),
+        runner=runner,
+        listener=listener,
+        policy=Policy(
+            last_stage=options.stage or "verify",
+            devices=cuda_devices(),
+            require_all=options.require_all,
+            fail_fast=options.fail_fast,
+        ),
+    )
+
+
+def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:
+    """Remember that everything is in place, if it is."""
+    if options.stage or options.in_process or not all(report.ok for report in reports):
+        return
+    if options.manifest.read_bytes() != text:
+        return  # it was edited meanwhile, so nobody knows which of the two these jobs are from
+    found = [session.traces.find(session.decider.ask(job)) for job in session.jobs]
+    files = [session.delivery.files(job.folder) for job in session.jobs]
+    sets = [trace.set_key for trace in found if isinstance(trace, Standing)]
+    known = [row for row in files if row is not None]
+    if len(sets) < len(found) or len(known) < len(files):
+        return
+    root = session.manifest.root
+    patterns = {pattern for job in session.jobs for pattern in job.export.data}
+    conclusion.keep(
+        options,
+        index=session.store.index,
+        manifest=text,
+        toolchain=session.toolchain,
+        cache=session.store.layout.root,
+        root=root,
+        output_dir=session.manifest.output_dir,
+        sets=sets,
+        data={pattern: matches(root, [pattern]) for pattern in patterns},
+        jobs=[(report, job.folder, row) for report, job, row in zip(reports, session.jobs, known, strict=True)],
+    )
