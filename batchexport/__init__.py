@@ -58,7 +58,7 @@ def run(
         stage=stage,
         jobs=jobs,
         fail_fast=fail_fast,
-        force=force,
+        force=("export", "compile", "verify") if force else (),
         require_all=require_all,
         in_process=in_process,
         json=None if json is None else Path(json),

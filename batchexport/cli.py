@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,6 +105,7 @@ def cli() -> None:
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failed job.")
 @click.option("--force", is_flag=True, help="Build again what is cached.")
+@click.option("--paranoid", is_flag=True, help="Build every export twice; results that differ are not cached.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and why, as `plan` does; run nothing.")
 @click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write the JSON report here.")
 @click.option("--require-all", is_flag=True, help="Fail jobs that would be skipped, for want of a GPU say.")
@@ -161,6 +163,49 @@ def explain(job: str, **given: Any) -> None:
 
     for planned in make_plan(_options({**given, "only": (job,)})).jobs:
         _say(render.explain_lines(planned))
+
+
+class _Percent(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = float(str(value).strip().removesuffix("%"))
+        except ValueError:
+            found = -1.0
+        if not 0 < found <= 100:
+            self.fail(f"{value} is no share of the jobs; write 5% for every twentieth", param, ctx)
+        return found
+
+
+@cli.command(short_help="Check the stored results of MANIFEST again.")
+@_manifest
+@_choosing
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
+@click.option("--rebuild-sample", type=_Percent(), metavar="P%", help="Build that share of the jobs again and compare.")
+@click.pass_context
+def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) -> None:
+    """Hold the compiled artifacts of MANIFEST against eager's numbers again, delivering what is missing.
+
+    With --rebuild-sample, a share of the jobs, another one every day, is also built anew in an empty cache,
+    and must come out the same.
+    """
+    from batchexport import live, render
+    from batchexport.run import rebuild
+    from batchexport.run import run as run_manifest
+
+    options = _options(given)
+    with live.Watcher(sys.stdout, base=str(options.manifest.parent)) as watcher:
+        report = run_manifest(replace(options, force=("verify",)), watcher)
+        watcher.finish(report)
+    code = report.exit_code
+    if rebuild_sample is not None:
+        with live.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
+            rebuilt = rebuild(options, rebuild_sample, watcher)
+        _say(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
+        if any(one.differences for one in rebuilt):
+            code = max(code, ExitCode.JOB_FAILED)
+    ctx.exit(int(code))
 
 
 @cli.command("ls")
@@ -243,7 +288,8 @@ def _options(given: dict[str, Any]) -> RunOptions:
         stage=given.get("stage"),
         jobs=given.get("jobs"),
         fail_fast=given.get("fail_fast", False),
-        force=given.get("force", False),
+        force=_STAGES if given.get("force") else (),
+        paranoid=given.get("paranoid", False),
         require_all=given.get("require_all", False),
         in_process=given.get("in_process", False),
         json=given.get("json_file"),

@@ -46,13 +46,14 @@ def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolch
         str(options.manifest.absolute()),
         bytes_digest(manifest),
         [options.expression, sorted(options.tags), sorted(options.only), options.require_all],
+        str(options.output_dir),
         [dict(toolchain.capture), dict(toolchain.code)],
     )
 
 
 def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
     """What an earlier run concluded, if all that it looked at is as it was."""
-    if options.force or options.stage or options.in_process:
+    if options.force or options.stage or options.in_process or options.paranoid:
         return None
     try:
         manifest = options.manifest.read_bytes()

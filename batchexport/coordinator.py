@@ -19,7 +19,7 @@ from batchexport.errors import Kind, StoreError
 from batchexport.events import JobFinished, Listener, Note, StageFinished, StageStarted
 from batchexport.jobfile import job_file
 from batchexport.jobrun import JobRun, Running
-from batchexport.publish import Publisher
+from batchexport.publish import Publisher, fingerprint
 from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.results import Result, Results
 from batchexport.schedule import Schedule, Task
@@ -55,6 +55,7 @@ class Policy:
     devices: Sequence[int] = ()
     require_all: bool = False
     fail_fast: bool = False
+    paranoid: bool = False
 
 
 class Coordinator:
@@ -262,15 +263,10 @@ class Coordinator:
             peak_rss_bytes=ended.peak_rss_bytes,
         )
         try:
-            if isinstance(outcome, Success):
-                result = self._publisher.publish(run, stage, running.miss, running.folder, outcome)
-                if running.miss.code is None:
-                    self._timings.learn(run.job, stage, seconds, ended.peak_rss_bytes)
-                self._take(run, stage, result)
-                run.packed = run.packed or running.miss.code is not None
-                run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key)
-                running.lock.release()
-                self._advance(run)
+            if isinstance(outcome, Success) and stage == "export" and self._policy.paranoid:
+                self._hold_against_twin(run, running, outcome, report)
+            elif isinstance(outcome, Success):
+                self._succeeded(run, running, outcome, report)
             elif isinstance(outcome, Changed):
                 self._input_changed(run, stage, outcome.path, running.miss)
             elif running.miss.code is not None or (stage == "verify" and run.packed):
@@ -283,6 +279,30 @@ class Coordinator:
         finally:
             running.lock.release()
             self._store.discard(running.folder)
+
+    def _succeeded(self, run: JobRun, running: Running, outcome: Success, report: StageReport) -> None:
+        stage = running.stage
+        result = self._publisher.publish(run, stage, running.miss, running.folder, outcome)
+        if running.miss.code is None:
+            self._timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
+        self._take(run, stage, result)
+        run.packed = run.packed or running.miss.code is not None
+        run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key)
+        running.lock.release()
+        self._advance(run)
+
+    def _hold_against_twin(self, run: JobRun, running: Running, outcome: Success, report: StageReport) -> None:
+        """Under --paranoid every export is built twice, and results that differ are not kept for later runs."""
+        found = fingerprint(running.folder, outcome)
+        if run.twin is None:
+            run.twin = found
+            self._enqueue(run, "export", running.miss)
+            return
+        if run.twin == found:
+            self._publisher.trust(run.job)
+        else:
+            self._publisher.distrust(run.job)
+        self._succeeded(run, running, outcome, report)
 
     def _input_changed(self, run: JobRun, stage: str, path: str, miss: Miss) -> None:
         shown = os.path.relpath(path, self._workplace.manifest.root)

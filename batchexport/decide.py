@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Miss:
 
 
 class Decider:
-    """Answers, for one toolchain, which stages of a job stand. `force` says that none do."""
+    """Answers, for one toolchain, which stages of a job stand. `force` names stages that do not."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Decider:
         traces: Traces,
         results: Results,
         history: History,
-        force: bool = False,
+        force: Collection[str] = (),
     ) -> None:
         self._root = root
         self._toolchain = toolchain
@@ -60,21 +60,22 @@ class Decider:
         self._traces = traces
         self._results = results
         self._force = force
-        self._asks: dict[int, str] = {}
+        self._asks: dict[tuple[int, str], str] = {}
         self._keys: dict[tuple[int, str], str] = {}
 
     def ask(self, job: Job) -> str:
         """The key of what is asked of the export stage; equal for all targets of an entry."""
-        known = self._asks.get(id(job.export))
+        memo = (id(job.export), job.verify.samples)
+        known = self._asks.get(memo)
         if known is None:
             spec = [job.export.to_json(), job.verify.samples, matches(self._root, job.export.data)]
-            known = self._asks[id(job.export)] = keys.ask_key(spec, self._capture)
+            known = self._asks[memo] = keys.ask_key(spec, self._capture)
         return known
 
     def export(self, job: Job) -> Hit | Miss:
         """Whether an earlier export stands: the trace hit, which needs no torch."""
         ask = self.ask(job)
-        if self._force:
+        if "export" in self._force:
             return Miss(key=None, lock=ask, reason="forced")
         found = self._traces.find(ask)
         if isinstance(found, Fallen):
@@ -93,7 +94,7 @@ class Decider:
         """Whether code for this program, target and toolchain is there. `pack` False: packing was no use."""
         code_key = self.code_key(job, export)
         key = self.compile_key(job, export)
-        if self._force:
+        if "compile" in self._force:
             return Miss(key=key, lock=code_key, reason="forced")
         result = self._results.get("compile", key)
         if result is not None:
@@ -157,14 +158,14 @@ class Decider:
         return keys.verify_key(
             artifacts=[artifact],
             reference=export.files["reference"],
-            spec=[job.verify.to_json(), dict(job.export.env)],
+            spec=[job.target, job.verify.to_json(), dict(job.export.env)],
             toolchain=self._code,
         )
 
     def verify(self, job: Job, export: Result, compiled: Result | None) -> Hit | Miss:
         """Whether these very bytes were held against these very numbers before."""
         key = self.verify_key(job, export, compiled)
-        if self._force:
+        if "verify" in self._force:
             return Miss(key=key, lock=key, reason="forced")
         result = self._results.get("verify", key)
         if result is None:

@@ -7,25 +7,31 @@ they lie in it:
 - `["file", path, bytes]`          any other file that was read
 - `["weights", path, bytes]`       a weight file; state ids stand for it in keys
 - `["listing", path, names]`       a folder that was listed
+- `["present", path]`              what was looked for and there, and not read
 - `["absent", path]`               what was looked for and not there
 - `["no-module", name]`            a top-level module that could not be imported
+- `["namespace", name]`            a package without `__init__.py` in the manifest's folder, and nowhere else
 - `["distribution", name, version, record]`
 - `["environment", name, value digest or null]`
+- `["place", digest]`              where all this was observed, where any path is not relative
 """
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchexport.digests import file_digest, listing_digest, text_digest, tree_digest
+from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.distributions import Distributions
 from batchexport.keys import SOURCE_VERSION, digest
 
 Dependency = Sequence[Any]
-_MODULE_SUFFIXES = (".py", ".so", ".abi3.so", ".pyd")
+_MODULE_SUFFIXES = tuple(importlib.machinery.all_suffixes())
+_PLACED = ("source", "file", "listing", "present", "absent")
 
 
 class Trees(Protocol):
@@ -45,7 +51,7 @@ class FileDigests(Protocol):
 class Surroundings:
     """The present state of everything that dependencies speak of; each thing is looked at once."""
 
-    def __init__(self, *, root: str, path: list[str], files: FileDigests, trees: Trees) -> None:
+    def __init__(self, *, root: str, path: Sequence[str], files: FileDigests, trees: Trees) -> None:
         """`root` is the manifest's folder, `path` the rest of the import path."""
         self._root = root
         self._path = path
@@ -53,7 +59,20 @@ class Surroundings:
         self._trees = trees
         self._distributions = Distributions(path)
         self._reasons: dict[tuple[Any, ...], str | None] = {}
-        self._top_levels: set[str] | None = None
+        self._names: dict[str, frozenset[str]] = {}
+        self._looks: dict[str, Callable[..., str | None]] = {
+            "source": self._look_at_file,
+            "file": self._look_at_file,
+            "weights": self._look_at_file,
+            "listing": self._look_at_listing,
+            "present": self._look_for,
+            "absent": self._look_for,
+            "no-module": self._look_for_module,
+            "namespace": self._look_for_module,
+            "distribution": self._look_at_distribution,
+            "environment": self._look_at_environment,
+            "place": self._look_at_place,
+        }
 
     def change(self, dependency: Dependency) -> str | None:
         """None where the dependency is as it was recorded, else what changed, in words."""
@@ -67,28 +86,40 @@ class Surroundings:
         return [reason for reason in map(self.change, dependencies) if reason]
 
     def _look(self, dependency: Dependency) -> str | None:
-        kind, subject = dependency[0], dependency[1]
-        if kind in ("source", "file", "weights"):
-            return self._look_at_file(kind, subject, dependency[2:])
-        if kind == "absent":
-            return f"{subject} appeared" if os.path.lexists(self._absolute(subject)) else None
-        if kind == "no-module":
-            return f"module {subject} can be imported now" if self._importable(subject) else None
-        if kind == "listing":
-            try:
-                same = listing_digest(self._absolute(subject)) == dependency[2]
-            except OSError:
-                return f"folder {subject} is gone"
-            return None if same else f"the files in folder {subject} changed"
-        if kind == "distribution":
-            return self._look_at_distribution(subject, dependency[2], dependency[3])
-        if kind == "environment":
-            value = os.environ.get(subject)
-            same = dependency[2] == (None if value is None else text_digest(value))
-            return None if same else f"environment variable {subject} changed"
-        return f"unknown kind of dependency {kind!r}"
+        kind, subject, *digests = dependency
+        look = self._looks.get(kind)
+        return look(kind, subject, *digests) if look else f"unknown kind of dependency {kind!r}"
 
-    def _look_at_file(self, kind: str, subject: str, digests: Sequence[str]) -> str | None:
+    def _look_for(self, kind: str, subject: str) -> str | None:
+        there = os.path.lexists(self._absolute(subject))
+        return None if there == (kind == "present") else f"{subject} {'appeared' if there else 'is gone'}"
+
+    def _look_for_module(self, kind: str, name: str) -> str | None:
+        root = os.path.normpath(self._root)
+        elsewhere = [entry for entry in self._path if os.path.normpath(entry) != root]
+        if kind == "namespace":
+            found = self._is_found(name, elsewhere) or _is_editable(name)
+            return f"package {name} is in more than one place now" if found else None
+        found = self._is_found(name, [self._root, *elsewhere]) or _is_editable(name)
+        return f"module {name} can be imported now" if found else None
+
+    def _look_at_listing(self, kind: str, subject: str, names: str) -> str | None:
+        try:
+            same = listing_digest(self._absolute(subject)) == names
+        except OSError:
+            return f"folder {subject} is gone"
+        return None if same else f"the files in folder {subject} changed"
+
+    def _look_at_environment(self, kind: str, name: str, recorded: str | None) -> str | None:
+        value = os.environ.get(name)
+        same = recorded == (None if value is None else text_digest(value))
+        return None if same else f"environment variable {name} changed"
+
+    def _look_at_place(self, kind: str, recorded: str) -> str | None:
+        same = recorded == place(self._root, self._path)
+        return None if same else "the manifest's folder, the import path or the user changed"
+
+    def _look_at_file(self, kind: str, subject: str, *digests: str) -> str | None:
         path = self._absolute(subject)
         label = {"source": "source", "file": "data", "weights": "weights"}[kind]
         try:
@@ -105,8 +136,10 @@ class Surroundings:
         known = self._trees.get("tree", content)
         if isinstance(known, str):
             return known
-        tree = tree_digest(Path(path).read_bytes())
-        self._trees.put("tree", content, tree)
+        source = Path(path).read_bytes()
+        tree = tree_digest(source)
+        if bytes_digest(source) == content:  # or it was edited a moment ago
+            self._trees.put("tree", content, tree)
         return tree
 
     def file_digest(self, path: str) -> str:
@@ -121,43 +154,62 @@ class Surroundings:
             self._files.put(name, stat, content)
         return content
 
-    def _look_at_distribution(self, name: str, version: str, record: str) -> str | None:
+    def _look_at_distribution(self, kind: str, name: str, version: str, record: str) -> str | None:
         found = self._distributions.get(name)
         if found is None:
             return f"distribution {name} is not installed any more"
         if found.version != version:
             return f"distribution {name} {version} → {found.version}"
         try:
-            same = self.file_digest(found.record) == record
+            content = self.file_digest(found.record)
         except OSError:
-            same = False
-        return None if same else f"distribution {name} {version} was installed anew with other content"
+            content = ""  # as `Distribution.digest` says it
+        return None if content == record else f"distribution {name} {version} was installed anew with other content"
 
-    def _importable(self, name: str) -> bool:
-        if self._top_levels is None:
-            self._top_levels = set()
-            for entry in (self._root, *self._path):
+    def _is_found(self, name: str, entries: Iterable[str]) -> bool:
+        """Whether one of the folders has a module, or a folder, of this name."""
+        for entry in entries:
+            if entry not in self._names:
                 try:
-                    self._top_levels.update(os.listdir(entry))
+                    self._names[entry] = frozenset(os.listdir(entry))
                 except OSError:
-                    continue
-        names = self._top_levels
-        return name in names or any(name + suffix in names for suffix in _MODULE_SUFFIXES)
+                    self._names[entry] = frozenset()
+            names = self._names[entry]
+            if name in names or any(name + suffix in names for suffix in _MODULE_SUFFIXES):
+                return True
+        return False
 
     def _absolute(self, subject: str) -> str:
         return subject if subject.startswith("/") else os.path.join(self._root, subject)
 
 
-def relative_to(root: str, dependencies: Iterable[Dependency]) -> list[list[Any]]:
-    """The dependencies with paths below `root` made relative to it, in canonical order."""
-    prefix = root.rstrip("/") + "/"
-    return sorted(
-        [
-            [kind, subject.removeprefix(prefix) if isinstance(subject, str) else subject, *rest]
-            for kind, subject, *rest in dependencies
-        ],
-        key=lambda dependency: [str(part) for part in dependency],
-    )
+def relative_to(root: str, dependencies: Iterable[Dependency], path: Sequence[str]) -> list[list[Any]]:
+    """The dependencies with paths below `root` made relative to it, in canonical order.
+
+    What lies elsewhere may have been found from `root`, from the import path or from the user's home, and
+    would be found elsewhere from others: such dependencies only hold for the same `place`.
+    """
+    folder = os.path.normpath(root)
+    prefix = folder.rstrip("/") + "/"
+    rows = [
+        [kind, "." if subject == folder else subject.removeprefix(prefix), *rest]
+        for kind, subject, *rest in dependencies
+    ]
+    if any(kind in _PLACED and os.path.isabs(subject) for kind, subject, *_ in rows):
+        rows.append(["place", place(root, path)])
+    return sorted(rows, key=lambda row: [str(part) for part in row])
+
+
+def place(root: str, path: Sequence[str]) -> str:
+    """Digest of what absolute paths are made from: the manifest's folder, the import path and whose they are."""
+    whose = [os.environ.get(name) for name in ("HOME", "USER", "LOGNAME")]
+    return text_digest("\0".join(map(repr, [os.path.normpath(root), list(path), whose])))
+
+
+def _is_editable(name: str) -> bool:
+    """Whether an editable install, which no folder on the path shows, provides a module of this name."""
+    finders = [finder for finder in sys.meta_path if "__editable__" in getattr(finder, "__module__", "")]
+    return any(finder.find_spec(name, None) is not None for finder in finders)
 
 
 def source_digest(dependencies: Iterable[Dependency]) -> str:

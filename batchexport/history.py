@@ -25,13 +25,13 @@ class History:
         self._index.put(f"last-{stage}", job, dict(components))
 
     def difference(self, stage: str, job: str, components: Mapping[str, Any]) -> str | None:
-        """What differs from the last build, in words; None where there was none or nothing differs."""
+        """What differs from the last build, in words; None where there was none."""
         last = self._index.get(f"last-{stage}", job)
         if not isinstance(last, dict):
             return None
         found = list(differences(last, components))
         if not found:
-            return None
+            return "the last result was not kept"
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return ", ".join(found[:_SHOWN]) + more
 

@@ -29,6 +29,7 @@ class JobRun:
     packs: bool = True
     packed: bool = False
     healed: int = 0
+    twin: str | None = None
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """The job's report as things stand."""

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line asks for; see `batchexport run --help`."""
+    """What the command line asks for; see `batchexport run --help`.
+
+    `force` names the stages to do again whatever stands; `output_dir` stands in for the manifest's.
+    """
 
     manifest: Path
     cache_dir: Path | None = None
@@ -18,7 +21,9 @@ class RunOptions:
     stage: str | None = None
     jobs: int | None = None
     fail_fast: bool = False
-    force: bool = False
+    force: tuple[str, ...] = ()
+    paranoid: bool = False
     require_all: bool = False
     in_process: bool = False
     json: Path | None = None
+    output_dir: Path | None = None

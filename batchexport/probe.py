@@ -16,14 +16,18 @@ from typing import Any
 from batchexport.digests import bytes_digest, text_digest
 from batchexport.distributions import Distributions
 
-# Variables that reach torch, Inductor, the compilers they start, and the numerical libraries below them.
+# Variables that reach torch, Inductor, the compilers they start, the numerical libraries below them, and
+# the `assert`s of model code.
 REACHING = ("TORCH", "PYTORCH", "INDUCTOR", "AOT_INDUCTOR", "AOTI_", "TRITON", "OMP_", "KMP_", "GOMP_", "MKL_",
              "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "GCC_",
-             "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_")  # fmt: skip
+             "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_", "PYTHONOPTIMIZE")  # fmt: skip
 _COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 # Where things are kept, or said: changes no result.
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
+# What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
+_BESIDE = ("dependencies", "digests", "distributions", "errors", "keys", "publish", "shapes", "sizes", "wording",
+           "workplace")  # fmt: skip
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
 
@@ -137,7 +141,7 @@ def usable_memory() -> int:
 def _pipeline_digest() -> str:
     """Digest of our own pipeline: when it changes, everything is built anew."""
     here = Path(__file__).parent
-    files = sorted([*here.glob("pipeline/*.py"), here / "shapes.py", here / "sizes.py", here / "digests.py"])
+    files = sorted([*here.glob("pipeline/*.py"), *(here / f"{name}.py" for name in _BESIDE)])
     return text_digest("\n".join(f"{path.name} {bytes_digest(path.read_bytes())}" for path in files))
 
 

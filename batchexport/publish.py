@@ -11,14 +11,22 @@ from typing import Any
 from batchexport import keys
 from batchexport.decide import Decider, Miss
 from batchexport.dependencies import relative_to, source_digest
+from batchexport.digests import file_digest
 from batchexport.history import History
 from batchexport.jobrun import JobRun
+from batchexport.probe import import_path
 from batchexport.results import Result, Results
 from batchexport.specs import Job
 from batchexport.traces import Traces
 from batchexport.verdict import Success
 
 _SLIM = ("op_count", "parameter_bytes", "buffer_bytes")
+
+
+def fingerprint(folder: Path, outcome: Success) -> str:
+    """What two builds of one export must have in common: program, weights, archive and eager's outputs."""
+    files = [file_digest(str(folder / name)) for name in ("exported.pt2", "reference.pt")]
+    return keys.digest("twin", 1, outcome.output["program"], outcome.output["state"], files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +50,37 @@ class Publisher:
             "verify", miss.key, files={}, facts={"evidence": dict(outcome.output)}, more={"job": run.job.name}
         )
 
+    def distrust(self, job: Job) -> None:
+        """Two builds of what `job` asks for differed: no result of that question is reused from now on."""
+        reason = "two builds in a row gave different results (unseeded randomness, or a clock?)"
+        self.results.publish("distrust", self.decider.ask(job), files={}, facts={"reason": reason}, more={})
+
+    def trust(self, job: Job) -> None:
+        """Two builds agreed: what was held against the question before is forgotten."""
+        self.results.remove("distrust", self.decider.ask(job))
+
     def _export(self, run: JobRun, folder: Path, outcome: Success) -> Result:
         job, output = run.job, outcome.output
         ask = self.decider.ask(job)
-        dependencies = relative_to(self.root, outcome.dependencies)
+        uncacheable = list(outcome.uncacheable)
+        distrusted = self.results.get("distrust", ask)
+        if distrusted is not None:
+            uncacheable.append(distrusted.facts["reason"])
+        dependencies = relative_to(self.root, outcome.dependencies, import_path())
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
         key = keys.export_key(ask, source_digest(dependencies), state)
-        if outcome.uncacheable:
+        if uncacheable:
             # Later stages need its files, and no later run may find it.
             key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
-            run.reasons["export"] += f"; uncacheable: {', '.join(outcome.uncacheable)}"
+            run.reasons["export"] += f"; uncacheable: {', '.join(uncacheable)}"
         result = self.results.publish(
             "export",
             key,
             files={"exported": folder / "exported.pt2", "reference": folder / "reference.pt"},
             facts={
                 "program": output["program"],
+                "skeleton": output["skeleton"],
                 "state": state,
                 "layout": keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
                 "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
@@ -67,13 +89,13 @@ class Publisher:
             },
             more={
                 "job": job.name,
-                **({} if outcome.uncacheable else {"ask": ask}),
+                **({} if uncacheable else {"ask": ask}),
                 "dependencies": dependencies,
                 "state": ids,
                 "stats": output["stats"],
             },
         )
-        if not outcome.uncacheable:
+        if not uncacheable:
             self.traces.add(ask, dependencies, key)
         self.history.remember("export", job.name, self.decider.asked(job))
         return result

@@ -276,3 +276,16 @@ def doctor_lines(checks: Sequence[Check]) -> list[str]:
 def error_lines(message: str) -> Iterable[str]:
     """A message that stops the command, one mistake to a line."""
     return [f"error: {line}" for line in clean_lines(message) if line] or ["error: (no message)"]
+
+
+def rebuilt_lines(rebuilt: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Jobs that were built again, each with what differs from the stored result."""
+    lines = [
+        f"{'differs' if differences else 'same':<10}{clean(name)}"
+        + (f"  {'; '.join(differences)}" if differences else "")
+        for name, differences in rebuilt
+    ]
+    wrong = sum(bool(differences) for _, differences in rebuilt)
+    if not rebuilt:
+        return ["nothing is delivered yet, so there is nothing to build again"]
+    return [*lines, f"{counted(len(rebuilt), 'job')} built again: {len(rebuilt) - wrong} the same, {wrong} different"]

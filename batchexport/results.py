@@ -59,6 +59,11 @@ class Results:
         self._known.pop((kind, key), None)
         self._store.index.delete(f"result-{kind}", key)
 
+    def remove(self, kind: str, key: str) -> None:
+        """Take a result back, record and all; its blobs are left for `gc`. Raises StoreError."""
+        self.forget(kind, key)
+        self._store.records.remove(kind, key)
+
     def publish(
         self,
         kind: str,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from batchexport import conclusion, probe
 from batchexport.errors import ExitCode, StoreError
@@ -22,7 +23,10 @@ from batchexport.options import RunOptions
 from batchexport.plan import JobState, Plan
 from batchexport.report import JobReport, RunReport
 
-__all__ = ["RunOptions", "cache_root", "ls", "plan", "run"]
+if TYPE_CHECKING:
+    from batchexport.rebuilding import Rebuilt
+
+__all__ = ["RunOptions", "cache_root", "ls", "plan", "rebuild", "run"]
 
 
 def run(options: RunOptions, listener: Listener = lambda event: None) -> RunReport:
@@ -78,6 +82,14 @@ def ls(options: RunOptions) -> tuple[JobState, ...]:
 
     with opened(options) as session:
         return tuple(job_state(session, job) for job in session.jobs)
+
+
+def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:
+    """Build a sample of the delivered jobs again in an empty store; says of each what differs."""
+    from batchexport.rebuilding import rebuild as rebuild_sample
+
+    with _termination():
+        return rebuild_sample(options, percent, listener)
 
 
 def cache_root(options: RunOptions) -> Path:

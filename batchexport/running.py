@@ -80,6 +80,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
             devices=cuda_devices(),
             require_all=options.require_all,
             fail_fast=options.fail_fast,
+            paranoid=options.paranoid,
         ),
     )
 

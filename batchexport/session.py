@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchexport import jobs as jobs_module
@@ -53,6 +53,8 @@ def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
 def opened(options: RunOptions) -> Iterator[Session]:
     """A session for the selected jobs of a manifest. Raises ManifestError, UsageError, StoreError."""
     manifest = jobs_module.load(options.manifest)
+    if options.output_dir is not None:
+        manifest = replace(manifest, output_dir=options.output_dir.absolute())
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
     with Store.open(cache_folder(options, manifest)) as store:
         toolchain = probe.toolchain()

@@ -34,23 +34,25 @@ class Changed:
 
 def verdict(ended: Ended, folder: Path, *, stage: str, timed_out: bool, timeout: float) -> Success | Changed | Failure:
     """What became of a stage."""
-    result = _read(folder / RESULT_FILE)
-    if result is None:
+    try:
+        result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+        return _told(result, stage)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # None, or none that the pipeline writes: model code may write anything anywhere.
         return _without_result(ended, stage, timed_out=timed_out, timeout=timeout)
-    if result.get("ok"):
-        return Success(output=result["output"], dependencies=result["dependencies"], uncacheable=result["uncacheable"])
+
+
+def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
+    if result["ok"] is True:
+        return Success(
+            output={**result["output"]},
+            dependencies=[[*dependency] for dependency in result["dependencies"]],
+            uncacheable=[*result["uncacheable"]],
+        )
     if "changed" in result:
         return Changed(path=result["changed"])
     error = result["error"]
     return Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float) -> Failure:
@@ -76,11 +78,10 @@ def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float
             remedy="run fewer jobs at a time (--jobs 1) or use smaller dims",
         )
     if ended.status < 0:
-        name = signal.Signals(-ended.status).name
         return Failure(
             stage=stage,
             kind=Kind.CRASH,
-            message=f"the process died of {name}",
+            message=f"the process died of {_name(-ended.status)}",
             remedy="see the end of the log; native code in the model or in torch crashed",
         )
     return Failure(
@@ -89,3 +90,10 @@ def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float
         message=f"the process ended with status {ended.status} and left no result",
         remedy="see the log; does the model code call sys.exit or os._exit?",
     )
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

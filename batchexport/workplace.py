@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -27,18 +28,11 @@ class Workplace:
 
     def server_environment(self) -> dict[str, str]:
         """The environment of the fork server. What torch reads when it is imported must be right here."""
-        inductor = self.store.layout.inductor
-        (inductor / "tmp").mkdir(parents=True, exist_ok=True)
-        return {
-            **os.environ,
-            **self._settings(),
-            "PYTHONHASHSEED": "0",
-            # OpenBLAS starts its threads when NumPy is imported, and a server with threads can't fork safely.
-            "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(import_path()),
-            # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
-            "TMPDIR": str(inductor / "tmp"),
-        }
+        (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # met again, and told, when something is delivered
+            # There from the start, or a model that lists the folder above it would see it appear.
+            self.manifest.output_dir.mkdir(parents=True, exist_ok=True)
+        return {**os.environ, **self._server_settings()}
 
     def request(self, job: Job, stage: str, folder: Path, task: Mapping[str, Any]) -> dict[str, Any]:
         """The request for `stage` of `job`, to be worked on in `folder`."""
@@ -57,7 +51,7 @@ class Workplace:
             "task": {
                 "stage": stage,
                 "root": str(self.manifest.root),
-                "worker_threads": int(job.export.env.get("OMP_NUM_THREADS") or self.worker_threads),
+                "worker_threads": _threads(job, self.worker_threads),
                 **task,
             },
         }
@@ -75,13 +69,14 @@ class Workplace:
     def export_task(self, job: Job) -> dict[str, Any]:
         """What the export stage is told; see `pipeline.export.export_stage`."""
         root = self.manifest.root
+        ours = (self.store.layout.home, self.manifest.output_dir)
         data = [str(root / path) for path in matches(root, job.export.data)]
         return {
             "spec": job.export.to_json(),
             "samples": job.verify.samples,
             "data": data,
-            "ignored": [str(self.store.layout.root), str(self.manifest.output_dir)],
-            "own_environment": sorted({*self._settings(), *job.export.env, "PYTHONHASHSEED", "PYTHONPATH"}),
+            "ignored": sorted({read(str(folder)) for folder in ours for read in (os.path.abspath, os.path.realpath)}),
+            "own_environment": sorted({*self._server_settings(), *job.export.env}),
         }
 
     def compile_task(self, job: Job, export: Result, exported: Path) -> dict[str, Any]:
@@ -89,9 +84,9 @@ class Workplace:
         return {
             "spec": job.compile.to_json(),
             "exported": str(exported),
-            "program": export.facts["program"],
+            "skeleton": export.facts["skeleton"],
             "modules": export.facts["modules"],
-            "threads": int(job.export.env.get("OMP_NUM_THREADS") or self.code_threads),
+            "threads": _threads(job, self.code_threads),
         }
 
     def pack_task(self, job: Job, export: Result, exported: Path, code: Result, files: Path) -> dict[str, Any]:
@@ -112,8 +107,19 @@ class Workplace:
             "exported": str(exported),
             "reference": str(reference),
             "compiled": str(compiled) if compiled else None,
-            "program": export.facts["program"],
+            "skeleton": export.facts["skeleton"],
             "modules": export.facts["modules"],
+        }
+
+    def _server_settings(self) -> dict[str, str]:
+        return {
+            **self._settings(),
+            "PYTHONHASHSEED": "0",
+            # OpenBLAS starts its threads when NumPy is imported, and a server with threads can't fork safely.
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(import_path()),
+            # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
+            "TMPDIR": str(self.store.layout.inductor / "tmp"),
         }
 
     def _settings(self) -> dict[str, str]:
@@ -125,3 +131,9 @@ class Workplace:
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
         }
+
+
+def _threads(job: Job, otherwise: int) -> int:
+    """What OMP_NUM_THREADS says for a job: a number, or a list with one for each level of nesting."""
+    first = job.export.env.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else otherwise

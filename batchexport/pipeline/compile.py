@@ -17,7 +17,8 @@ from torch.export.pt2_archive._package import package_pt2
 import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
-from batchexport.pipeline.identity import program_digest
+from batchexport.pipeline.hints import restore_hints
+from batchexport.pipeline.identity import skeleton_digest
 from batchexport.pipeline.weights import Unpackable, frozen_parts, read_layout, write_blob
 
 PACKAGE = "compiled.pt2"
@@ -34,7 +35,8 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
             importlib.import_module(module)
     with failing_as(Kind.SAVE, "loading the exported program back"):
         program = torch.export.load(task["exported"])
-    if program_digest(program) != task["program"]:
+    restore_hints(program)
+    if skeleton_digest(program) != task["skeleton"]:
         raise StageFailure(Kind.SAVE, "the archive, loaded back, is not the program that was exported")
     return program
 
@@ -42,7 +44,7 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
 def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` or `compiled.so` in `folder`, and in `code/` what other weights need.
 
-    `task` holds exported (path), program (digest), modules, spec (the compile spec) and threads (how many
+    `task` holds exported (path), skeleton (digest), modules, spec (the compile spec) and threads (how many
     the generated code is for). Returns the name of the artifact, and `code`: the names of the code files,
     where weights can be exchanged, or why they can't. Raises StageFailure of kind save, compile, toolchain.
     """
@@ -101,7 +103,7 @@ def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> di
 def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` in `folder`: compiled code with the weights of another exported program.
 
-    `task` holds exported, program, modules and spec as for a compile, and code (as `compile_stage` gave it)
+    `task` holds exported, skeleton, modules and spec as for a compile, and code (as `compile_stage` gave it)
     with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
     """
     program = load_program(task)

@@ -18,7 +18,7 @@ from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
-from batchexport.pipeline.identity import program_digest, state_ids
+from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
 from batchexport.shapes import Dim, corners
 from torch import nn
 
@@ -61,6 +61,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock.lap("identity")
     return {
         "program": digest,
+        "skeleton": skeleton_digest(program),
         "state": ids,
         "modules": node_modules(program),
         "stats": stats(program, clock.laps),

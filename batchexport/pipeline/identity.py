@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from joblib import Parallel, delayed
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+import torch
 from batchexport.keys import digest
 
 PROGRAM_VERSION = 1
@@ -23,19 +23,40 @@ def program_digest(program: ExportedProgram) -> str:
     Blind to names of files, line numbers, stack traces, node names and values of weights; sub-graphs of
     higher-order ops are part of it.
     """
+    return _digest("program", program, str)
+
+
+def skeleton_digest(program: ExportedProgram) -> str:
+    """As `program_digest`, with sizes as they are for the example inputs.
+
+    torch simplifies symbolic sizes as it loads an archive (`Min(32, 32*s0)` comes back as `32`), so this is
+    what a program and its archive, loaded back, have in common.
+    """
+    return _digest("skeleton", program, _hint)
+
+
+def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> str:
     signature = program.graph_signature
+    spans = program.range_constraints.items()
     return digest(
-        "program",
+        tag,
         PROGRAM_VERSION,
-        [_graph(name, module) for name, module in _graph_modules(program.graph_module)],
+        [_graph(name, module, text) for name, module in _graph_modules(program.graph_module)],
         [[str(spec.kind), _argument(spec.arg), spec.target, spec.persistent] for spec in signature.input_specs],
         [[str(spec.kind), type(spec.arg).__name__, spec.target] for spec in signature.output_specs],
-        sorted([str(name), str(span.lower), str(span.upper)] for name, span in program.range_constraints.items()),
+        sorted([str(symbol), str(span.lower), str(span.upper)] for symbol, span in spans),
         _hints(program),
         [str(spec) for spec in (program.call_spec.in_spec, program.call_spec.out_spec)],
-        [[entry.fqn, str(entry.signature and (entry.signature.in_spec, entry.signature.out_spec))]
-         for entry in program.module_call_graph],
-    )  # fmt: skip
+        [
+            [entry.fqn, str(entry.signature and (entry.signature.in_spec, entry.signature.out_spec))]
+            for entry in program.module_call_graph
+        ],
+    )
+
+
+def _hint(size: Any) -> str:
+    node = getattr(size, "node", None)
+    return str(size) if node is None else str(node.hint)
 
 
 def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
@@ -44,7 +65,7 @@ def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
             yield name, module
 
 
-def _graph(name: str, module: GraphModule) -> list[Any]:
+def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[Any]:
     order = {node: index for index, node in enumerate(module.graph.nodes)}
 
     def form(value: Any) -> Any:
@@ -64,7 +85,7 @@ def _graph(name: str, module: GraphModule) -> list[Any]:
             _target(node),
             form(node.args),
             form(node.kwargs),
-            [] if node.op == "output" else _meta(node.meta.get("val")),
+            [] if node.op == "output" else [_leaf(leaf, text) for leaf in pytree.tree_leaves(node.meta.get("val"))],
         ]
         for node in module.graph.nodes
     ]
@@ -74,26 +95,16 @@ def _graph(name: str, module: GraphModule) -> list[Any]:
 def _target(node: Node) -> str:
     if node.op in ("placeholder", "output"):
         return ""
-    return (
-        str(node.target) if isinstance(node.target, str) else f"{getattr(node.target, '__module__', '')}:{node.target}"
-    )
+    if isinstance(node.target, str):
+        return node.target
+    return f"{getattr(node.target, '__module__', '')}:{node.target}"
 
 
-def _meta(value: Any) -> Any:
-    return [_leaf(leaf) for leaf in pytree.tree_leaves(value)]
-
-
-def _leaf(leaf: Any) -> Any:
+def _leaf(leaf: Any, text: Callable[[Any], str]) -> Any:
     if isinstance(leaf, torch.Tensor):
-        strides = [str(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
-        return [
-            str(leaf.dtype),
-            [str(size) for size in leaf.shape],
-            strides,
-            str(leaf.device),
-            leaf.requires_grad,
-        ]
-    return [type(leaf).__name__, str(leaf)]
+        strides = [text(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
+        return [str(leaf.dtype), [text(size) for size in leaf.shape], strides, str(leaf.device), leaf.requires_grad]
+    return [type(leaf).__name__, text(leaf)]
 
 
 def _argument(argument: Any) -> list[str]:
@@ -109,10 +120,7 @@ def _hints(program: ExportedProgram) -> list[Any]:
             continue
         for leaf in pytree.tree_leaves(placeholder.meta.get("val")):
             if isinstance(leaf, torch.Tensor):
-                for size in leaf.shape:
-                    node = getattr(size, "node", None)
-                    if node is not None:
-                        hints[str(size)] = str(node.hint)
+                hints |= {str(size): _hint(size) for size in leaf.shape if hasattr(size, "node")}
     return sorted(hints.items())
 
 

@@ -1,7 +1,7 @@
 """What a stage depends on is observed, never guessed: this process serves one stage of one job.
 
-An audit hook sees `open`, folder listings, subprocesses and sockets; a loader hook sees the exact bytes
-of every first-party module (and never a stale `.pyc`); a finder at the end of `sys.meta_path` sees what
+An audit hook sees `open`, folder listings, libraries, subprocesses and sockets; a loader hook sees the exact
+bytes of every first-party module (and never a stale `.pyc`); a finder at the end of `sys.meta_path` sees what
 was looked for and not found; environment reads by model code and its libraries are seen too.
 What can't be seen makes the job `uncacheable` with a reason, rather than cached wrongly.
 """
@@ -11,19 +11,30 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
-from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from batchexport.distributions import Distributions
-from batchexport.pipeline.zones import Zone, Zones, third_party_roots
+from batchexport.pipeline.lookups import (
+    absolute,
+    access,
+    digest_or_none,
+    folder_of_module,
+    module_files,
+    module_path,
+    shadows,
+    signature,
+)
+from batchexport.pipeline.zones import Zone, Zones, third_party_roots, within
 
 Dependency = list[Any]
-_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-# Said by terminals, shells and batch systems about themselves, not about the model.
+# Said by terminals, shells and batch systems about themselves, not about the model. Paths made of them are
+# bound to them: see `place` in `batchexport.dependencies`.
 _UNHEARD = frozenset(
     [
         "HOME",
@@ -42,6 +53,12 @@ _UNHEARD = frozenset(
         "TMP",
     ]
 )
+_SINCE = time.time_ns()  # from here on, an edit of what is loaded goes unnoticed
+# They list every folder on the path to find one module, for which `shadows` answers, or what is installed.
+_LISTERS = ("<frozen importlib", "/importlib/metadata/", "/importlib_metadata/", "/pkg_resources/")
+_CODE = (".py", ".pyc", ".so")  # its distribution is known from `sys.modules`
+# Readers in native code, which raise no audit event.
+_READERS = (("safetensors", "safe_open"), ("torch.export", "load"), ("torch.jit", "load"), ("torch", "from_file"))
 
 
 class InputChanged(Exception):
@@ -51,36 +68,61 @@ class InputChanged(Exception):
 class Observer:
     """Watches this process from `install()` on. One per process: an audit hook can't be taken out again."""
 
-    def __init__(self, *, ignored: tuple[str, ...], own_environment: frozenset[str]) -> None:
-        self._zones = Zones(ignored)
-        self._unheard = _UNHEARD | own_environment
+    def __init__(self, *, root: str, ignored: tuple[str, ...], own_environment: frozenset[str]) -> None:
+        """`root` is the folder of the models; `ignored` are folders of ours; nobody hears of `own_environment`."""
+        self._root = os.path.abspath(root)
+        self._zones = Zones(self._root, ignored)
+        self._unheard = {*_UNHEARD, *own_environment}
         self._sources: dict[str, tuple[str, str]] = {}
         self._read: dict[str, tuple[int, ...] | None] = {}
         self._weights: set[str] = set()
         self._written: set[str] = set()
+        self._borrowed: set[str] = set()
         self._listed: dict[str, str] = {}
+        self._present: set[str] = set()
         self._absent: set[str] = set()
         self._environment: dict[str, str | None] = {}
         self._no_modules: set[str] = set()
         self._unseen: dict[str, None] = {}
         self._active = False
+        self._before: frozenset[str] = frozenset()
+        self._path: frozenset[str] = frozenset()
+        self._handlers: dict[str, Callable[..., None]] = {
+            "open": self._opened,
+            "import": self._imported,
+            "ctypes.dlopen": self._loaded,
+            "sqlite3.connect": self._connected_to,
+            "os.listdir": self._list,
+            "os.scandir": self._list,
+            "subprocess.Popen": self._ran,
+            "os.system": self._ran,
+            "os.exec": self._ran,
+            "os.posix_spawn": self._ran,
+            "os.fork": self._forked,
+            "os.forkpty": self._forked,
+            "socket.connect": self._connected,
+        }
 
     def install(self) -> None:
         """Start to watch."""
+        import safetensors  # noqa: F401 - so that its reader can be replaced
+
         self._active = True
+        self._before = frozenset(sys.modules)
+        self._path = frozenset(sys.path)
         sys.addaudithook(self._audit)
         sys.meta_path.append(_Absences(self))
         self._watch_loader()
         self._watch_environment()
         self._watch_stat()
-        self._watch_safetensors()
+        self._watch_readers()
 
     def declare(self, path: str, *, weights: bool = False) -> None:
         """Count `path` as read, for readers that no hook sees."""
         path = os.path.abspath(path)
         if weights:
             self._weights.add(path)
-        self._read.setdefault(path, _signature(path))
+        self._read.setdefault(path, signature(path))
 
     def unseen(self, reason: str) -> None:
         """Say that the stage depends on something that can't be observed."""
@@ -91,50 +133,68 @@ class Observer:
         """Why the results of this stage must not be reused; empty where they may."""
         return list(self._unseen)
 
-    # ── the hooks ────────────────────────────────────────────────────────────────────────────
+    # ── what the audit hook hears ────────────────────────────────────────────────────────────
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self._active:
-            return
-        if event == "open":
-            self._opened(*args)
-        elif event in ("os.listdir", "os.scandir") and args and isinstance(args[0], str):
-            self._list(args[0])
-        elif event == "subprocess.Popen" and self._caller() is Zone.FIRST:
-            self.unseen("model code runs another program")
-        elif event == "socket.connect" and isinstance(args[1], tuple):
-            self.unseen("the network is read")
+        if self._active and (handler := self._handlers.get(event)) is not None:
+            handler(*args)
 
-    def _opened(self, path: Any, mode: Any, flags: Any) -> None:
-        if isinstance(path, bytes):
-            path = os.fsdecode(path)
-        if not isinstance(path, str):
+    def _opened(self, given: Any, mode: Any = None, flags: Any = 0) -> None:
+        path = absolute(given)
+        if path is None:
             return
-        path = os.path.abspath(path)
-        if self._zones.of(path) is not Zone.FIRST:
+        reads, writes = access(mode, flags)
+        zone = self._zones.of(path)
+        if zone is Zone.THIRD and not writes and not path.endswith(_CODE) and ".dist-info/" not in path:
+            self._borrowed.add(path)
+        if zone is not Zone.FIRST:
             return
-        writes = any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool((flags or 0) & 3)
+        # Tracebacks read the source of loaded modules for their own sake; model code reads for the result.
+        loaded = path in self._sources and not writes and self._caller() is not Zone.FIRST
+        if reads and path not in self._written and not loaded:
+            self._read.setdefault(path, signature(path))
+            if path in self._weights and self._is_behind():
+                self._weights.discard(path)  # what model code takes from there may be more than the state
         if writes:
             self._written.add(path)
-        elif path not in self._written and path not in self._read:
-            # Tracebacks read the source of loaded modules for their own sake; model code reads for the result.
-            if path in self._sources and self._caller() is not Zone.FIRST:
-                return
-            self._read[path] = _signature(path)
 
-    def _list(self, path: str) -> None:
-        path = os.path.abspath(path)
-        if path in self._listed or self._zones.of(path) is not Zone.FIRST:
+    def _imported(self, name: str, filename: Any, *rest: Any) -> None:
+        if filename is not None:  # of an extension module
+            self._opened(filename)
+
+    def _loaded(self, name: Any) -> None:
+        if isinstance(name, str | bytes | os.PathLike) and "/" in os.fsdecode(name):
+            self._opened(name)
+
+    def _connected_to(self, database: Any) -> None:
+        if database not in ("", ":memory:"):
+            self._opened(database, "r+")
+
+    def _list(self, given: Any = None) -> None:
+        path = absolute("." if given is None else given)
+        if path is None or path in self._listed or self._zones.of(path) is not Zone.FIRST:
             return
-        if sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):
-            return  # an import looks for one name in a folder, and `_shadows` answers for that
-        self._active = False
+        if any(word in sys._getframe(2).f_code.co_filename for word in _LISTERS):
+            return
+        self._listed[path] = ""  # the next line is heard, too
         try:
             self._listed[path] = listing_digest(path)
         except OSError:
+            del self._listed[path]
             self._absent.add(path)
-        finally:
-            self._active = True
+
+    def _ran(self, *args: Any) -> None:
+        if self._caller() is Zone.FIRST:
+            self.unseen("model code runs another program")
+
+    def _forked(self) -> None:
+        self.unseen("another process is forked, and what it reads is not seen")
+
+    def _connected(self, sock: Any, address: Any) -> None:
+        if isinstance(address, tuple):
+            self.unseen("the network is read")
+
+    # ── what is replaced, because no event tells of it ───────────────────────────────────────
 
     def _watch_loader(self) -> None:
         loader = importlib.machinery.SourceFileLoader
@@ -143,11 +203,13 @@ class Observer:
 
         def get_code(self: Any, fullname: str) -> CodeType | None:
             path = os.path.abspath(self.get_filename(fullname))
-            if observer._zones.of(path) is not Zone.FIRST:
+            if not observer._active or observer._zones.of(path) is not Zone.FIRST:
                 return original(self, fullname)
+            was_data = path in observer._read
             source = Path(path).read_bytes()
             observer._sources[path] = (bytes_digest(source), tree_digest(source))
-            observer._read.pop(path, None)
+            if not was_data:
+                observer._read.pop(path, None)
             code: CodeType = self.source_to_code(source, path)
             return code
 
@@ -155,63 +217,117 @@ class Observer:
 
     def _watch_environment(self) -> None:
         kind = type(os.environ)
-        original = kind.__getitem__
+        get, put, drop = kind.__getitem__, kind.__setitem__, kind.__delitem__
         observer = self
 
-        def getitem(self: Any, key: str) -> str:
+        def getitem(self: Any, key: Any) -> Any:
             try:
-                value = original(self, key)
+                value = get(self, key)
             except KeyError:
                 observer._heard(key, None)
                 raise
             observer._heard(key, value)
             return value
 
-        kind.__getitem__ = getitem  # type: ignore[method-assign]
+        def setitem(self: Any, key: Any, value: Any) -> None:
+            put(self, key, value)
+            observer._said(key)
 
-    def _heard(self, key: str, value: str | None) -> None:
-        new = self._active and key not in self._unheard and key not in self._environment
-        if new and self._asked_by_model():
-            self._environment[key] = None if value is None else text_digest(value)
+        def delitem(self: Any, key: Any) -> None:
+            drop(self, key)
+            observer._said(key)
+
+        kind.__getitem__, kind.__setitem__, kind.__delitem__ = getitem, setitem, delitem  # type: ignore[method-assign]
+
+    def _heard(self, key: Any, value: Any) -> None:
+        if not self._active:
+            return
+        name = os.fsdecode(key)
+        if name not in self._unheard and name not in self._environment and self._asked_by_model():
+            self._environment[name] = None if value is None else text_digest(os.fsdecode(value))
+
+    def _said(self, key: Any) -> None:
+        """From here on, what the variable says is what this process made it say."""
+        if self._active:
+            self._unheard.add(os.fsdecode(key))
 
     def _watch_stat(self) -> None:
-        original = os.stat
-        observer = self
+        for name in ("stat", "lstat"):
+            original = getattr(os, name)
+            watched = self._watched(original)
+            setattr(os, name, watched)
+            for abilities in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+                if original in abilities:
+                    abilities.add(watched)
+        may = os.access
 
+        def watched_access(path: Any, *args: Any, **kwargs: Any) -> bool:
+            if kwargs.get("dir_fd") is None and not isinstance(path, int):
+                os.path.lexists(path)  # which is watched
+            return may(path, *args, **kwargs)
+
+        os.access = watched_access
+
+    def _watched(self, original: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
             try:
-                return original(path, *args, **kwargs)
+                status = original(path, *args, **kwargs)
             except (FileNotFoundError, NotADirectoryError):
-                if observer._active and not kwargs and isinstance(path, str | Path) and observer._asked_by_model():
-                    observer.looked_for(os.path.abspath(path))
+                self._asked(path, kwargs, self._absent)
                 raise
+            self._asked(path, kwargs, self._present)
+            return status
 
-        os.stat = stat
+        return stat
 
-    def _watch_safetensors(self) -> None:
-        # Its reader is native code, which raises no audit event.
-        import safetensors
-        import safetensors.torch
+    def _asked(self, given: Any, options: dict[str, Any], answers: set[str]) -> None:
+        if not self._active or isinstance(given, int) or options.get("dir_fd") is not None:
+            return
+        path = absolute(given)
+        if path is not None and path not in answers and self._zones.of(path) is Zone.FIRST and self._asked_by_model():
+            answers.add(path)
 
-        original = safetensors.safe_open
-        observer = self
+    def _watch_readers(self) -> None:
+        for module_name, name in _READERS:
+            original = getattr(sys.modules.get(module_name), name, None)
+            if original is None:
+                continue
+            reader = self._telling(original)
+            for holder in list(sys.modules.values()):
+                attributes = getattr(holder, "__dict__", None)
+                if isinstance(attributes, dict) and attributes.get(name) is original:
+                    attributes[name] = reader
 
-        def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
-            observer.declare(os.fspath(filename))
-            return original(filename, *args, **kwargs)
+    def _telling(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def read(*args: Any, **kwargs: Any) -> Any:
+            given = args[0] if args else kwargs.get("filename", kwargs.get("f"))
+            if self._active and isinstance(given, str | bytes | os.PathLike):
+                self._opened(given)
+            return original(*args, **kwargs)
 
-        for module in (safetensors, safetensors.torch):
-            vars(module)["safe_open"] = safe_open
+        return read
 
     def looked_for(self, path: str) -> None:
         """Note that `path` was looked for and is not there."""
-        if self._zones.of(path) is Zone.FIRST:
+        if self._active and self._zones.of(path) is Zone.FIRST:
             self._absent.add(path)
 
     def no_module(self, name: str) -> None:
         """Note that no top-level module of this name can be imported."""
-        if self._active:
-            self._no_modules.add(name)
+        if not self._active:
+            return
+        self._no_modules.add(name)
+        for entry in sys.path:
+            if entry not in self._path:  # model code added it, so nobody else will look there
+                self.no_file_of(name, entry)
+
+    def no_file_of(self, stem: str, folder: str) -> None:
+        """Note that `folder` has no module of this name."""
+        base = os.path.join(os.path.abspath(folder), stem)
+        for candidate in (base, *module_files(base)):
+            self.looked_for(candidate)
+
+    # ── who asks ─────────────────────────────────────────────────────────────────────────────
 
     def _asked_by_model(self) -> bool:
         """True when model code or a library of its, other than torch, is behind what a hook sees."""
@@ -230,6 +346,15 @@ class Observer:
             frame = frame.f_back
         return Zone.STDLIB
 
+    def _is_behind(self) -> bool:
+        """True when model code is anywhere behind what a hook sees."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if self._zones.of(frame.f_code.co_filename) is Zone.FIRST:
+                return True
+            frame = frame.f_back
+        return False
+
     # ── the result ───────────────────────────────────────────────────────────────────────────
 
     def dependencies(self) -> list[Dependency]:
@@ -241,44 +366,95 @@ class Observer:
         self._active = False
         found: list[Dependency] = []
         self._add_modules(found)
-        for path, (content, tree) in self._sources.items():
-            if _digest_or_none(path) != content:
-                raise InputChanged(path)
-            found.append(["source", path, content, tree])
-        for path, signature in self._read.items():
-            if path in self._written:
-                continue
-            if _signature(path) != signature:
-                raise InputChanged(path)
-            if signature is None:
-                self._absent.add(path)
-            elif os.path.isfile(path):
-                found.append(["weights" if path in self._weights else "file", path, file_digest(path)])
+        self._add_files(found)
         found += [["listing", path, digest] for path, digest in self._listed.items() if path not in self._absent]
-        found += [["absent", path] for path in self._absent if not os.path.lexists(path)]
         found += [["no-module", name] for name in self._no_modules if name not in sys.modules]
         found += [["environment", name, digest] for name, digest in self._environment.items()]
         return sorted(found, key=lambda dependency: [str(part) for part in dependency])
 
+    def _add_files(self, found: list[Dependency]) -> None:
+        for path, (source, tree) in self._sources.items():
+            if digest_or_none(path) != source:
+                raise InputChanged(path)
+            found.append(["source", path, source, tree])
+        files: dict[str, str] = {}
+        for path, then in self._read.items():
+            if then is None:
+                self._absent.add(path)
+                continue
+            if os.path.exists(path) and not os.path.isfile(path):
+                continue  # a folder or a device
+            content = digest_or_none(path)
+            if content is not None and signature(path) == then:
+                files[path] = content
+            elif path in self._written:
+                self.unseen(f"{path} is read and then written")
+            else:
+                raise InputChanged(path)
+        for path in self._absent:
+            if not os.path.lexists(path):
+                found.append(["absent", path])
+            elif path in self._written and os.path.isfile(path):
+                # Looked for, then made: had it been there, it would have been read as it is.
+                files.setdefault(path, digest_or_none(path) or "")
+        found += [["weights" if path in self._weights else "file", path, files[path]] for path in files]
+        seen = {*files, *self._sources, *self._listed, *self._written, *self._absent}
+        found += [
+            ["present", path] for path in self._present - seen if os.path.lexists(path) and not within(self._root, path)
+        ]
+
     def _add_modules(self, found: list[Dependency]) -> None:
-        seen: set[str] = set()
-        for module in list(sys.modules.values()):
-            path = _module_path(module)
+        distributions: dict[str, Dependency] = {}
+        paths = set(self._borrowed)
+        for name, module in list(sys.modules.items()):
+            path = module_path(name, module)
             if path is None:
+                found += self._namespace(name, module)
                 continue
             zone = self._zones.of(path)
             if zone is Zone.FIRST:
-                self._absent |= _shadows(module, path)
+                self._absent |= shadows(name, path)
                 if path not in self._sources:
-                    self._read.setdefault(path, _signature(path))
+                    self._add_loaded(path, before=name in self._before)
             elif zone is Zone.THIRD:
-                owners = installed().of_file(path)
-                if not owners:
-                    self._read.setdefault(path, _signature(path))
-                for owner in owners:
-                    if owner.name not in seen:
-                        seen.add(owner.name)
-                        found.append(["distribution", owner.name, owner.version, owner.digest])
+                paths.add(path)
+            if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in self._before:
+                self._absent |= self._hiding(name, path)
+        for path in paths:
+            owners = installed().of_file(path)
+            if not owners and os.path.exists(path):
+                self._read.setdefault(path, signature(path))
+            for owner in owners:
+                distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
+        found += distributions.values()
+
+    def _add_loaded(self, path: str, *, before: bool) -> None:
+        now = signature(path)
+        if before and now is not None and max(now[-2:]) >= _SINCE:
+            self.unseen(f"{path} was edited after this process had loaded it")
+        self._read.setdefault(path, now)
+
+    def _hiding(self, name: str, path: str) -> set[str]:
+        """First-party files that, were they there, would be imported in place of an installed module."""
+        hiding: set[str] = set()
+        for entry in map(os.path.abspath, sys.path):
+            if entry == folder_of_module(path):
+                break
+            if self._zones.of(entry) is Zone.FIRST:
+                base = os.path.join(entry, name)
+                hiding |= {base + ".py", os.path.join(base, "__init__.py")}
+        return {candidate for candidate in hiding if not os.path.lexists(candidate)}
+
+    def _namespace(self, name: str, module: Any) -> list[Dependency]:
+        """A folder without `__init__.py` is a package as long as nothing of its name is a module."""
+        paths = getattr(module, "__dict__", {}).get("__path__", ())
+        portions = [os.path.abspath(portion) for portion in paths]
+        first = [portion for portion in portions if self._zones.of(portion) is Zone.FIRST]
+        for base in first:
+            candidates = {os.path.join(base, "__init__.py"), *module_files(base)}
+            self._absent |= {candidate for candidate in candidates if not os.path.lexists(candidate)}
+        alone = "." not in name and all(os.path.dirname(portion) == self._root for portion in portions)
+        return [["namespace", name]] if first and alone else []
 
 
 @cache
@@ -297,56 +473,5 @@ class _Absences:
         if path is None:
             self._observer.no_module(name)
             return
-        stem = name.rpartition(".")[2]
         for folder in path:
-            base = os.path.join(os.path.abspath(folder), stem)
-            for candidate in (base, base + ".py"):
-                self._observer.looked_for(candidate)
-
-
-def _module_path(module: ModuleType) -> str | None:
-    path = getattr(module, "__file__", None)
-    if module.__name__ in ("__main__", "__mp_main__") or not isinstance(path, str):
-        return None
-    return path if os.path.isabs(path) else None  # torch has modules whose `__file__` is no path
-
-
-def _shadows(module: ModuleType, path: str) -> set[str]:
-    """Paths that, were they there, would be imported in place of `module`, loaded from `path`."""
-    parts = module.__name__.split(".")
-    stem = parts[-1]
-    is_package = os.path.basename(path).startswith("__init__.")
-    folder = os.path.dirname(os.path.dirname(path) if is_package else path)
-    shadows = set()
-    if not is_package:
-        shadows.add(os.path.join(folder, stem, "__init__.py"))
-        if path.endswith(".py"):
-            shadows |= {os.path.join(folder, stem + suffix) for suffix in _EXTENSIONS}
-    parent = sys.modules.get(".".join(parts[:-1]))
-    search = list(getattr(parent, "__path__", [])) if len(parts) > 1 else sys.path
-    for entry in search:
-        entry = os.path.abspath(entry)
-        if entry == folder:
-            break
-        base = os.path.join(entry, stem)
-        shadows |= {
-            os.path.join(base, "__init__.py"),
-            base + ".py",
-            *(base + suffix for suffix in _EXTENSIONS),
-        }
-    return {shadow for shadow in shadows if shadow != path and not os.path.lexists(shadow)}
-
-
-def _signature(path: str) -> tuple[int, ...] | None:
-    try:
-        status = os.lstat(path) if not os.path.islink(path) else os.stat(path)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _digest_or_none(path: str) -> str | None:
-    try:
-        return file_digest(path)
-    except OSError:
-        return None
+            self._observer.no_file_of(name.rpartition(".")[2], folder)

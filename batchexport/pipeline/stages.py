@@ -60,11 +60,15 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         torch.set_num_threads(task["worker_threads"])
         if task["stage"] == "export":
             _import_from(task["root"])
-            observer = Observer(ignored=tuple(task["ignored"]), own_environment=frozenset(task["own_environment"]))
+            observer = Observer(
+                root=task["root"],
+                ignored=tuple(task["ignored"]),
+                own_environment=frozenset(task["own_environment"]),
+            )
             observer.install()
             if task["spec"]["weights"]:
                 observer.declare(os.path.join(task["root"], task["spec"]["weights"]), weights=True)
-            for path in task["data"]:
+            for path in (*task["data"], *_archives(task["spec"])):
                 observer.declare(os.path.join(task["root"], path))
         elif task["modules"]:
             _import_from(task["root"])
@@ -84,6 +88,11 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         sys.stderr.write(traceback.format_exc())
         return {"ok": False, "error": classified(error, Kind.INTERNAL, "batchexport itself failed").to_json()}
     return {"ok": True, "output": output, "dependencies": dependencies, "uncacheable": uncacheable}
+
+
+def _archives(spec: Mapping[str, Any]) -> list[str]:
+    """Files that torch's native reader opens, unseen by any hook."""
+    return [spec["model"]] if spec["model"].endswith(".pt2") else []
 
 
 def _import_from(root: str) -> None:

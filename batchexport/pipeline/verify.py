@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch.utils import _pytree as pytree
 
+import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.compile import load_program
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
@@ -18,7 +18,7 @@ from batchexport.pipeline.loading import load_compiled
 def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Run the artifact at every sample and compare. Returns the evidence: a row per sample.
 
-    `task` holds compiled (path, or None to verify the exported program), exported, program, modules,
+    `task` holds compiled (path, or None to verify the exported program), exported, skeleton, modules,
     reference (path), spec (the verify spec) and target. Raises StageFailure of kind verify.
     """
     # Without it a static batch of 4 accepts 9 in silence. It is read when the code runs.

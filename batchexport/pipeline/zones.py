@@ -8,13 +8,12 @@ import sys
 import sysconfig
 from enum import Enum
 from functools import cache
-from pathlib import Path
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
            "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale")  # fmt: skip
 # Inside of these, people keep what is theirs.
-_PEOPLE = ("/dev/shm",)
-_OWN = str(Path(__file__).resolve().parents[1])
+_PEOPLE = ("/dev/shm",)  # noqa: S108
+_OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
 
 
 class Zone(Enum):
@@ -40,6 +39,8 @@ def third_party_roots() -> tuple[str, ...]:
 def _stdlib_roots() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     roots = {paths["stdlib"], paths["platstdlib"], os.path.realpath(paths["stdlib"])}
+    archive = "python{}{}.zip".format(*sys.version_info)
+    roots |= {entry for entry in sys.path if os.path.basename(entry) == archive}
     return tuple(sorted(roots))
 
 
@@ -60,7 +61,8 @@ class Zones:
         folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
         folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
         folders |= dict.fromkeys(ignored, Zone.IGNORED)
-        folders |= {_OWN: Zone.OWN, root: Zone.FIRST}
+        folders |= dict.fromkeys(_OWN, Zone.OWN)
+        folders[root] = Zone.FIRST
         self._folders = sorted(folders.items(), key=lambda item: -len(item[0]))
         self._known: dict[str, Zone] = {}
 

@@ -37,9 +37,12 @@ def run_stage(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the request in the file named by the first argument; used where the fork server can't fork."""
+    """Run the request in the file named by the first argument, for the fork server whose pid is the second.
+
+    Used where the server can't fork.
+    """
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    process.die_with_parent(os.getppid())
+    process.die_with_parent(int(sys.argv[2]))
     process.detach(request["log"])
     importlib.import_module(PIPELINE)
     run_stage(request)

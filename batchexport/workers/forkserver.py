@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.errors import EnvironmentProblem
+from batchexport.workers.process import kill_group
 from batchexport.workers.protocol import Channel
 
 
@@ -39,18 +39,20 @@ class ForkServer:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
-        self._running: set[str] = set()
+        self._ready = False
+        # Every started child by its request: its pid, once that is known.
+        self._running: dict[str, int | None] = {}
         self.note: str | None = None
 
     def start(self, request: dict[str, Any]) -> None:
-        """Start a child for `request` (id, task, folder, log, environment).
+        """Start a child for `request` (id, task, folder, log, environment); the first waits for torch's import.
 
         Raises EnvironmentProblem where torch can't be imported.
         """
         if self._channel is None:
             self._begin()
         assert self._channel is not None
-        self._running.add(request["id"])
+        self._running[request["id"]] = None
         with contextlib.suppress(OSError):  # a lost server is met in `wait`
             self._channel.send({"do": "start", **request})
 
@@ -70,8 +72,9 @@ class ForkServer:
             if not selector.select(timeout):
                 return []
         messages = self._channel.receive()
-        if messages is None:
-            return self._lost()
+        return self._lost() if messages is None else self._hear(messages)
+
+    def _hear(self, messages: list[dict[str, Any]]) -> list[Ended]:
         ended = []
         for message in messages:
             if message["event"] == "broken":
@@ -79,13 +82,17 @@ class ForkServer:
                 raise EnvironmentProblem(
                     f"torch can't be imported here: {message['error']}; see {self._log} and `batchexport doctor`"
                 )
-            if message["event"] == "ready" and message["threads"] != 1:
-                self.note = (
-                    f"the fork server has {message['threads']} threads after its imports, "
-                    "so every stage is spawned, which costs seconds each"
-                )
+            if message["event"] == "ready":
+                self._ready = True
+                if message["threads"] != 1:
+                    self.note = (
+                        f"the fork server has {message['threads']} threads after its imports, "
+                        "so every stage is spawned, which costs seconds each"
+                    )
+            if message["event"] == "started":
+                self._running[message["id"]] = message["pid"]
             if message["event"] == "ended":
-                self._running.discard(message["id"])
+                self._running.pop(message["id"], None)
                 ended.append(
                     Ended(
                         id=message["id"],
@@ -102,6 +109,8 @@ class ForkServer:
             self._channel.close()
             self._channel = None
         if self._process is not None:
+            if not self._ready:  # it imports torch, has no children, and would notice in seconds only
+                self._process.kill()
             try:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:
@@ -131,12 +140,20 @@ class ForkServer:
                 start_new_session=True,
             )
         self._channel = Channel(ours)
+        self._ready = False
+        while not self._ready:
+            messages = self._channel.receive()
+            if messages is None:
+                return  # a lost server is met in `wait`
+            self._hear(messages)
 
     def _lost(self) -> list[Ended]:
         lost = [Ended(id=name, status=None) for name in sorted(self._running)]
-        self._running.clear()
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
+            self._process.kill()
+        for pid in self._running.values():
+            if pid is not None:
+                kill_group(pid)
+        self._running.clear()
         self.close()
         return lost

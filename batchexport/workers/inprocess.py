@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from batchexport.workers import process
@@ -25,10 +29,11 @@ class InProcess:
     def start(self, request: dict[str, Any]) -> None:
         """Run the stage now."""
         started = time.monotonic()
-        os.environ.update(self._environment)
-        stages = importlib.import_module(PIPELINE)
-        process.settle(request["environment"], request["task"]["root"])
-        stages.run(request["task"], request["folder"])
+        with _surroundings():
+            os.environ.update(self._environment)
+            stages = importlib.import_module(PIPELINE)
+            process.settle(request["environment"], request["task"]["root"])
+            stages.run(request["task"], request["folder"])
         self._ended.append(Ended(id=request["id"], status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:
@@ -43,3 +48,18 @@ class InProcess:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+@contextmanager
+def _surroundings() -> Iterator[None]:
+    """What a stage does to its process is over with the stage: the next one, and the caller, find theirs again."""
+    environment, folder, path, temporary = dict(os.environ), os.getcwd(), list(sys.path), tempfile.tempdir
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.path[:] = path
+        tempfile.tempdir = temporary

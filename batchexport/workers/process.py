@@ -16,15 +16,31 @@ _PR_SET_PDEATHSIG = 1
 
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent ends (Linux, prctl(2))."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _on_parents_death(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take back `die_with_parent`."""
+    _on_parents_death(0)
+
+
+def _on_parents_death(number: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def kill_group(pid: int) -> None:
+    """Kill what a child that is gone has left in its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def detach(log: str) -> None:
     """Leave the terminal: a session of its own, no input, all output into `log`."""
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     with contextlib.suppress(OSError):
         # Where memory runs out the kernel should take a child, never the coordinator.
         with open("/proc/self/oom_score_adj", "w") as file:

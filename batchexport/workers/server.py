@@ -1,7 +1,8 @@
 """The fork server imports torch once, never runs a tensor operation, and forks one child per stage.
 
-Its parent is the coordinator: when the socket between them closes, every child is killed and the server
-ends. Children ask the kernel to die with the server. So nothing outlives the coordinator.
+Its parent is the coordinator: when the socket between them closes, every child is killed with all that it
+started, and the server ends. Should the server itself be killed, the kernel kills the children, and the
+coordinator what they started. So nothing outlives the coordinator.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
+    # From here on the socket tells of the coordinator's end, and there are children to kill first.
+    process.outlive_parent()
     threads = len(os.listdir("/proc/self/task"))
     channel.send({"event": "ready", "threads": threads, "pid": os.getpid()})
     Server(channel, fork=threads == 1).serve()
@@ -46,6 +50,8 @@ class Server:
         self._channel = channel
         self._fork = fork
         self._children: dict[int, tuple[str, float]] = {}
+        # Kept until they are reaped here, or subprocess would reap them and nobody would know how they ended.
+        self._spawned: dict[int, subprocess.Popen[bytes]] = {}
         self._wakeup, self._signal = socket.socketpair()
         for end in (self._wakeup, self._signal):
             end.setblocking(False)
@@ -68,7 +74,10 @@ class Server:
                 pass
             break
         for pid in self._children:
-            _kill_group(pid, signal.SIGKILL)
+            _signal(pid, signal.SIGKILL)
+        for pid in self._children:  # so that they are gone when the coordinator, who waits for this server, goes on
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def _reap_and_read(self, selector: selectors.BaseSelector) -> bool:
         self._reap()
@@ -81,11 +90,11 @@ class Server:
             else:
                 for pid, (name, _) in self._children.items():
                     if name == message["id"]:
-                        _kill_group(pid, message["signal"])
+                        _signal(pid, message["signal"])
         return messages is not None
 
     def _start(self, request: dict[str, Any]) -> None:
-        pid = self._forked(request) if self._fork and not request["spawn"] else _spawned(request)
+        pid = self._forked(request) if self._fork and not request["spawn"] else self._spawn(request)
         self._children[pid] = (request["id"], time.monotonic())
         self._channel.send({"event": "started", "id": request["id"], "pid": pid})
 
@@ -94,16 +103,30 @@ class Server:
         pid = os.fork()
         if pid:
             return pid
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        process.die_with_parent(server)
-        self._channel.close()
-        self._wakeup.close()
-        self._signal.close()
-        process.detach(request["log"])
-        child.run_stage({**request, "forked": True})
-        os._exit(1)
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            process.die_with_parent(server)
+            self._channel.close()
+            self._wakeup.close()
+            self._signal.close()
+            process.detach(request["log"])
+            child.run_stage({**request, "forked": True})
+        except BaseException:  # noqa: BLE001 - a child must never go on as a second server
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _spawn(self, request: dict[str, Any]) -> int:
+        path = Path(request["folder"], "request.json")
+        path.write_text(json.dumps(request), encoding="utf-8")
+        # As in the server itself: precompiled headers go below the temporary folder that torch is imported with.
+        environment = {**os.environ, **request["environment"], "TMPDIR": os.environ["TMPDIR"]}
+        command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path), str(os.getpid())]
+        spawned = subprocess.Popen(command, close_fds=True, env=environment, start_new_session=True)
+        self._spawned[spawned.pid] = spawned
+        return spawned.pid
 
     def _reap(self) -> None:
         while self._children:
@@ -113,7 +136,10 @@ class Server:
             if pid not in self._children:
                 continue
             name, started = self._children.pop(pid)
-            _kill_group(pid, signal.SIGKILL)
+            if pid in self._spawned:
+                self._spawned.pop(pid).returncode = os.waitstatus_to_exitcode(status)
+            # What it left behind: compilers, say.
+            process.kill_group(pid)
             self._channel.send(
                 {
                     "event": "ended",
@@ -126,19 +152,12 @@ class Server:
             )
 
 
-def _kill_group(pid: int, number: int) -> None:
-    """Signal a child and all that it started, its compilers included."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _signal(pid: int, number: int) -> None:
+    """Signal a child that is not reaped yet, and all that it started."""
+    try:
         os.killpg(pid, number)
-
-
-def _spawned(request: dict[str, Any]) -> int:
-    path = Path(request["folder"], "request.json")
-    path.write_text(json.dumps(request), encoding="utf-8")
-    # As in the server itself: precompiled headers go below the temporary folder that torch is imported with.
-    environment = {**os.environ, **request["environment"], "TMPDIR": os.environ["TMPDIR"]}
-    command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path)]
-    return subprocess.Popen(command, close_fds=True, env=environment).pid
+    except ProcessLookupError:  # it is so young that it has no group of its own yet
+        os.kill(pid, number)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""A stored result is right if building it again, in an empty store, gives the same: this tries it on a sample.
+
+The sample is drawn with the day as its seed, so that a nightly job comes round to everything.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from batchexport.events import Listener
+from batchexport.options import RunOptions
+from batchexport.report import JobReport
+from batchexport.running import run_jobs
+from batchexport.session import opened
+from batchexport.specs import Job
+
+# Not in it: the digest of the compiled artifact. Compilers write the folder they worked in into their output, so
+# compiled code is held against eager's numbers instead.
+_SAME = ("exported.pt2", "program", "state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """One job built again: what differs from the stored result, in words; empty where nothing does."""
+
+    name: str
+    differences: tuple[str, ...]
+
+
+def sample(jobs: Sequence[Job], percent: float, *, day: int | None = None) -> list[Job]:
+    """At least one job, and `percent` of them, drawn by the number of the day."""
+    count = min(len(jobs), max(1, ceil(len(jobs) * percent / 100)))
+    seed = int(time.time() // 86400) if day is None else day
+    return random.Random(seed).sample(list(jobs), count)  # noqa: S311 - no secret
+
+
+def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:
+    """Build a sample of the delivered jobs again in a scratch store and compare.
+
+    Raises as `run.run` does.
+    """
+    with opened(options) as session:
+        delivered = [job for job in session.jobs if _job_file(session.delivery.folder(job.folder)) is not None]
+        if not delivered:
+            return ()
+        chosen = sample(delivered, percent)
+        before = {job.name: _job_file(session.delivery.folder(job.folder)) or {} for job in chosen}
+        scratch = session.store.attempt("rebuild")
+        try:
+            again = replace(
+                options,
+                cache_dir=scratch / "cache",
+                output_dir=scratch / "outputs",
+                only=tuple(job.name for job in chosen),
+                expression=None,
+                tags=(),
+                force=(),
+            )
+            # Headers and probes of the compiler say nothing of any job, and take half a minute to make.
+            (scratch / "cache" / "v1").mkdir(parents=True)
+            (scratch / "cache" / "v1" / "inductor").symlink_to(session.store.layout.inductor)
+            reports, *_ = run_jobs(again, listener)
+            after = {job.name: _job_file(f"{scratch}/outputs/{job.folder}") for job in chosen}
+        finally:
+            session.store.discard(scratch)
+    return tuple(_compared(report, before[report.name], after[report.name]) for report in reports)
+
+
+def _job_file(folder: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(Path(folder, "job.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _compared(report: JobReport, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Rebuilt:
+    if after is None:
+        reason = report.error.message if report.error else "it was not delivered"
+        return Rebuilt(name=report.name, differences=(f"building it again failed: {reason}",))
+    old, new = before.get("digests", {}), after.get("digests", {})
+    found = [f"{name} differs" for name in _SAME if old.get(name) != new.get(name)]
+    if before.get("verify", {}).get("samples") != after.get("verify", {}).get("samples"):
+        found.append("the compiled outputs differ")
+    return Rebuilt(name=report.name, differences=tuple(found))
