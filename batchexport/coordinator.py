@@ -186,6 +186,10 @@ class Coordinator:
         self._end(run, error=Failure(stage="compile", kind=Kind.TOOLCHAIN, message=message, remedy=remedy))
 
     def _enqueue(self, run: JobRun, stage: str, miss: Miss) -> None:
+        if self._stopping:
+            run.stages[stage] = StageReport(outcome=Outcome.CANCELLED, reason="--fail-fast")
+            self._end(run)
+            return
         run.reasons[stage] = miss.reason
         expected = self._timings.expected(run.job, stage)
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
@@ -226,7 +230,7 @@ class Coordinator:
             self._store.discard(folder)
             raise
         now = time.monotonic()
-        self._running[request["id"]] = Running(
+        running = self._running[request["id"]] = Running(
             run=run,
             stage=stage,
             miss=decision,
@@ -238,6 +242,8 @@ class Coordinator:
         run.reasons[stage] = run.reasons[stage] if decision.code is None else decision.reason
         self._listener(StageStarted(job=run.job.name, stage=stage, reason=run.reasons[stage]))
         self._runner.start(request)
+        # The first start waits for the import of torch, which is no stage's own time.
+        running.deadline = time.monotonic() + run.job.timeout
 
     def _give_up(self, task: Task, lock: Lock) -> None:
         """The task needs no child after all."""
@@ -254,6 +260,10 @@ class Coordinator:
         self._schedule.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
         self._listener(StageFinished(job=run.job.name, stage=stage, seconds=seconds))
+        if self._stopping:  # it was cancelled, and is reported so
+            running.lock.release()
+            self._store.discard(running.folder)
+            return
         outcome = verdict(ended, running.folder, stage=stage, timed_out=running.timed_out, timeout=run.job.timeout)
         report = StageReport(
             outcome=Outcome.BUILT if running.miss.code is None else Outcome.CACHED,

@@ -189,15 +189,20 @@ def relative_to(root: str, dependencies: Iterable[Dependency], path: Sequence[st
     What lies elsewhere may have been found from `root`, from the import path or from the user's home, and
     would be found elsewhere from others: such dependencies only hold for the same `place`.
     """
-    folder = os.path.normpath(root)
-    prefix = folder.rstrip("/") + "/"
-    rows = [
-        [kind, "." if subject == folder else subject.removeprefix(prefix), *rest]
-        for kind, subject, *rest in dependencies
-    ]
+    folders = (os.path.normpath(root), os.path.realpath(root))
+    rows = [[kind, _relative(subject, folders), *rest] for kind, subject, *rest in dependencies]
     if any(kind in _PLACED and os.path.isabs(subject) for kind, subject, *_ in rows):
         rows.append(["place", place(root, path)])
     return sorted(rows, key=lambda row: [str(part) for part in row])
+
+
+def _relative(subject: str, folders: Iterable[str]) -> str:
+    for folder in folders:
+        if subject == folder:
+            return "."
+        if subject.startswith(folder.rstrip("/") + "/"):
+            return subject[len(folder.rstrip("/")) + 1 :]
+    return subject
 
 
 def place(root: str, path: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -104,9 +105,8 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         limits.append(len(os.sched_getaffinity(0)))
     limits += _cgroup_cores()
-    override = os.environ.get("LOKY_MAX_CPU_COUNT", "")
-    if override.isdecimal():
-        limits.append(int(override))
+    with contextlib.suppress(KeyError, ValueError):
+        limits.append(int(os.environ["LOKY_MAX_CPU_COUNT"]))
     return max(1, min(limits))
 
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
 from torch.export import ExportedProgram
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, one_line, text_of
 from batchexport.pipeline.shapes import dynamic_shapes
-from torch import nn
 
 
 def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:

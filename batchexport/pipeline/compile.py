@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
 from torch.export.pt2_archive._package import package_pt2
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
@@ -20,7 +21,6 @@ from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
 from batchexport.shapes import Dim, corners
-from torch import nn
 
 ARCHIVE = "exported.pt2"
 REFERENCE = "reference.pt"

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
-
-import torch
 
 
 def restore_hints(program: ExportedProgram) -> None:

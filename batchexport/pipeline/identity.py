@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from joblib import Parallel, delayed
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-import torch
 from batchexport.keys import digest
 
 PROGRAM_VERSION = 1

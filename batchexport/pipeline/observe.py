@@ -425,7 +425,8 @@ class Observer:
             if not owners and os.path.exists(path):
                 self._read.setdefault(path, signature(path))
             for owner in owners:
-                distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
+                if owner.name not in distributions:  # thousands of paths have torch's, which takes long to hash
+                    distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
         found += distributions.values()
 
     def _add_loaded(self, path: str, *, before: bool) -> None:

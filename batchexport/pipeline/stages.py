@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch._inductor.compile_fx
 import torch._inductor.package
 import torch.export
 import torch.export.pt2_archive._package
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.compile import compile_stage, pack_stage
 from batchexport.pipeline.export import export_stage

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.compile import load_program
 from batchexport.pipeline.failure import StageFailure, classified, failing_as

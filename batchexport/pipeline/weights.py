@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.export import ExportedProgram
 
-import torch
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 
