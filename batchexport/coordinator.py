@@ -5,6 +5,7 @@ Every job ends in exactly one report, whatever its children do.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -193,7 +194,9 @@ class Coordinator:
         run.reasons[stage] = miss.reason
         expected = self._timings.expected(run.job, stage)
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
-        task = Task(id=f"{run.job.name}:{stage}", stage=stage, urgency=remaining, memory=expected.memory)
+        # A verify is short and ends a job: what is nearly done is delivered before more is begun.
+        urgency = math.inf if stage == STAGES[-1] else remaining
+        task = Task(id=f"{run.job.name}:{stage}", stage=stage, urgency=urgency, memory=expected.memory)
         self._ready[task.id] = (run, stage, miss)
         self._schedule.add(task)
 

@@ -53,7 +53,9 @@ class Publisher:
     def distrust(self, job: Job) -> None:
         """Two builds of what `job` asks for differed: no result of that question is reused from now on."""
         reason = "two builds in a row gave different results (unseeded randomness, or a clock?)"
-        self.results.publish("distrust", self.decider.ask(job), files={}, facts={"reason": reason}, more={})
+        ask = self.decider.ask(job)
+        self.results.publish("distrust", ask, files={}, facts={"reason": reason}, more={})
+        self.traces.drop(ask)
 
     def trust(self, job: Job) -> None:
         """Two builds agreed: what was held against the question before is forgotten."""

@@ -78,6 +78,11 @@ class Traces:
         self._rows[ask] = row
         self._sets[set_key] = list(dependencies)
 
+    def drop(self, ask: str) -> None:
+        """No export of `ask` stands any more."""
+        self._index.delete("trace", ask)
+        self._rows[ask] = []
+
     def _changed(self, set_key: str) -> list[str]:
         if set_key not in self._changes:
             dependencies = self._sets.get(set_key)
@@ -90,9 +95,15 @@ class Traces:
 
     def _rebuild(self, store: Store) -> None:
         """The index is new, or was lost: the records know all of it."""
+        found: list[tuple[str, Mapping[str, Any]]] = []
+        distrusted = set()
         for kind, key, stored in store.records.iterate():
-            data: Mapping[str, Any] = stored.get("data", {})
-            if kind == "export" and "ask" in data and "dependencies" in data:
+            if kind == "distrust":
+                distrusted.add(key)
+            elif kind == "export":
+                found.append((key, stored.get("data", {})))
+        for key, data in found:
+            if "dependencies" in data and data.get("ask", "") not in {"", *distrusted}:
                 self.add(data["ask"], data["dependencies"], key)
         self._index.put("meta", "traces", 1)
 

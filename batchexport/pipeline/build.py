@@ -33,7 +33,8 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
         load_weights(model, os.path.join(root, spec["weights"]), dtype_of(spec["dtype"]))
     with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
         model = model.to(dtype_of(spec["dtype"]))
-    model.eval()
+    if not spec["model"].endswith(".pt2"):  # an exported program has one mode, and refuses to hear of another
+        model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if spec["method"] != "forward":

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -53,7 +55,9 @@ _UNHEARD = frozenset(
         "TMP",
     ]
 )
-_SINCE = time.time_ns()  # from here on, an edit of what is loaded goes unnoticed
+# From here on, an edit of what is loaded goes unnoticed; the clock that stamps files is a little behind.
+_SINCE = time.time_ns() - 100_000_000
+_TORCH = re.compile(r"/(site|dist)-packages/torch/")
 # They list every folder on the path to find one module, for which `shadows` answers, or what is installed.
 _LISTERS = ("<frozen importlib", "/importlib/metadata/", "/importlib_metadata/", "/pkg_resources/")
 _CODE = (".py", ".pyc", ".so")  # its distribution is known from `sys.modules`
@@ -174,7 +178,8 @@ class Observer:
         path = absolute("." if given is None else given)
         if path is None or path in self._listed or self._zones.of(path) is not Zone.FIRST:
             return
-        if any(word in sys._getframe(2).f_code.co_filename for word in _LISTERS):
+        lister = sys._getframe(2).f_code.co_filename
+        if any(word in lister for word in _LISTERS):
             return
         self._listed[path] = ""  # the next line is heard, too
         try:
@@ -340,11 +345,12 @@ class Observer:
             path = frame.f_code.co_filename
             zone = self._zones.of(path)
             if zone in (Zone.FIRST, Zone.THIRD):
-                return Zone.OWN if skip_torch and "/site-packages/torch/" in path else zone
+                return Zone.OWN if skip_torch and _TORCH.search(path) else zone
             if path.endswith(("/linecache.py", "/traceback.py")):
                 return Zone.STDLIB
             frame = frame.f_back
-        return Zone.STDLIB
+        # A thread does not know who started it, so it is taken for the model's.
+        return Zone.STDLIB if threading.current_thread() is threading.main_thread() else Zone.FIRST
 
     def _is_behind(self) -> bool:
         """True when model code is anywhere behind what a hook sees."""

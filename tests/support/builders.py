@@ -1,0 +1,87 @@
+"""Jobs, toolchains, results and surroundings for tests, made from as little as a test has to say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from batchexport.decide import Decider
+from batchexport.dependencies import Surroundings
+from batchexport.history import History
+from batchexport.probe import Toolchain
+from batchexport.results import Result, Results
+from batchexport.specs import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
+from batchexport.store.statcache import IndexedStats
+from batchexport.store.store import Store
+from batchexport.traces import Traces
+
+
+def key(word: str) -> str:
+    """A well-formed key made of any word."""
+    return hashlib.sha256(word.encode()).hexdigest()
+
+
+Words = Mapping[str, Any]
+_NONE: Words = MappingProxyType({})
+
+
+def job(
+    name: str = "bert@cpu", *, export: Words = _NONE, compile: Words = _NONE, verify: Words = _NONE, **more: Any
+) -> Job:
+    """A job, and of its specs what differs from a plain one."""
+    entry, _, target = name.partition("@")
+    return Job(
+        **{"name": name, "entry": entry, "target": target, "folder": name, "timeout": 60.0, **more},
+        export=ExportSpec(**{"model": "models:bert", **export}),
+        compile=CompileSpec(**{"target": target, **compile}),
+        verify=VerifySpec(**verify),
+    )
+
+
+def toolchain(**more: Any) -> Toolchain:
+    """A toolchain; `cxx`, `isa` and `threads` are about compiled code, all else about exported programs."""
+    facts = {"python": "CPython 3.11", "torch": "2.13.0", "cxx": "g++ 13", "isa": "avx2", "threads": 2, **more}
+    code = {name: facts.pop(name) for name in ("cxx", "isa", "threads")}
+    return Toolchain(capture=facts, code=code)
+
+
+def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> Surroundings:
+    """What a command sees of the present state, with no memory but the store's."""
+    return Surroundings(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
+
+
+def decider(store: Store, root: Path, *, tools: Toolchain | None = None, force: tuple[str, ...] = ()) -> Decider:
+    """A decider that has decided nothing yet."""
+    return Decider(
+        root=root,
+        toolchain=tools or toolchain(),
+        traces=Traces(store, surroundings(store, root)),
+        results=Results(store),
+        history=History(store.index),
+        force=force,
+    )
+
+
+def export_result(word: str = "export", **facts: Any) -> Result:
+    """What an export gave, as the decider sees it; `exported` and `reference` are digests."""
+    files = {name: facts.pop(name, key(name)) for name in ("exported", "reference")}
+    known = {name: key(name) for name in ("program", "skeleton", "layout", "folded", "state")}
+    return Result(key=key(word), files=files, facts={**known, "modules": [], **facts})
+
+
+def manifest(root: Path, *jobs: Job, **more: Any) -> Manifest:
+    """A manifest in `root`, resolved."""
+    plain = Manifest(
+        path=root / "manifest.toml",
+        root=root,
+        output_dir=root / "dist",
+        cache_dir=None,
+        size_limit=None,
+        pools=Pools(),
+        jobs=jobs,
+    )
+    return replace(plain, **more)

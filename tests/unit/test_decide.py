@@ -1,0 +1,361 @@
+"""Decisions: each ingredient of a question moves the keys that it should and no other, in every process alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport.decide import Decider, Hit, Miss
+from batchexport.digests import bytes_digest
+from batchexport.probe import Toolchain
+from batchexport.results import Result, Results
+from batchexport.specs import Job
+from batchexport.store.store import Store
+from batchexport.traces import Traces
+from support import builders
+from support.builders import export_result, job, key, toolchain
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "cache")
+
+
+@pytest.fixture
+def decide(store: Store, tmp_path: Path) -> Callable[..., Decider]:
+    """A decider as a new command has it."""
+
+    def make(tools: Toolchain | None = None, force: tuple[str, ...] = ()) -> Decider:
+        return builders.decider(store, tmp_path, tools=tools, force=force)
+
+    return make
+
+
+def keys(decider: Decider, one: Job, export: Result, compiled: Result | None = None) -> dict[str, str]:
+    """All keys of a job whose export gave `export` and whose compile gave `compiled`."""
+    return {
+        "ask": decider.ask(one),
+        "code": decider.code_key(one, export),
+        "compile": decider.compile_key(one, export),
+        "verify": decider.verify_key(one, export, compiled),
+    }
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+COMPILED = Result(key=key("compiled"), files={"compiled": key("artifact")}, facts={})
+
+ASKED: dict[str, dict[str, Any]] = {
+    "model": {"model": "models:other"},
+    "args": {"args": (1,)},
+    "kwargs": {"kwargs": {"layers": 2}},
+    "weights": {"weights": "w.safetensors"},
+    "seed": {"seed": 1},
+    "method": {"method": "encode"},
+    "dtype": {"dtype": "bfloat16"},
+    "inputs": {"inputs": {"x": {"value": 1}}},
+    "inputs by name": {"inputs": "inputs.safetensors"},
+    "dims": {"dims": {"batch": {"min": 1}}},
+    "data": {"data": ("a.json",)},
+    "strict": {"strict": True},
+    "ir": {"ir": "core-aten"},
+    "preserve_module_call_signature": {"preserve_module_call_signature": ("encoder",)},
+    "decompositions": {"decompositions": ("aten.silu",)},
+    "extra_files": {"extra_files": {"card.json": "card.json"}},
+    "prefer_deferred_runtime_asserts": {"prefer_deferred_runtime_asserts": True},
+}
+
+
+def test_every_field_of_an_export_spec_is_tried_here() -> None:
+    tried = {name for words in ASKED.values() for name in words}
+    assert tried | {"env"} == set(job().export.to_json()) == set(job().export.__dataclass_fields__)
+    assert set(job().compile.to_json()) == set(job().compile.__dataclass_fields__)
+    assert set(job().verify.to_json()) == set(job().verify.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("words", ASKED.values(), ids=ASKED)
+def test_what_is_asked_of_the_export_moves_its_ask_and_the_rest_by_its_result_alone(
+    decide: Callable[..., Decider], words: dict[str, Any]
+) -> None:
+    plain, other = job(), job(export=words)
+    found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
+    assert found == {"ask"}
+
+
+def test_the_environment_of_an_entry_reaches_every_stage(decide: Callable[..., Decider]) -> None:
+    plain, other = job(), job(export={"env": {"OMP_NUM_THREADS": "1"}})
+    found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
+    assert found == {"ask", "code", "compile", "verify"}
+
+
+TOOLS = {"python": "CPython 3.12", "torch": "2.14.0", "numpy": "2.0", "TORCHINDUCTOR_FREEZING": "1"}
+CODE_TOOLS: dict[str, Any] = {"cxx": "clang 18", "isa": "avx512", "threads": 8}
+
+
+@pytest.mark.parametrize(("name", "value"), TOOLS.items(), ids=TOOLS)
+def test_what_captures_reaches_every_stage(decide: Callable[..., Decider], name: str, value: str) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
+    assert moved(before, after) == {"ask", "code", "compile", "verify"}
+
+
+@pytest.mark.parametrize(("name", "value"), CODE_TOOLS.items(), ids=CODE_TOOLS)
+def test_what_compiles_leaves_exports_alone(decide: Callable[..., Decider], name: str, value: Any) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
+    assert moved(before, after) == {"code", "compile", "verify"}
+
+
+COMPILE_WORDS: dict[str, dict[str, Any]] = {
+    "target": {"target": "cpu-avx2"},
+    "options": {"options": {"max_autotune": True}},
+    "weights": {"weights": "embedded"},
+    "format": {"format": "so"},
+}
+
+
+@pytest.mark.parametrize("words", COMPILE_WORDS.values(), ids=COMPILE_WORDS)
+def test_what_is_asked_of_the_compile_moves_its_keys_alone(
+    decide: Callable[..., Decider], words: dict[str, Any]
+) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    after = keys(decide(), job(compile=words), export_result(), COMPILED)
+    assert moved(before, after) == {"code", "compile"}
+
+
+@pytest.mark.parametrize("words", [{"rtol": 1.0}, {"atol": 1.0}, {"negative": False}], ids=str)
+def test_a_tolerance_moves_the_evidence_alone(decide: Callable[..., Decider], words: dict[str, Any]) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    assert moved(before, keys(decide(), job(verify=words), export_result(), COMPILED)) == {"verify"}
+
+
+def test_samples_are_made_by_the_export_and_used_by_verify(decide: Callable[..., Decider]) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    after = keys(decide(), job(verify={"samples": "example"}), export_result(), COMPILED)
+    assert moved(before, after) == {"ask", "verify"}
+
+
+def test_the_target_moves_the_evidence_of_an_exported_program(decide: Callable[..., Decider]) -> None:
+    cpu = keys(decide(), job("m@cpu", compile={"format": "none"}), export_result())
+    cuda = keys(decide(), job("m@cuda", compile={"format": "none"}), export_result())
+    assert "verify" in moved(cpu, cuda)
+    assert cpu["ask"] == cuda["ask"], "both are verified against one export"
+
+
+@pytest.mark.parametrize("more", [{"tags": ("nightly",)}, {"timeout": 1.0}, {"name": "x@cpu", "folder": "x"}], ids=str)
+def test_what_reaches_no_artifact_moves_nothing(decide: Callable[..., Decider], more: dict[str, Any]) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    assert moved(before, keys(decide(), job(**more), export_result(), COMPILED)) == set()
+
+
+@pytest.mark.parametrize("fact", ["program", "layout", "folded"])
+def test_another_program_needs_other_code(decide: Callable[..., Decider], fact: str) -> None:
+    before = keys(decide(), job(), export_result(), COMPILED)
+    after = keys(decide(), job(), export_result("other", **{fact: key("other")}), COMPILED)
+    assert moved(before, after) == {"code", "compile"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({"weights": "external"}, {"compile"}),
+        ({"weights": "embedded"}, {"code", "compile"}),
+        ({"format": "so", "weights": "external"}, {"code", "compile"}),
+    ],
+    ids=["external", "embedded", "a library"],
+)
+def test_new_weights_need_other_code_only_where_they_end_up_inside(
+    decide: Callable[..., Decider], words: dict[str, Any], expected: set[str]
+) -> None:
+    one = job(compile=words)
+    before = keys(decide(), one, export_result(), COMPILED)
+    after = keys(decide(), one, export_result("other", state=key("other")), COMPILED)
+    assert moved(before, after) == expected
+
+
+def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., Decider]) -> None:
+    other = Result(key=COMPILED.key, files={"compiled": key("other bytes")}, facts={})
+    before = keys(decide(), job(), export_result(), COMPILED)
+    assert moved(before, keys(decide(), job(), export_result(), other)) == {"verify"}
+    assert moved(before, keys(decide(), job(), export_result(reference=key("numbers")), COMPILED)) == {"verify"}
+    assert moved(before, keys(decide(), job(), export_result(exported=key("archive")), COMPILED)) == set()
+    bare = keys(decide(), job(), export_result())
+    assert moved(bare, keys(decide(), job(), export_result(exported=key("archive")))) == {"verify"}
+
+
+def test_a_file_that_comes_to_match_a_data_pattern_is_asked_for(decide: Callable[..., Decider], tmp_path: Path) -> None:
+    one = job(export={"data": ("vocab/*.json",)})
+    before = decide().ask(one)
+    (tmp_path / "vocab").mkdir()
+    assert decide().ask(one) == before
+    (tmp_path / "vocab/a.json").touch()
+    assert decide().ask(one) != before
+
+
+def test_jobs_that_share_an_export_but_not_their_samples_ask_for_different_things(
+    decide: Callable[..., Decider],
+) -> None:
+    one, other = job(), job(verify={"samples": "example"})
+    object.__setattr__(other, "export", one.export)
+    decider = decide()
+    assert decider.ask(one) != decider.ask(other)
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from batchexport.store.store import Store
+from support import builders
+with Store.open(Path(sys.argv[1]) / "cache") as store:
+    decider = builders.decider(store, Path(sys.argv[1]))
+    one = builders.job(
+        export={"kwargs": {"b": {2, 1} and [1, 2], "a": {"y": 1, "x": None}}, "env": {"B": "1", "A": "2"}},
+        compile={"options": {"z": 1, "a": True}},
+    )
+    export = builders.export_result()
+    print(json.dumps([decider.ask(one), decider.compile_key(one, export), decider.verify_key(one, export, None)]))
+"""
+
+
+@pytest.mark.process
+def test_the_same_question_has_the_same_keys_in_every_process(tmp_path: Path) -> None:
+    path = ":".join([str(Path(__file__).parents[1]), *sys.path])
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path)],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": path, "LANG": language},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, language in (("1", "C"), ("2", "C.UTF-8"), ("random", "C"))
+    }
+    assert len(answers) == 1
+    assert len(json.loads(answers.pop())) == 3
+
+
+# ── hits and misses ──────────────────────────────────────────────────────────────────────────────
+
+
+def publish(store: Store, decider: Decider, one: Job, tmp_path: Path) -> Result:
+    """An export as a run leaves it: a record, then a trace."""
+    path = store.attempt("job") / "artifact"
+    path.write_bytes(b"artifact")
+    reference = path.with_name("reference")
+    reference.write_bytes(b"reference")
+    facts = dict(export_result().facts)
+    files = {"exported": path, "reference": reference}
+    result = Results(store).publish("export", key("export"), files=files, facts=facts, more={})
+    (tmp_path / "m.py").write_text("x = 1")
+    dependencies = [["file", "m.py", bytes_digest(b"x = 1")]]
+    Traces(store, builders.surroundings(store, tmp_path)).add(decider.ask(one), dependencies, result.key)
+    return result
+
+
+def test_a_standing_export_is_a_hit_and_a_changed_one_a_miss_that_says_why(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    result = publish(store, decide(), job(), tmp_path)
+    found = decide().export(job())
+    assert isinstance(found, Hit)
+    assert found.result == result
+    (tmp_path / "m.py").write_text("x = 2")
+    missed = decide().export(job())
+    assert missed == Miss(key=None, lock=decide().ask(job()), reason="data: m.py changed")
+
+
+def test_another_question_is_a_miss_that_says_what_differs(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    publish(store, decide(), job(), tmp_path)
+    decider = decide()
+    decider._history.remember("export", "bert@cpu", decider.asked(job()))
+    missed = decide().export(job(export={"seed": 7}))
+    assert isinstance(missed, Miss)
+    assert missed.reason == "spec.seed 0 → 7"
+
+
+def test_a_job_without_history_was_never_built(decide: Callable[..., Decider]) -> None:
+    missed = decide().export(job())
+    assert isinstance(missed, Miss)
+    assert missed.reason == "never built"
+
+
+def test_a_standing_trace_whose_record_is_gone_is_a_miss(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    result = publish(store, decide(), job(), tmp_path)
+    Results(store).forget("export", result.key)
+    store.records.remove("export", result.key)
+    missed = decide().export(job())
+    assert isinstance(missed, Miss)
+    assert "missing or damaged" in missed.reason
+
+
+def test_compile_and_verify_hit_under_their_keys_and_nowhere_else(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    export = publish(store, decide(), job(), tmp_path)
+    assert isinstance(decide().compile(job(), export), Miss)
+    path = store.attempt("job") / "compiled"
+    path.write_bytes(b"code")
+    compiled = Results(store).publish(
+        "compile", decide().compile_key(job(), export), files={"compiled": path}, facts={}, more={}
+    )
+    assert isinstance(decide().compile(job(), export), Hit)
+    assert isinstance(decide().compile(job(compile={"options": {"a": 1}}), export), Miss)
+    assert isinstance(decide().verify(job(), export, compiled), Miss)
+    Results(store).publish(
+        "verify", decide().verify_key(job(), export, compiled), files={}, facts={"evidence": {}}, more={}
+    )
+    assert isinstance(decide().verify(job(), export, compiled), Hit)
+    assert isinstance(decide().verify(job(verify={"rtol": 0.5}), export, compiled), Miss)
+
+
+def test_code_of_the_same_program_only_needs_the_new_weights(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    export = publish(store, decide(), job(), tmp_path)
+    Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"files": []}, more={})
+    missed = decide().compile(job(), export)
+    assert isinstance(missed, Miss)
+    assert missed.code is not None
+    without = decide().compile(job(), export, pack=False)
+    assert isinstance(without, Miss)
+    assert without.code is None
+
+
+def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    export = publish(store, decide(), job(), tmp_path)
+    Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"why": "folded"}, more={})
+    missed = decide().compile(job(), export)
+    assert isinstance(missed, Miss)
+    assert missed.code is None
+    assert missed.reason.endswith("its weights can't be exchanged: folded")
+
+
+def test_a_forced_stage_never_stands(decide: Callable[..., Decider], store: Store, tmp_path: Path) -> None:
+    export = publish(store, decide(), job(), tmp_path)
+    forced = decide(force=("export",))
+    assert forced.export(job()) == Miss(key=None, lock=forced.ask(job()), reason="forced")
+    assert decide(force=("compile",)).compile(job(), export).reason == "forced"
+    assert decide(force=("verify",)).verify(job(), export, None).reason == "forced"
+    assert isinstance(decide(force=("verify",)).export(job()), Hit)
+
+
+def test_reading_ahead_changes_no_decision(decide: Callable[..., Decider], store: Store, tmp_path: Path) -> None:
+    jobs = [job(), job("none@cpu", compile={"format": "none"}), job("other@cpu", export={"seed": 1})]
+    publish(store, decide(), jobs[0], tmp_path)
+    ahead = decide()
+    ahead.prefetch(jobs)
+    assert [ahead.export(one) for one in jobs] == [decide().export(one) for one in jobs]

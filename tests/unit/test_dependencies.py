@@ -1,0 +1,491 @@
+"""Dependencies: what was recorded still holds, or it is said in words what changed; nothing else is possible."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from batchexport import dependencies
+from batchexport.dependencies import Surroundings, place, relative_to, source_digest
+from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.store import statcache
+from batchexport.store.store import Store
+from support import builders
+
+SOURCE = b"x = 1  # one\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def look(tmp_path: Path, root: Path, site: Path) -> Callable[..., str | None]:
+    """What a new command sees of a dependency; it remembers of earlier ones what the store does."""
+    store = Store.open(tmp_path / "cache")
+
+    def change(*dependency: Any) -> str | None:
+        return builders.surroundings(store, root, (str(site),)).change(dependency)
+
+    return change
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were read to be hashed."""
+    names: list[str] = []
+
+    def digest(path: str) -> str:
+        names.append(os.path.basename(path))
+        return file_digest(path)
+
+    monkeypatch.setattr(dependencies, "file_digest", digest)
+    return names
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make all files that are there now old enough to be remembered."""
+
+    def pass_by() -> None:
+        now = time.time()
+        monkeypatch.setattr(statcache, "time", SimpleNamespace(time=lambda: now + 60))
+
+    return pass_by
+
+
+def source(path: Path) -> tuple[str, str, str, str]:
+    data = path.read_bytes()
+    return ("source", path.name, bytes_digest(data), tree_digest(data))
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_source_is_as_it_was(root: Path, look: Callable[..., str | None]) -> None:
+    (root / "m.py").write_bytes(SOURCE)
+    assert look(*source(root / "m.py")) is None
+
+
+def test_a_source_whose_bytes_changed_but_whose_tree_did_not_is_as_it_was(
+    root: Path, look: Callable[..., str | None]
+) -> None:
+    (root / "m.py").write_bytes(SOURCE)
+    then = source(root / "m.py")
+    (root / "m.py").write_bytes(b"# a comment\nx   =   1\n")
+    assert look(*then) is None
+    assert look(*then) is None, "nor when the tree is remembered"
+
+
+def test_a_source_whose_tree_changed_has_changed(root: Path, look: Callable[..., str | None]) -> None:
+    (root / "m.py").write_bytes(SOURCE)
+    then = source(root / "m.py")
+    (root / "m.py").write_bytes(b"x = 2  # one\n")
+    assert look(*then) == "source: m.py changed"
+    assert look(*then) == "source: m.py changed", "also when the tree is remembered"
+
+
+def test_an_edit_between_digest_and_tree_is_not_remembered_as_the_tree_of_the_digest(
+    root: Path, look: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "m.py"
+    path.write_bytes(SOURCE)
+    then = source(path)
+    path.write_bytes(b"x = 1000")
+
+    def edited_at_once(name: str) -> str:
+        digest = file_digest(name)
+        path.write_bytes(SOURCE)
+        return digest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dependencies, "file_digest", edited_at_once)
+        look(*then)
+    path.write_bytes(b"x = 1000")
+    assert look(*then) == "source: m.py changed"
+
+
+@pytest.mark.parametrize(("kind", "label"), [("file", "data"), ("weights", "weights")])
+def test_any_other_file_counts_with_every_byte(
+    root: Path, look: Callable[..., str | None], kind: str, label: str
+) -> None:
+    (root / "data.py").write_bytes(SOURCE)
+    then = bytes_digest(SOURCE)
+    assert look(kind, "data.py", then) is None
+    (root / "data.py").write_bytes(SOURCE + b"#")
+    assert look(kind, "data.py", then) == f"{label}: data.py changed"
+
+
+@pytest.mark.parametrize("kind", ["source", "file", "weights"])
+def test_a_file_that_is_gone_or_no_file_has_changed(root: Path, look: Callable[..., str | None], kind: str) -> None:
+    assert "x is gone" in str(look(kind, "x", "digest", "digest"))
+    (root / "x").mkdir()
+    assert "x can't be read" in str(look(kind, "x", "digest", "digest"))
+
+
+def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path, look: Callable[..., str | None]) -> None:
+    (tmp_path / "far").write_bytes(b"far")
+    assert look("file", str(tmp_path / "far"), bytes_digest(b"far")) is None
+
+
+def test_an_old_file_is_hashed_once_and_then_known_by_its_stat(
+    root: Path, look: Callable[..., str | None], hashed: list[str], later: Callable[[], None]
+) -> None:
+    (root / "data").write_bytes(b"data")
+    later()
+    for _ in range(3):
+        assert look("file", "data", bytes_digest(b"data")) is None
+    assert hashed == ["data"]
+
+
+def test_a_file_younger_than_two_seconds_is_hashed_every_time(
+    root: Path, look: Callable[..., str | None], hashed: list[str]
+) -> None:
+    (root / "data").write_bytes(b"data")
+    for _ in range(3):
+        assert look("file", "data", bytes_digest(b"data")) is None
+    assert hashed == ["data"] * 3
+
+
+def test_new_content_of_the_same_size_under_an_older_time_is_noticed(
+    root: Path, look: Callable[..., str | None], later: Callable[[], None]
+) -> None:
+    path = root / "data"
+    path.write_bytes(b"data")
+    then = path.stat()
+    later()
+    assert look("file", "data", bytes_digest(b"data")) is None
+    path.write_bytes(b"atad")
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert path.stat().st_mtime_ns == then.st_mtime_ns
+    assert look("file", "data", bytes_digest(b"data")) == "data: data changed"
+
+
+def test_another_file_moved_into_place_with_the_same_size_and_time_is_noticed(
+    root: Path, look: Callable[..., str | None], later: Callable[[], None]
+) -> None:
+    path, other = root / "data", root / "other"
+    path.write_bytes(b"data")
+    other.write_bytes(b"atad")
+    then = path.stat()
+    os.utime(other, ns=(then.st_atime_ns, then.st_mtime_ns))
+    later()
+    assert look("file", "data", bytes_digest(b"data")) is None
+    other.replace(path)
+    assert look("file", "data", bytes_digest(b"data")) == "data: data changed"
+
+
+def test_an_older_file_restored_is_the_file_of_then(
+    root: Path, look: Callable[..., str | None], later: Callable[[], None]
+) -> None:
+    path = root / "data"
+    path.write_bytes(b"old")
+    os.utime(path, (1, 1))
+    later()
+    assert look("file", "data", bytes_digest(b"old")) is None
+    path.write_bytes(b"new")
+    assert look("file", "data", bytes_digest(b"old")) == "data: data changed"
+    path.write_bytes(b"old")
+    os.utime(path, (1, 1))
+    assert look("file", "data", bytes_digest(b"old")) is None
+
+
+def test_a_link_is_followed_to_what_it_points_to_now(root: Path, look: Callable[..., str | None]) -> None:
+    for name in ("one", "two"):
+        (root / name).write_text(name)
+    (root / "link").symlink_to("one")
+    assert look("file", "link", bytes_digest(b"one")) is None
+    (root / "link").unlink()
+    (root / "link").symlink_to("two")
+    assert look("file", "link", bytes_digest(b"one")) == "data: link changed"
+
+
+# ── folders and what is not there ────────────────────────────────────────────────────────────────
+
+
+def test_a_listing_changes_with_its_names_and_not_with_the_files(root: Path, look: Callable[..., str | None]) -> None:
+    (root / "a").write_text("a")
+    then = listing_digest(str(root))
+    assert look("listing", ".", then) is None
+    (root / "a").write_text("b")
+    (root / "__pycache__").mkdir()
+    assert look("listing", ".", then) is None
+    (root / "b").touch()
+    assert look("listing", ".", then) == "the files in folder . changed"
+    assert look("listing", "none", then) == "folder none is gone"
+
+
+def test_what_was_looked_for_may_not_appear(root: Path, look: Callable[..., str | None]) -> None:
+    assert look("absent", "models/__init__.py") is None
+    (root / "models").mkdir()
+    assert look("absent", "models/__init__.py") is None
+    (root / "models/__init__.py").symlink_to("nowhere")
+    assert look("absent", "models/__init__.py") == "models/__init__.py appeared"
+
+
+def test_what_was_found_may_not_go(root: Path, look: Callable[..., str | None]) -> None:
+    (root / "flag").touch()
+    assert look("present", "flag") is None
+    (root / "flag").unlink()
+    assert look("present", "flag") == "flag is gone"
+
+
+# ── modules ──────────────────────────────────────────────────────────────────────────────────────
+
+SUFFIXES = ["", *importlib.machinery.all_suffixes()]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("where", ["root", "site"])
+def test_a_missing_module_may_not_become_importable(
+    root: Path, site: Path, look: Callable[..., str | None], suffix: str, where: str
+) -> None:
+    assert look("no-module", "fast") is None
+    made = {"root": root, "site": site}[where] / f"fast{suffix}"
+    if suffix:
+        made.touch()
+    else:
+        made.mkdir()
+    assert look("no-module", "fast") == "module fast can be imported now"
+
+
+def test_a_name_that_only_begins_alike_is_another_module(root: Path, look: Callable[..., str | None]) -> None:
+    (root / "fast_things.py").touch()
+    (root / "faster").mkdir()
+    (root / "fast.txt").touch()
+    assert look("no-module", "fast") is None
+
+
+def test_a_missing_module_may_not_come_by_an_editable_install(
+    look: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = type("Finder", (), {"__module__": "__editable___fast_finder"})
+    finder.find_spec = staticmethod(lambda name, path: object() if name == "fast" else None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert look("no-module", "fast") == "module fast can be imported now"
+    assert look("no-module", "slow") is None
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_namespace_package_may_not_get_a_rival(
+    root: Path, site: Path, look: Callable[..., str | None], suffix: str
+) -> None:
+    (root / "models").mkdir()
+    assert look("namespace", "models") is None
+    rival = site / f"models{suffix}"
+    if suffix:
+        rival.touch()
+    else:
+        rival.mkdir()
+    assert look("namespace", "models") == "package models is in more than one place now"
+
+
+def test_a_namespace_package_is_no_rival_to_itself(tmp_path: Path, root: Path) -> None:
+    (root / "models").mkdir()
+    store = Store.open(tmp_path / "cache")
+    found = builders.surroundings(store, root, (str(root) + "/",)).change(("namespace", "models"))
+    assert found is None
+
+
+# ── distributions, environment, place ────────────────────────────────────────────────────────────
+
+
+def install(site: Path, version: str, record: str) -> str:
+    folder = site / f"foo-{version}.dist-info"
+    folder.mkdir(exist_ok=True)
+    (folder / "RECORD").write_text(record)
+    return bytes_digest(record.encode())
+
+
+def test_a_distribution_is_its_version_and_its_record(site: Path, look: Callable[..., str | None]) -> None:
+    then = install(site, "1.0", "foo.py,sha256=1,1")
+    assert look("distribution", "foo", "1.0", then) is None
+    install(site, "1.0", "foo.py,sha256=2,1")
+    assert "installed anew" in str(look("distribution", "foo", "1.0", then))
+
+
+def test_a_distribution_of_another_version_has_changed(site: Path, look: Callable[..., str | None]) -> None:
+    then = install(site, "2.0", "foo.py,sha256=1,1")
+    assert look("distribution", "foo", "1.0", then) == "distribution foo 1.0 → 2.0"
+
+
+def test_a_distribution_may_not_go(look: Callable[..., str | None]) -> None:
+    assert look("distribution", "foo", "1.0", "digest") == "distribution foo is not installed any more"
+
+
+def test_a_distribution_without_any_record_is_what_it_was(site: Path, look: Callable[..., str | None]) -> None:
+    (site / "foo-1.0.dist-info").mkdir()
+    assert look("distribution", "foo", "1.0", "") is None
+    assert look("distribution", "foo", "1.0", bytes_digest(b"")) is not None
+
+
+@pytest.mark.parametrize("then", [None, "", "one"])
+@pytest.mark.parametrize("now", [None, "", "one", "two", "\udcff"])
+def test_an_environment_variable_is_unset_or_has_its_value(
+    look: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch, then: str | None, now: str | None
+) -> None:
+    monkeypatch.delenv("A_FLAG", raising=False)
+    if now is not None:
+        monkeypatch.setenv("A_FLAG", now)
+    found = look("environment", "A_FLAG", None if then is None else text_digest(then))
+    assert found == (None if now == then else "environment variable A_FLAG changed")
+
+
+def test_the_place_is_the_folder_the_import_path_and_the_user(
+    root: Path, site: Path, look: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look("place", place(str(root), [str(site)])) is None
+    assert look("place", place(f"{root}/../project", [str(site)])) is None
+    for other in (place("/elsewhere", [str(site)]), place(str(root), []), place(str(root), [str(site), "/src"])):
+        assert "import path" in str(look("place", other))
+    then = place(str(root), [str(site)])
+    monkeypatch.setenv("HOME", "/home/somebody-else")
+    assert "user" in str(look("place", then))
+
+
+def test_a_kind_that_nobody_knows_never_holds(look: Callable[..., str | None]) -> None:
+    assert look("moon", "full") == "unknown kind of dependency 'moon'"
+
+
+# ── many at once ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_thing_is_looked_at_once(tmp_path: Path, root: Path, hashed: list[str]) -> None:
+    (root / "data").write_bytes(b"data")
+    surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
+    dependency = ["file", "data", bytes_digest(b"data")]
+    assert surroundings.changes([dependency, dependency]) == []
+    (root / "data").write_bytes(b"other")
+    assert surroundings.changes([dependency]) == []
+    assert hashed == ["data"]
+
+
+def test_changes_are_told_in_the_order_given(tmp_path: Path, root: Path) -> None:
+    surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
+    asked = [["file", "b", "x"], ["absent", "none"], ["file", "a", "x"]]
+    assert surroundings.changes(asked) == ["data: b is gone", "data: a is gone"]
+
+
+class Nothing:
+    """An index that forgets everything."""
+
+    def get(self, *key: Any) -> None:
+        return None
+
+    def put(self, *row: Any) -> None:
+        pass
+
+
+def test_nothing_but_time_is_lost_without_an_index(root: Path) -> None:
+    (root / "m.py").write_bytes(SOURCE)
+    then = source(root / "m.py")
+    (root / "m.py").write_bytes(b"x = 1")
+    surroundings = Surroundings(root=str(root), path=[], files=Nothing(), trees=Nothing())
+    assert surroundings.change(then) is None
+
+
+# ── what is recorded ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_paths_below_the_root_become_relative_and_the_order_is_canonical() -> None:
+    seen: list[list[Any]] = [
+        ["source", "/p/b.py", "1", "2"],
+        ["environment", "A", None],
+        ["listing", "/p", "3"],
+        ["absent", "/p/a.py"],
+        ["distribution", "foo", "1.0", "4"],
+    ]
+    expected = [
+        ["absent", "a.py"],
+        ["distribution", "foo", "1.0", "4"],
+        ["environment", "A", None],
+        ["listing", ".", "3"],
+        ["source", "b.py", "1", "2"],
+    ]
+    for root in ("/p", "/p/", "/q/../p"):
+        assert relative_to(root, seen, ["/lib"]) == expected
+        assert relative_to(root, reversed(seen), ["/lib"]) == expected
+
+
+@pytest.mark.parametrize(
+    "dependency",
+    [
+        ["source", "/src/m.py", "1", "2"],
+        ["file", "/data/x", "1"],
+        ["listing", "/data", "1"],
+        ["present", "/data/x"],
+        ["absent", "/data/x"],
+        ["file", "/project/x", "1"],  # a neighbour whose name begins alike
+    ],
+    ids=str,
+)
+def test_what_lies_outside_of_the_root_only_holds_for_the_same_place(dependency: list[Any]) -> None:
+    assert (
+        relative_to("/p", [dependency], ["/lib"])
+        == [dependency, ["place", place("/p", ["/lib"])]][:: -1 if dependency[0] > "place" else 1]
+    )
+
+
+@pytest.mark.parametrize(
+    "dependency", [["weights", "/w/x.pt", "1"], ["distribution", "foo", "1", "2"], ["no-module", "foo"]], ids=str
+)
+def test_what_the_manifest_names_or_any_environment_has_holds_everywhere(dependency: list[Any]) -> None:
+    assert relative_to("/p", [dependency], ["/lib"]) == [dependency]
+
+
+def test_another_checkout_does_not_get_what_was_built_from_the_sources_of_the_first(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache")
+    for name in ("a", "b"):
+        (tmp_path / name / "manifests").mkdir(parents=True)
+        (tmp_path / name / "m.py").write_text(f"x = '{name}'")
+    seen = [["source", *source(tmp_path / "a/m.py")[1:]]]
+    seen[0][1] = str(tmp_path / "a/m.py")
+    recorded = relative_to(str(tmp_path / "a/manifests"), seen, [])
+    assert builders.surroundings(store, tmp_path / "a/manifests").changes(recorded) == []
+    assert builders.surroundings(store, tmp_path / "b/manifests").changes(recorded) != []
+
+
+def test_a_checkout_that_was_moved_as_a_whole_gets_what_was_built_before(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/m.py").write_bytes(SOURCE)
+    seen = [["source", str(tmp_path / "a/m.py"), *source(tmp_path / "a/m.py")[2:]]]
+    recorded = relative_to(str(tmp_path / "a"), seen, [])
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert builders.surroundings(store, tmp_path / "b").changes(recorded) == []
+
+
+def test_a_path_that_goes_around_a_link_to_the_root_is_below_it_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for name in ("real", "link"):
+        seen = [["file", f"{tmp_path}/{name}/data", "1"]]
+        assert relative_to(str(tmp_path / "link"), seen, []) == [["file", "data", "1"]]
+
+
+def test_the_source_digest_takes_trees_of_sources_and_leaves_weights_out() -> None:
+    plain = [["file", "d", "1"], ["source", "m.py", "1", "tree"]]
+    assert source_digest(plain) == source_digest([["file", "d", "1"], ["source", "m.py", "other bytes", "tree"]])
+    assert source_digest(plain) == source_digest([*plain, ["weights", "w", "1"]])
+    assert source_digest(plain) != source_digest([["file", "d", "1"], ["source", "m.py", "1", "other"]])
+    assert source_digest(plain) != source_digest([["file", "d", "2"], ["source", "m.py", "1", "tree"]])
+    assert source_digest(plain) != source_digest([["file", "d", "1"], ["source", "n.py", "1", "tree"]])
+    assert source_digest(plain) != source_digest([*plain, ["environment", "A", None]])

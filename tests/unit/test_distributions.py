@@ -1,0 +1,90 @@
+"""Distributions: what the folders on the path say is installed, and which file belongs to whom."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from batchexport.digests import bytes_digest
+from batchexport.distributions import Distributions, normalized
+from batchexport.probe import import_path
+
+
+def install(root: Path, name: str, version: str, *files: str, form: str = "dist-info") -> Path:
+    """Put a distribution into `root`; returns its metadata folder."""
+    folder = root / f"{name}-{version}.{form}"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    if files:
+        (folder / "RECORD").write_text("".join(f"{file},sha256=x,1\n" for file in files))
+    return folder
+
+
+def test_a_distribution_has_the_digest_of_its_record(tmp_path: Path) -> None:
+    folder = install(tmp_path, "Foo_Bar.baz", "1.0", "foo/__init__.py")
+    found = Distributions([str(tmp_path)]).get("foo-bar-baz")
+    assert found is not None
+    assert (found.name, found.version) == ("foo-bar-baz", "1.0")
+    assert found.digest == bytes_digest((folder / "RECORD").read_bytes())
+
+
+def test_a_distribution_without_a_record_has_the_digest_of_its_metadata(tmp_path: Path) -> None:
+    folder = install(tmp_path, "foo", "1.0")
+    found = Distributions([str(tmp_path)]).by_name["foo"]
+    assert found.digest == bytes_digest((folder / "METADATA").read_bytes())
+
+
+def test_an_egg_info_file_stands_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "foo-1.0-py3.11.egg-info").write_text("Name: foo")
+    found = Distributions([str(tmp_path)]).by_name["foo"]
+    assert (found.version, found.digest) == ("1.0", bytes_digest(b"Name: foo"))
+
+
+def test_a_distribution_whose_files_are_gone_has_an_empty_digest(tmp_path: Path) -> None:
+    folder = install(tmp_path, "foo", "1.0")
+    found = Distributions([str(tmp_path)]).by_name["foo"]
+    (folder / "METADATA").unlink()
+    assert found.digest == ""
+
+
+def test_the_first_folder_that_has_a_distribution_wins(tmp_path: Path) -> None:
+    install(tmp_path / "a", "foo", "1.0", "foo.py")
+    install(tmp_path / "b", "foo", "2.0", "foo.py")
+    assert Distributions([str(tmp_path / "b"), str(tmp_path / "a")]).by_name["foo"].version == "2.0"
+
+
+def test_folders_that_are_not_there_and_files_that_mean_nothing_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "foo.dist-info").mkdir()
+    (tmp_path / "foo-1.0.txt").touch()
+    assert Distributions([str(tmp_path / "none"), str(tmp_path)]).by_name == {}
+
+
+@pytest.mark.parametrize("name", ["foo-bar", "Foo_Bar", "foo.bar", "FOO--bar"])
+def test_names_are_compared_in_their_canonical_form(name: str) -> None:
+    assert normalized(name) == "foo-bar"
+
+
+def test_a_file_belongs_to_the_distributions_that_own_its_top_level_name(tmp_path: Path) -> None:
+    install(tmp_path, "foo", "1.0", "foo/__init__.py", "shared/foo.py", "../../bin/foo", "foo-1.0.dist-info/RECORD")
+    install(tmp_path, "bar", "1.0", '"shared/b,ar.py"', "bar.py", "_bar.cpython-311-x86_64-linux-gnu.so")
+    found = Distributions([str(tmp_path)])
+
+    def owners(path: str) -> list[str]:
+        return [owner.name for owner in found.of_file(f"{tmp_path}/{path}")]
+
+    assert owners("foo/deep/down.py") == ["foo"]
+    assert owners("bar.py") == ["bar"]
+    assert owners("_bar.cpython-311-x86_64-linux-gnu.so") == ["bar"]
+    assert sorted(owners("shared/anything.py")) == ["bar", "foo"]
+    assert owners("foo-1.0.dist-info/RECORD") == []
+    assert owners("unknown.py") == []
+    assert found.of_file("/elsewhere/foo/__init__.py") == []
+
+
+def test_the_installed_distributions_are_those_that_python_itself_finds() -> None:
+    known = {normalized(found.name): found.version for found in importlib.metadata.distributions()}
+    ours = {name: found.version for name, found in Distributions(import_path()).by_name.items()}
+    assert ours.items() <= known.items()
+    assert {"pytest", "torch", "diskcache"} <= ours.keys()

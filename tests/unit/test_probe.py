@@ -1,0 +1,247 @@
+"""The probe: what this machine and this installation are, the same at every look, in a form that keys can take."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+
+import batchexport
+from batchexport import keys, probe
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that says nothing to torch or to compilers."""
+    for name in os.environ:
+        if name.startswith(probe.REACHING) or name in ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+# ── cores and memory ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_usable_cores_are_those_that_joblib_counts() -> None:
+    assert probe.usable_cores() == joblib.cpu_count()
+
+
+@pytest.mark.parametrize("limit", ["1", "2", "100000", "0", "", "-3"])
+def test_usable_cores_are_those_that_joblib_counts_under_its_own_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    if limit:
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
+    assert probe.usable_cores() == joblib.cpu_count()
+
+
+def test_usable_cores_follow_the_affinity_of_the_process() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert probe.usable_cores() == joblib.cpu_count() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("texts", "cores"),
+    [
+        ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, [2]),
+        ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, [1]),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, []),
+        ({"/sys/fs/cgroup/cpu.max": "0 100000\n"}, []),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, [4]),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_a_cgroup_quota_is_rounded_up_to_cores(
+    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], cores: list[int]
+) -> None:
+    monkeypatch.setattr(probe, "Path", _files(texts))
+    assert probe._cgroup_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("texts", "limit"),
+    [
+        ({"/sys/fs/cgroup/memory.max": "1024\n"}, 1024),
+        ({"/sys/fs/cgroup/memory/memory.limit_in_bytes": "2048"}, 2048),
+        ({"/sys/fs/cgroup/memory.max": "max"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_usable_memory_is_that_of_the_machine_or_of_the_cgroup(
+    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], limit: int | None
+) -> None:
+    monkeypatch.setattr(probe, "Path", _files(texts))
+    assert probe.usable_memory() == (limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _files(texts: dict[str, str]) -> type:
+    """A Path that knows these files only."""
+
+    class Known:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def read_text(self, **_: object) -> str:
+            if self.name not in texts:
+                raise FileNotFoundError(self.name)
+            return texts[self.name]
+
+    return Known
+
+
+# ── compiler and devices ─────────────────────────────────────────────────────────────────────────
+
+
+def test_the_compiler_is_the_first_line_of_what_it_says(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain.setenv("CXX", script(tmp_path / "cxx", "echo 'c++ 1.2.3  '; echo more"))
+    assert probe.compiler() == "c++ 1.2.3"
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo; echo late", "exec sleep 0"], ids=["fails", "blank", "silent"])
+def test_a_compiler_that_does_not_say_its_version_is_none(plain: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    plain.setenv("CXX", script(tmp_path / "cxx", text))
+    assert probe.compiler() is None
+
+
+def test_a_compiler_that_is_not_there_is_none(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain.setenv("CXX", str(tmp_path / "none"))
+    assert probe.compiler() is None
+
+
+def test_a_compiler_that_cannot_be_run_is_none(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cxx").write_bytes(b"\x7fnot a program")
+    (tmp_path / "cxx").chmod(0o755)
+    plain.setenv("CXX", str(tmp_path / "cxx"))
+    assert probe.compiler() is None
+
+
+def test_without_any_compiler_there_is_none(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain.setenv("PATH", str(tmp_path))
+    assert probe.compiler() is None
+
+
+def test_without_a_driver_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: real(tmp_path / "none" if "nvidia" in str(path) else path))
+    assert probe.cuda_devices() == ()
+
+
+def test_the_devices_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", lambda path: ["0000:01:00.0", "0000:02:00.0"])
+    assert probe.cuda_devices() == (0, 1)
+
+
+def test_the_isa_names_the_processor_and_its_vector_extensions() -> None:
+    assert probe.isa() == probe.isa()
+    assert "\n" not in probe.isa()
+    assert probe.isa().strip()
+
+
+# ── the toolchain ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_toolchain_can_be_a_key() -> None:
+    made = probe.toolchain()
+    assert keys.toolchain_key(made.capture) != keys.toolchain_key(made.summary())
+
+
+def test_no_fact_is_told_twice() -> None:
+    made = probe.toolchain()
+    assert not made.capture.keys() & made.code.keys()
+    assert len(made.summary()) == len(made.capture) + len(made.code)
+
+
+def test_a_toolchain_is_the_same_at_every_look() -> None:
+    assert probe.toolchain() == probe.toolchain()
+
+
+def test_a_toolchain_names_what_works_here() -> None:
+    told = probe.toolchain().summary()
+    assert told["python"].endswith("{}.{}.{}".format(*sys.version_info))
+    assert {"torch", "triton", "numpy", "sympy", "safetensors", "cxx", "isa", "threads", "platform"} <= told.keys()
+    assert told["torch"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TORCHINDUCTOR_FREEZING", "TORCH_COMPILE_DEBUG", "OMP_NUM_THREADS", "MKL_CBWR", "LD_LIBRARY_PATH", "CPATH",
+     "CUDA_HOME", "NVIDIA_TF32_OVERRIDE", "PYTORCH_NVML_BASED_CUDA_CHECK", "PYTHONOPTIMIZE"],
+)  # fmt: skip
+def test_a_variable_that_reaches_torch_is_part_of_both(plain: pytest.MonkeyPatch, name: str) -> None:
+    before = probe.toolchain()
+    plain.setenv(name, "1")
+    after = probe.toolchain()
+    assert dict(after.capture) == {**before.capture, name: "1"}
+    assert after.code == before.code
+
+
+@pytest.mark.parametrize("name", ["CXXFLAGS", "CFLAGS", "LDFLAGS", "CC"])
+def test_a_variable_of_the_compiler_is_part_of_the_code_alone(plain: pytest.MonkeyPatch, name: str) -> None:
+    before = probe.toolchain()
+    plain.setenv(name, "-O1")
+    after = probe.toolchain()
+    assert after.capture == before.capture
+    assert dict(after.code) == {**before.code, name: "-O1"}
+
+
+@pytest.mark.parametrize("name", ["TORCH_LOGS", "TORCHINDUCTOR_CACHE_DIR", "CUDA_VISIBLE_DEVICES", "EDITOR", "HOME"])
+def test_a_variable_that_changes_no_result_is_no_part(plain: pytest.MonkeyPatch, name: str) -> None:
+    before = probe.toolchain()
+    plain.setenv(name, "1")
+    assert probe.toolchain() == before
+
+
+def _imports(name: str) -> set[str]:
+    """The modules of this package that one of its modules imports."""
+    here = Path(batchexport.__file__).parent
+    found = set()
+    for node in ast.walk(ast.parse((here / f"{name.replace('.', '/')}.py").read_bytes())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("batchexport"):
+            module = str(node.module).removeprefix("batchexport").lstrip(".")
+            found |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
+    return {one for one in found if one and (here / f"{one.replace('.', '/')}.py").is_file()}
+
+
+def test_whatever_the_pipeline_is_made_of_is_in_its_digest() -> None:
+    here = Path(batchexport.__file__).parent
+    pending = [f"pipeline.{path.stem}" for path in (here / "pipeline").glob("*.py") if path.stem != "__init__"]
+    reached: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += _imports(name)
+    assert {name for name in reached if "." not in name} <= set(probe._BESIDE)
+    for name in probe._BESIDE:
+        assert (here / f"{name}.py").is_file()
+
+
+# ── the import path ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_import_path_is_that_of_python_without_the_folder_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = str(Path(batchexport.__file__).parents[1])
+    monkeypatch.setattr(sys, "path", ["/scripts", "/src", "", "/site", ours])
+    assert probe.import_path() == ["/src", "/site", ours]
+
+
+def test_children_can_always_import_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/scripts", "/src"])
+    assert probe.import_path() == ["/src", str(Path(batchexport.__file__).parents[1])]

@@ -1,0 +1,67 @@
+"""Timings: the last time's figures, or a guess that says it is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport.report import STAGES
+from batchexport.store.index import Index
+from batchexport.timings import Timings
+from support.builders import job
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return Index(tmp_path / "index")
+
+
+def test_a_first_time_is_guessed(index: Index) -> None:
+    for stage in STAGES:
+        guess = Timings(index).expected(job(), stage)
+        assert not guess.known
+        assert guess.seconds > 0
+        assert guess.memory > 0
+
+
+def test_the_last_time_is_expected_again(index: Index) -> None:
+    Timings(index).learn(job(), "compile", 12.3456, 10**9)
+    found = Timings(index).expected(job(), "compile")
+    assert (found.seconds, found.memory, found.known) == (12.346, 10**9, True)
+
+
+def test_a_stage_without_a_known_peak_has_a_known_time(index: Index) -> None:
+    Timings(index).learn(job(), "compile", 1.0, None)
+    found = Timings(index).expected(job(), "compile")
+    assert found.known
+    assert found.memory == Timings(index).expected(job("other@cpu"), "compile").memory
+
+
+def test_jobs_and_stages_are_told_apart(index: Index) -> None:
+    Timings(index).learn(job("a@cpu"), "compile", 1.0, 1)
+    assert not Timings(index).expected(job("a@cpu"), "export").known
+    assert not Timings(index).expected(job("b@cpu"), "compile").known
+
+
+def test_reading_ahead_changes_no_expectation(index: Index) -> None:
+    Timings(index).learn(job("a@cpu"), "verify", 1.0, 1)
+    ahead = Timings(index)
+    ahead.prefetch([job("a@cpu"), job("b@cpu")])
+    for name in ("a@cpu", "b@cpu"):
+        for stage in STAGES:
+            assert ahead.expected(job(name), stage) == Timings(index).expected(job(name), stage)
+
+
+def test_what_is_learned_in_a_run_is_expected_in_it(index: Index) -> None:
+    timings = Timings(index)
+    timings.prefetch([job()])
+    timings.learn(job(), "export", 7.0, 1)
+    assert timings.expected(job(), "export").seconds == 7.0
+
+
+@pytest.mark.parametrize("row", ["text", [], [1], {"seconds": 1}, None])
+def test_a_row_of_another_form_is_a_guess(index: Index, row: Any) -> None:
+    index.put("timing", "bert@cpu|export", row)
+    assert not Timings(index).expected(job(), "export").known

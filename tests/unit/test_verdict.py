@@ -1,0 +1,121 @@
+"""Verdicts: every way a child can end has one kind, read from its result first and from its status second."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport.errors import Kind
+from batchexport.report import Failure
+from batchexport.verdict import RESULT_FILE, Changed, Success, verdict
+from batchexport.workers.forkserver import Ended
+
+SUCCESS = {"ok": True, "output": {"program": "p"}, "dependencies": [["absent", "x"]], "uncacheable": [], "seconds": 1}
+ERROR = {"kind": "weights", "message": "no such tensor", "remedy": "look", "traceback": "…"}
+
+
+def judge(
+    folder: Path, result: Any = None, *, status: int | None = 0, timed_out: bool = False
+) -> Success | Changed | Failure:
+    if isinstance(result, bytes):
+        (folder / RESULT_FILE).write_bytes(result)
+    elif result is not None:
+        (folder / RESULT_FILE).write_text(json.dumps(result))
+    ended = Ended(id="bert@cpu:export", status=status)
+    return verdict(ended, folder, stage="export", timed_out=timed_out, timeout=90.0)
+
+
+def failure(*args: Any, **more: Any) -> Failure:
+    found = judge(*args, **more)
+    assert isinstance(found, Failure)
+    assert found.stage == "export"
+    assert found.message
+    assert "\n" not in found.message
+    return found
+
+
+def test_a_result_is_a_success(tmp_path: Path) -> None:
+    found = judge(tmp_path, SUCCESS)
+    assert found == Success(output={"program": "p"}, dependencies=[["absent", "x"]], uncacheable=[])
+
+
+def test_a_failure_is_told_as_the_child_tells_it(tmp_path: Path) -> None:
+    found = failure(tmp_path, {"ok": False, "error": ERROR})
+    assert (found.kind, found.message, found.remedy) == (Kind.WEIGHTS, "no such tensor", "look")
+
+
+def test_a_changed_input_is_told_by_its_path(tmp_path: Path) -> None:
+    assert judge(tmp_path, {"ok": False, "changed": "/p/m.py"}) == Changed(path="/p/m.py")
+
+
+@pytest.mark.parametrize("status", [0, 1, -signal.SIGSEGV, -signal.SIGKILL, None])
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_a_child_that_left_its_result_has_done_its_work_however_it_ended(
+    tmp_path: Path, status: int | None, timed_out: bool
+) -> None:
+    assert isinstance(judge(tmp_path, SUCCESS, status=status, timed_out=timed_out), Success)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "word"),
+    [
+        (0, Kind.CRASH, "status 0"),
+        (3, Kind.CRASH, "status 3"),
+        (-signal.SIGSEGV, Kind.CRASH, "SIGSEGV"),
+        (-signal.SIGABRT, Kind.CRASH, "SIGABRT"),
+        (-signal.SIGTERM, Kind.CRASH, "SIGTERM"),
+        (-signal.SIGRTMIN - 1, Kind.CRASH, f"signal {signal.SIGRTMIN + 1}"),
+        (-signal.SIGKILL, Kind.OOM, "memory"),
+        (None, Kind.CRASH, "fork server"),
+    ],
+)
+def test_without_a_result_the_status_tells(tmp_path: Path, status: int | None, kind: Kind, word: str) -> None:
+    found = failure(tmp_path, status=status)
+    assert found.kind is kind
+    assert word in found.message
+    assert found.remedy
+
+
+@pytest.mark.parametrize("status", [-signal.SIGTERM, -signal.SIGKILL, 0, None])
+def test_a_child_that_was_ended_for_its_time_timed_out(tmp_path: Path, status: int | None) -> None:
+    found = failure(tmp_path, status=status, timed_out=True)
+    assert found.kind is Kind.TIMEOUT
+    assert "90 s" in found.message
+
+
+GARBAGE: list[Any] = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b"null",
+    [],
+    "text",
+    7,
+    {},
+    {"ok": True},
+    {"ok": True, "output": {}, "dependencies": []},
+    {"ok": True, "output": {}, "dependencies": [1], "uncacheable": []},
+    {"ok": True, "output": 1, "dependencies": [], "uncacheable": []},
+    {"ok": 1, "output": {}, "dependencies": [], "uncacheable": []},
+    {"ok": False},
+    {"ok": False, "error": None},
+    {"ok": False, "error": {"kind": "weights"}},
+    {"ok": False, "error": {**ERROR, "kind": "of its own"}},
+    {"ok": False, "error": "text"},
+]
+
+
+@pytest.mark.parametrize("result", GARBAGE, ids=lambda result: repr(result)[:60])
+def test_a_result_that_the_pipeline_does_not_write_is_none(tmp_path: Path, result: Any) -> None:
+    found = failure(tmp_path, result, status=0)
+    assert found.kind is Kind.CRASH
+    assert "left no result" in found.message
+
+
+def test_a_folder_that_is_gone_holds_no_result(tmp_path: Path) -> None:
+    assert failure(tmp_path / "none", status=-signal.SIGKILL).kind is Kind.OOM
