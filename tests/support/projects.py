@@ -133,7 +133,7 @@ class Project:
 
     def processes(self) -> dict[int, str]:
         """Every living process that this project's commands started, by pid: its command line."""
-        return {pid: command for pid, command in _marked(f"{_MARK}={self.mark}")}
+        return dict(_marked(f"{_MARK}={self.mark}"))
 
 
 def _marked(setting: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,69 @@
+"""Who imports torch: never a run without work, and always the fork server before it forks a child."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from support.projects import GUARD, Project
+
+pytestmark = pytest.mark.process
+
+HEAVY = ("torch", "numpy", "sympy", "transformers", "safetensors", "joblib")
+IN_A_FRESH_PROCESS = """
+import json, sys
+from pathlib import Path
+from batchexport.run import RunOptions, ls, plan, run
+
+options = RunOptions(manifest=Path("manifest.toml"))
+report = run(options)
+states = ls(options)
+planned = plan(options)
+print(json.dumps({
+    "exit_code": int(report.exit_code),
+    "jobs": [job.to_json() for job in report.jobs],
+    "states": {state.name: state.state for state in states},
+    "up_to_date": [job.name for job in planned.jobs if job.up_to_date],
+    "modules": sorted(sys.modules),
+}))
+"""
+
+
+def test_a_run_without_work_imports_nothing_heavy_and_reports_every_job(settled: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS],
+        cwd=settled.root,
+        env=settled.environment(),
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [name for name in HEAVY if name in told["modules"]] == []
+    assert told["exit_code"] == 0
+    names = [job["name"] for job in told["jobs"]]
+    assert len(names) == 7
+    for job in told["jobs"]:
+        assert job["ok"]
+        assert {stage["outcome"] for stage in job["stages"].values()} == {"cached", "skipped"}
+    assert told["states"] == dict.fromkeys(names, "delivered")
+    assert told["up_to_date"] == names
+
+
+def test_a_child_is_forked_with_torch_and_the_compiler_already_imported(settled: Project) -> None:
+    seen = json.loads(settled.log("tells@cpu").splitlines()[0])
+    assert seen["had"] == ["torch", "torch._inductor.compile_fx"]
+    # Forked and not spawned: it has the very command line of its parent, which is the fork server.
+    assert "batchexport.workers.server" in seen["parent"]
+    assert seen["command"] == seen["parent"]
+
+
+def test_a_child_works_beside_the_manifest_and_leaves_no_folder_of_its_own(settled: Project) -> None:
+    seen = json.loads(settled.log("tells@cpu").splitlines()[0])
+    assert seen["folder"] == str(settled.root)
+    assert list((settled.root / "cache" / "v1" / "staging").iterdir()) == []

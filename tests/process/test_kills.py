@@ -1,0 +1,209 @@
+"""Whatever is killed in the middle of a run: nothing runs on, nothing finished is lost, no job goes unreported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.projects import Project, wait_for
+
+pytestmark = pytest.mark.process
+
+MODELS = """
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from torch import nn
+
+HERE = Path(__file__).parent
+
+
+class Good(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+class Slow(Good):
+    def __init__(self, name):
+        super().__init__()
+        if os.path.exists(HERE / "hold"):
+            # As a compiler would be: a process below the child, in the child's group.
+            below = subprocess.Popen(["sleep", "1000"])
+            HERE.joinpath(f"{name}.partial").write_text(f"{os.getppid()} {os.getpid()} {below.pid}")
+            HERE.joinpath(f"{name}.partial").rename(HERE / f"{name}.started")
+            time.sleep(1000)
+
+
+class KillsItsServer(Good):
+    def __init__(self):
+        super().__init__()
+        while not (HERE / "victim.started").exists():
+            time.sleep(0.02)
+        if os.path.exists(HERE / "hold"):
+            (HERE / "hold").unlink()
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(1000)
+
+
+def raises():
+    while not (HERE / "slow.started").exists():
+        time.sleep(0.02)
+    raise RuntimeError("as planned")
+"""
+
+
+def good(name: str, seed: int) -> str:
+    return f'name = "{name}"\nmodel = "models:Good"\nseed = {seed}'
+
+
+def slow(name: str) -> str:
+    return f'name = "{name}"\nmodel = "models:Slow"\nargs = ["{name}"]'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    project.write("models.py", MODELS)
+    project.write("hold", "")
+    yield project
+    for pid in project.processes():  # what a failed test left
+        os.kill(pid, signal.SIGKILL)
+
+
+def at_work(project: Project, name: str, command: subprocess.Popen[str]) -> tuple[int, int, int]:
+    """The pids of fork server, child and a process below it, once the child of a slow job is at work."""
+    started = project.root / f"{name}.started"
+    wait_for(started.exists, saying=f"the child of {name}", during=command)
+    server, child, below = map(int, started.read_text().split())
+    assert {command.pid, server, child, below} <= project.processes().keys()
+    return server, child, below
+
+
+def delivered(project: Project, name: str, command: subprocess.Popen[str]) -> dict[str, str]:
+    """The keys in the `job.json` of a job, once it is delivered."""
+    path = project.root / "dist" / f"{name}@cpu" / "job.json"
+    wait_for(path.exists, saying=f"the delivery of {name}", during=command)
+    keys: dict[str, str] = json.loads(path.read_text())["keys"]
+    return keys
+
+
+def until_gone(project: Project) -> None:
+    wait_for(lambda: not project.processes(), saying="the end of every process")
+
+
+def test_after_the_coordinator_is_killed_nothing_runs_on_and_the_next_run_does_only_the_rest(project: Project) -> None:
+    project.manifest(slow("slow"), good("one", 1), good("two", 2))
+    process = project.start("run", "--jobs", "2")
+    at_work(project, "slow", process)
+    before = {name: delivered(project, name, process) for name in ("one", "two")}
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    until_gone(project)
+    (project.root / "hold").unlink()
+
+    last = project.run()
+    assert last.code == 0
+    assert all(job["ok"] for job in last.jobs.values())
+    assert last.built() == {"slow@cpu"}
+    for name, keys in before.items():
+        stages = last.jobs[f"{name}@cpu"]["stages"]
+        assert {stage: stages[stage]["key"] for stage in keys} == keys
+    assert list((project.root / "cache" / "v1" / "staging").iterdir()) == []
+
+
+def test_a_model_that_kills_the_fork_server_takes_no_job_with_it_that_had_not_begun(project: Project) -> None:
+    project.manifest('name = "killer"\nmodel = "models:KillsItsServer"', slow("victim"), good("one", 1), good("two", 2))
+    ran = project.run("--jobs", "2")
+    assert project.processes() == {}
+    jobs = ran.jobs  # each exactly once
+    assert jobs.keys() == {"killer@cpu", "victim@cpu", "one@cpu", "two@cpu"}
+    for name in ("one@cpu", "two@cpu"):
+        assert jobs[name]["ok"], jobs[name]
+    for name in ("killer@cpu", "victim@cpu"):
+        assert jobs[name]["ok"] or jobs[name]["error"]["kind"] == "crash"
+
+
+def test_a_killed_child_fails_its_job_alone(project: Project) -> None:
+    project.manifest(slow("slow"), good("one", 1), good("two", 2))
+    process = project.start("run", "--jobs", "1")
+    _, child, _ = at_work(project, "slow", process)
+    (project.root / "hold").unlink()
+    os.kill(child, signal.SIGKILL)
+    ran = project.ended(process)
+    assert project.processes() == {}
+    assert (ran.jobs["one@cpu"]["ok"], ran.jobs["two@cpu"]["ok"]) == (True, True)
+    if not ran.jobs["slow@cpu"]["ok"]:  # it may be tried once more
+        assert ran.error("slow@cpu")["kind"] == "oom"
+
+
+def test_ctrl_c_reports_and_leaves_nothing_running_and_the_next_run_goes_on(project: Project) -> None:
+    project.manifest(slow("slow"), good("one", 1))
+    process = project.start("run", "--jobs", "2")
+    at_work(project, "slow", process)
+    delivered(project, "one", process)
+    os.kill(process.pid, signal.SIGINT)
+    ran = project.ended(process)
+    assert ran.code == ran.report["exit_code"] == 130
+    assert project.processes() == {}
+    assert ran.outcomes() == {"slow@cpu": "cancelled", "one@cpu": "built"}
+    assert [name for name, job in ran.jobs.items() if job["ok"]] == ["one@cpu"]
+    assert all(job["error"] is None for job in ran.jobs.values())
+    assert "interrupted" in ran.stdout
+    assert "Traceback" not in ran.stdout + ran.stderr
+    (project.root / "hold").unlink()
+
+    last = project.run()
+    assert last.code == 0
+    assert last.built() == {"slow@cpu"}
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(project: Project) -> None:
+    project.manifest(slow("slow"))
+    process = project.start("run")
+    at_work(project, "slow", process)
+    os.kill(process.pid, signal.SIGTERM)
+    ran = project.ended(process)
+    assert ran.code == ran.report["exit_code"] == 130
+    assert ran.outcomes() == {"slow@cpu": "cancelled"}
+    assert project.processes() == {}
+
+
+def test_a_run_can_be_interrupted_while_torch_is_imported(project: Project) -> None:
+    project.manifest(good("one", 1))
+    process = project.start("run")
+    wait_for(lambda: len(project.processes()) > 1, saying="the fork server", during=process)
+    os.kill(process.pid, signal.SIGINT)
+    ran = project.ended(process)
+    assert ran.code == ran.report["exit_code"] == 130
+    assert ran.outcomes() == {"one@cpu": "cancelled"}
+    assert project.processes() == {}
+
+
+def test_fail_fast_starts_nothing_more_and_ends_what_runs(project: Project) -> None:
+    project.manifest(
+        slow("slow"), 'name = "failing"\nmodel = "models:raises"', *(good(f"good-{seed}", seed) for seed in range(4))
+    )
+    ran = project.run("--fail-fast", "--jobs", "2")
+    assert ran.code == 1
+    assert project.processes() == {}
+    assert ran.error("failing@cpu")["message"].endswith("as planned")
+    assert [name for name, job in ran.jobs.items() if job["error"]] == ["failing@cpu"]
+    assert ran.outcomes() == {
+        "slow@cpu": "cancelled",
+        "failing@cpu": "failed",
+        **{f"good-{seed}@cpu": "cancelled" for seed in range(4)},
+    }
+    assert len([line for line in ran.stdout.splitlines() if " slow@cpu" in line]) == 1

@@ -1,0 +1,123 @@
+"""A change rebuilds exactly the jobs that depend on it, names what changed, and nothing else rebuilds anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from safetensors.torch import save_file
+
+from support.projects import Project, Ran
+from support.settled import weights
+
+pytestmark = pytest.mark.process
+
+
+def reasons(ran: Ran) -> dict[str, str]:
+    """Why each export that was built was built."""
+    stages = {name: job["stages"]["export"] for name, job in ran.jobs.items()}
+    return {name: stage["reason"] for name, stage in stages.items() if stage["outcome"] == "built"}
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    path = project.root / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def check(ran: Ran, expected: dict[str, str]) -> None:
+    """Exactly these jobs were exported anew, each for its own reason."""
+    assert ran.code == 0
+    found = reasons(ran)
+    assert found.keys() == expected.keys()
+    for name, words in expected.items():
+        assert [word for word in set(expected.values()) if word in found[name]] == [words], found[name]
+    assert {name for name, outcome in ran.outcomes().items() if outcome == "cached"} == ran.jobs.keys() - expected
+
+
+def test_each_changed_file_rebuilds_the_jobs_that_load_it_and_is_named(settled: Project) -> None:
+    edit(settled, "helped.py", "nn.Linear(4, 2)", "nn.Linear(4, 3)")
+    edit(settled, "data.json", "3.0", "4.0")
+    save_file(weights(2.0), settled.root / "weights.safetensors")
+    edit(settled, "manifest.toml", 'model = "twin:Model"', 'model = "twin:Model"\nseed = 5')
+    check(
+        settled.run(),
+        {
+            "helped@cpu": "helped.py changed",
+            "reads@cpu": "data.json changed",
+            "weighed@cpu": "weights.safetensors changed",
+            "twin@cpu": "seed 0 → 5",
+        },
+    )
+
+
+def test_what_several_jobs_share_rebuilds_them_all_and_no_others(settled: Project) -> None:
+    edit(settled, "helper.py", "2 * x", "3 * x")
+    settled.write("tables/one.txt", "2")
+    check(
+        settled.run(env={"OF_THE_MODEL": "2", "OF_NOBODY": "2"}),
+        {
+            "helped@cpu": "helper.py changed",
+            "twin@cpu": "helper.py changed",
+            "declares@cpu": "tables/one.txt changed",
+            "listens@cpu": "OF_THE_MODEL changed",
+        },
+    )
+
+
+def test_a_file_that_appears_counts_where_it_was_looked_for(settled: Project) -> None:
+    settled.write("helper/__init__.py", "def scale(x):\n    return 5 * x\n")
+    settled.write("tables/two.txt", "2")
+    edit(settled, "reads.py", "Reads a file.", "Reads one file.")
+    ran = settled.run()
+    check(
+        ran,
+        {
+            "helped@cpu": "helper/__init__.py appeared",
+            "twin@cpu": "helper/__init__.py appeared",
+            "declares@cpu": "tables/two.txt",
+            "reads@cpu": "reads.py changed",
+        },
+    )
+    # The early cutoff: another docstring gives the same archive, which was verified before.
+    assert ran.outcomes("verify") == {
+        "helped@cpu": "built",
+        "twin@cpu": "built",
+        **dict.fromkeys(["declares@cpu", "reads@cpu", "listens@cpu", "tells@cpu", "weighed@cpu"], "cached"),
+    }
+
+
+QUIET: dict[str, Callable[[Project], object]] = {
+    "nothing": lambda p: None,
+    "a comment and blank lines": lambda p: edit(p, "helped.py", "# doubles", "# doubles, it is said\n\n"),
+    "the same bytes at another time": lambda p: os.utime(p.root / "helper.py", (time.time(), time.time() - 1000)),
+    "a file that nobody reads": lambda p: p.write("notes.txt", "a note"),
+    "a module that nobody imports": lambda p: p.write("other.py", "1 / 0"),
+    "a comment in the manifest": lambda p: edit(p, "manifest.toml", "[[entry]]", "# a comment\n[[entry]]"),
+}
+
+
+@pytest.mark.parametrize("change", QUIET)
+def test_what_changes_no_result_rebuilds_nothing_and_starts_no_process(settled: Project, change: str) -> None:
+    QUIET[change](settled)
+    log = settled.root / "cache" / "v1" / "logs" / "forkserver.log"
+    log.unlink(missing_ok=True)
+    ran = settled.run()
+    assert ran.code == 0
+    assert ran.built() == set()
+    assert set(ran.outcomes().values()) == {"cached"}
+    assert not log.exists()
+
+
+def test_an_output_that_was_removed_or_damaged_is_delivered_again_without_any_work(settled: Project) -> None:
+    gone, damaged = (settled.root / "dist" / name / "exported.pt2" for name in ("helped@cpu", "twin@cpu"))
+    before = gone.read_bytes(), damaged.read_bytes()
+    gone.unlink()
+    damaged.write_bytes(before[1][:-1] + b"?")
+    ran = settled.run()
+    assert ran.code == 0
+    assert ran.built() == set()
+    assert (gone.read_bytes(), damaged.read_bytes()) == before
