@@ -80,18 +80,19 @@ def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | in
         _check_example(example, lowest, highest, step)
     if lowest == highest:
         return lowest
-    if highest < 2:
-        raise ShapeError("torch.export can't keep sizes of 0 and 1 alone dynamic", "write max = 2", key="max")
+    if highest < 2 * step:
+        problem = f"torch.export can't keep sizes of 0 and {step} alone dynamic"
+        raise ShapeError(problem, f"write max = {2 * step}", key="max")
     if example is None:
-        example = min(up(max(lowest, least), step), highest)
-    elif example < 2:
+        example = min(up(max(lowest, least, 2 * step), step), highest)
+    elif example < 2 * step:
         problem = f"an example of {example} would make torch.export fix this dim"
-        raise ShapeError(problem, f"write {max(lowest, up(2, step))}", key="example")
+        raise ShapeError(problem, f"write {max(lowest, 2 * step)}", key="example")
     return Dim(name=name, min=low, max=high, example=example, multiple_of=step)
 
 
 def _check_example(example: int, lowest: int, highest: int, step: int) -> None:
-    dynamic = max(lowest, up(2, step))  # an example below 2 would not stay dynamic
+    dynamic = max(lowest, 2 * step)  # an example below 2, or below twice the step, would not stay dynamic
     smallest = dynamic if dynamic <= highest else lowest
     if not lowest <= example <= highest:
         above = f"{smallest} or more" if highest >= LIMIT - step else f"{smallest} to {highest}"

@@ -69,6 +69,11 @@ def folder_of_module(path: str) -> str:
 
 
 def shadows(name: str, path: str) -> set[str]:
+    """Those of `ahead` that are not there."""
+    return {shadow for shadow in ahead(name, path) if not os.path.lexists(shadow)}
+
+
+def ahead(name: str, path: str) -> set[str]:
     """Paths that, were they there, would be imported in place of the module `name`, loaded from `path`."""
     parent, _, stem = name.rpartition(".")
     folder = folder_of_module(path)
@@ -83,4 +88,10 @@ def shadows(name: str, path: str) -> set[str]:
             break
         base = os.path.join(entry, stem)
         found |= {os.path.join(base, "__init__.py"), *module_files(base)}
-    return {shadow for shadow in found if shadow != path and not os.path.lexists(shadow)}
+    return found - {path}
+
+
+def is_since(path: str, then: int) -> bool:
+    """Whether something is at `path`, and was put or changed there after `then` (Unix time, in ns)."""
+    changes = [max(seen[-2:]) for place in (path, os.path.dirname(path)) if (seen := signature(place)) is not None]
+    return len(changes) == 2 and max(changes) >= then

@@ -25,11 +25,12 @@ from batchexport.distributions import Distributions
 from batchexport.pipeline.lookups import (
     absolute,
     access,
+    ahead,
     digest_or_none,
     folder_of_module,
+    is_since,
     module_files,
     module_path,
-    shadows,
     signature,
 )
 from batchexport.pipeline.zones import Zone, Zones, third_party_roots, within
@@ -55,8 +56,8 @@ _UNHEARD = frozenset(
         "TMP",
     ]
 )
-# From here on, an edit of what is loaded goes unnoticed; the clock that stamps files is a little behind.
-_SINCE = time.time_ns() - 100_000_000
+_LAG_NS = 100_000_000  # the clock that stamps files is a little behind
+_SINCE = time.time_ns() - _LAG_NS  # from here on, an edit of what is loaded goes unnoticed
 _TORCH = re.compile(r"/(site|dist)-packages/torch/")
 # They list every folder on the path to find one module, for which `shadows` answers, or what is installed.
 _LISTERS = ("<frozen importlib", "/importlib/metadata/", "/importlib_metadata/", "/pkg_resources/")
@@ -89,6 +90,7 @@ class Observer:
         self._no_modules: set[str] = set()
         self._unseen: dict[str, None] = {}
         self._active = False
+        self._since = 0
         self._before: frozenset[str] = frozenset()
         self._path: frozenset[str] = frozenset()
         self._handlers: dict[str, Callable[..., None]] = {
@@ -96,6 +98,10 @@ class Observer:
             "import": self._imported,
             "ctypes.dlopen": self._loaded,
             "sqlite3.connect": self._connected_to,
+            "os.mkdir": self._made,
+            "os.rename": self._moved,
+            "os.link": self._moved,
+            "os.symlink": self._moved,
             "os.listdir": self._list,
             "os.scandir": self._list,
             "subprocess.Popen": self._ran,
@@ -112,6 +118,7 @@ class Observer:
         import safetensors  # noqa: F401 - so that its reader can be replaced
 
         self._active = True
+        self._since = time.time_ns() - _LAG_NS
         self._before = frozenset(sys.modules)
         self._path = frozenset(sys.path)
         sys.addaudithook(self._audit)
@@ -161,6 +168,14 @@ class Observer:
                 self._weights.discard(path)  # what model code takes from there may be more than the state
         if writes:
             self._written.add(path)
+
+    def _made(self, given: Any, *rest: Any) -> None:
+        path = absolute(given)
+        if path is not None and self._zones.of(path) is Zone.FIRST:
+            self._written.add(path)
+
+    def _moved(self, source: Any, given: Any, *rest: Any) -> None:
+        self._made(given)
 
     def _imported(self, name: str, filename: Any, *rest: Any) -> None:
         if filename is not None:  # of an extension module
@@ -373,7 +388,7 @@ class Observer:
         found: list[Dependency] = []
         self._add_modules(found)
         self._add_files(found)
-        found += [["listing", path, digest] for path, digest in self._listed.items() if path not in self._absent]
+        self._add_folders(found)
         found += [["no-module", name] for name in self._no_modules if name not in sys.modules]
         found += [["environment", name, digest] for name, digest in self._environment.items()]
         return sorted(found, key=lambda dependency: [str(part) for part in dependency])
@@ -403,11 +418,22 @@ class Observer:
             elif path in self._written and os.path.isfile(path):
                 # Looked for, then made: had it been there, it would have been read as it is.
                 files.setdefault(path, digest_or_none(path) or "")
+            elif path not in self._written and os.path.isfile(path):
+                raise InputChanged(path)
         found += [["weights" if path in self._weights else "file", path, files[path]] for path in files]
         seen = {*files, *self._sources, *self._listed, *self._written, *self._absent}
         found += [
             ["present", path] for path in self._present - seen if os.path.lexists(path) and not within(self._root, path)
         ]
+
+    def _add_folders(self, found: list[Dependency]) -> None:
+        filled = {os.path.dirname(path) for path in self._written}
+        for path, names in self._listed.items():
+            if path in self._absent:
+                continue
+            if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
+                raise InputChanged(path)
+            found.append(["listing", path, names])
 
     def _add_modules(self, found: list[Dependency]) -> None:
         distributions: dict[str, Dependency] = {}

@@ -149,7 +149,7 @@ def test_every_key_of_the_designs_example_arrives() -> None:
             inputs=BERT_INPUTS,
             dims={
                 "batch": {"min": 1, "max": 64, "example": 2, "multiple_of": 1, "auto": False},
-                "seq": {"min": 8, "max": 512, "example": 8, "multiple_of": 8, "auto": False},
+                "seq": {"min": 8, "max": 512, "example": 16, "multiple_of": 8, "auto": False},
             },
             env={"OMP_NUM_THREADS": "1"},
             data=("tokenizer/*.json",),

@@ -121,16 +121,17 @@ def test_a_dim_has_defaults() -> None:
 @pytest.mark.parametrize(
     ("bounds", "example"),
     [
-        ({"min": 8, "max": 512, "multiple_of": 8}, 8),
+        ({"min": 8, "max": 512, "multiple_of": 8}, 16),
         ({"min": 9, "max": 512, "multiple_of": 8}, 16),
         ({"max": 64}, 2),
         ({"min": 5}, 5),
-        ({"multiple_of": 3}, 3),
+        ({"multiple_of": 3}, 6),
+        ({"min": 30, "multiple_of": 8}, 32),
         ({"min": 0, "max": 4}, 2),
         ({"example": 7}, 7),
     ],
 )
-def test_the_example_is_the_smallest_size_from_2_on_unless_given(bounds: dict[str, int], example: int) -> None:
+def test_the_example_is_the_smallest_that_stays_dynamic_unless_given(bounds: dict[str, int], example: int) -> None:
     dim = declare("seq", bounds)
     assert isinstance(dim, Dim)
     assert dim.example == example
@@ -152,6 +153,8 @@ def test_a_dim_with_one_allowed_size_is_that_size() -> None:
         ({"max": 8, "example": 1}, "example"),
         ({"min": 4, "max": 4, "example": 5}, "example"),
         ({"min": 0, "max": 1}, "max"),
+        ({"min": 8, "max": 64, "example": 8, "multiple_of": 8}, "example"),
+        ({"min": 0, "max": 8, "multiple_of": 8}, "max"),
     ],
 )
 def test_bounds_that_clash_are_refused_with_the_key_to_change(bounds: dict[str, int], key: str) -> None:

@@ -196,6 +196,19 @@ def test_an_uncacheable_export_leaves_a_record_and_never_a_trace(store: Store, r
     assert reason(traces(lose_the_index(store), root).find(ASK)) == "never built"
 
 
+def test_dropped_traces_stand_no_more_and_do_not_come_back_with_the_index(store: Store, root: Path) -> None:
+    first = traces(store, root)
+    for ask in (ASK, key("other")):
+        first.add(ask, [], key("export"))
+    publish(store, "export", ask=ASK, dependencies=[])
+    store.publish("distrust", ASK, files={}, data={})
+    first.drop(ASK)
+    assert reason(first.find(ASK)) == "never built"
+    assert reason(traces(store, root).find(ASK)) == "never built"
+    assert standing(traces(store, root).find(key("other"))) == key("export")
+    assert reason(traces(lose_the_index(store), root).find(ASK)) == "never built"
+
+
 def test_a_damaged_record_is_passed_over(store: Store, root: Path) -> None:
     dependencies = depend(root, a="1")
     publish(store, "export", ask=ASK, dependencies=dependencies)
