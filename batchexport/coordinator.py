@@ -18,7 +18,7 @@ from batchexport.decide import Decider, Hit, Miss
 from batchexport.delivery import FILES, Delivery
 from batchexport.errors import Kind, StoreError
 from batchexport.events import JobFinished, Listener, Note, StageFinished, StageStarted
-from batchexport.jobfile import job_file
+from batchexport.jobfile import job_file, stamp
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
 from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
@@ -374,12 +374,13 @@ class Coordinator:
             wanted["compiled"] = (FILES[job.compile.format], "compile", run.compiled)
         try:
             digests = {file: result.files[inner] for inner, (file, _, result) in wanted.items()}
-            if not self._delivery.is_current(job.folder, digests, run.verified.key):
+            made_from = stamp(job, run.export, run.compiled, run.verified)
+            if not self._delivery.is_current(job.folder, digests, made_from):
                 sources: dict[str, tuple[Record, str]] = {
                     file: (self._assignments.record(kind, result), inner)
                     for inner, (file, kind, result) in wanted.items()
                 }
-                self._delivery.deliver(job.folder, sources, job_file(run, sources), run.verified.key)
+                self._delivery.deliver(job.folder, sources, job_file(run, sources), made_from)
         except (BlobMissing, BlobDamaged):
             self._heal(run)
             return

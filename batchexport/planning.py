@@ -6,6 +6,7 @@ import os
 
 from batchexport.decide import Hit, Miss
 from batchexport.delivery import FILES
+from batchexport.jobfile import stamp
 from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.report import STAGES
 from batchexport.session import Session
@@ -48,7 +49,8 @@ def planned_job(session: Session, job: Job) -> PlannedJob:
     wanted = {FILES["exported"]: export.result.files["exported"]}
     if compiled is not None:
         wanted[FILES[job.compile.format]] = compiled.files["compiled"]
-    delivered = session.delivery.is_current(job.folder, wanted, evidence.result.key)
+    made_from = stamp(job, export.result, compiled, evidence.result)
+    delivered = session.delivery.is_current(job.folder, wanted, made_from)
     return PlannedJob(name=job.name, stages=stages, delivered=delivered)
 
 

@@ -93,7 +93,11 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
         return  # it was edited meanwhile, so nobody knows which of the two these jobs are from
     found = [session.traces.find(session.decider.ask(job)) for job in session.jobs]
     files = [session.delivery.files(job.folder) for job in session.jobs]
-    sets = [trace.set_key for trace in found if isinstance(trace, Standing)]
+    sets = [
+        trace.set_key
+        for trace, report in zip(found, reports, strict=True)
+        if isinstance(trace, Standing) and trace.export_key == report.stages["export"].key
+    ]
     known = [row for row in files if row is not None]
     if len(sets) < len(found) or len(known) < len(files):
         return

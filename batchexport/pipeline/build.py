@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as, one_line
@@ -36,7 +37,8 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode, and refuses to hear of another
         model.eval()
     for parameter in model.parameters():
-        parameter.requires_grad_(False)
+        if not is_lazy(parameter):  # its first run makes it one
+            parameter.requires_grad_(False)
     if spec["method"] != "forward":
         _use_method(model, spec["method"])
     return model

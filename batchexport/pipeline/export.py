@@ -20,6 +20,7 @@ from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
+from batchexport.pipeline.undoing import unchanged
 from batchexport.shapes import Dim, corners
 
 ARCHIVE = "exported.pt2"
@@ -45,7 +46,9 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         example.check_names(model, given)
     chosen = points if task["samples"] == "corners" else points[:1]
     # A model that fails at the example is broken; one that fails elsewhere does not hold for its shape-spec.
-    cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
+    # The artifact will run the samples in this order, too, from the state that the model has now.
+    with unchanged(model):
+        cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
     clock.lap("eager")
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)
@@ -87,7 +90,8 @@ def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], r
             outputs = model(**copy.deepcopy(given))
     except Exception as error:
         raise classified(error, kind, f"running the model in eager mode at {where}") from error
-    return {"point": dict(point), "inputs": given, "outputs": pytree.tree_leaves(outputs)}
+    with failing_as(Kind.INPUTS, "keeping the inputs"):
+        return {"point": dict(point), "inputs": example.packed(given), "outputs": pytree.tree_leaves(outputs)}
 
 
 def _refused(
@@ -98,7 +102,7 @@ def _refused(
         if not dim.auto and dim.max is not None:
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
             moved = {**point, name: beyond}
-            return {"point": moved, "inputs": example.make(spec, moved, root)}
+            return {"point": moved, "inputs": example.packed(example.make(spec, moved, root))}
     return None
 
 
@@ -142,7 +146,9 @@ def node_modules(program: ExportedProgram) -> list[str]:
     found: set[str] = set()
 
     def visit(spec: Any) -> None:
-        kind = getattr(spec, "type", None)
+        # The type of a named tuple's node is `namedtuple`, and its context is the class.
+        context = getattr(spec, "context", None)
+        kind = context if isinstance(context, type) else getattr(spec, "type", None)
         module = getattr(kind, "__module__", "builtins")
         if module not in ("builtins", "collections"):
             found.add(module)

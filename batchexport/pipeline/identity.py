@@ -71,8 +71,8 @@ def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[A
     def form(value: Any) -> Any:
         if isinstance(value, Node):
             return ["node", order[value]]
-        if isinstance(value, list | tuple):
-            return ["list" if isinstance(value, list) else "tuple", *(form(item) for item in value)]
+        if isinstance(value, list | tuple):  # an archive gives back the tuple of torch.cond's operands as a list
+            return ["list", *(form(item) for item in value)]
         if isinstance(value, dict):
             return {str(key): form(item) for key, item in value.items()}
         if isinstance(value, slice):

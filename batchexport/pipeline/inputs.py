@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from batchexport.errors import Kind
 from batchexport.pipeline.build import attribute, dtype_of
@@ -52,6 +53,18 @@ def make(spec: Mapping[str, Any], values: Values, root: str) -> dict[str, Any]:
     if isinstance(given, str):
         return _from_reference(given, root)
     return {name: _value(tree, values, int(spec["seed"]), name) for name, tree in given.items()}
+
+
+def packed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as leaves and structure, so that no class of the model's is in the file that keeps them."""
+    leaves, structure = pytree.tree_flatten(dict(inputs))
+    return {"leaves": leaves, "structure": pytree.treespec_dumps(structure)}
+
+
+def unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs again; modules that define their containers must be imported by now."""
+    inputs: dict[str, Any] = pytree.tree_unflatten(kept["leaves"], pytree.treespec_loads(kept["structure"]))
+    return inputs
 
 
 def _from_reference(reference: str, root: str) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def ahead(name: str, path: str) -> set[str]:
 
 
 def is_since(path: str, then: int) -> bool:
-    """Whether something is at `path`, and was put or changed there after `then` (Unix time, in ns)."""
-    changes = [max(seen[-2:]) for place in (path, os.path.dirname(path)) if (seen := signature(place)) is not None]
-    return len(changes) == 2 and max(changes) >= then
+    """Whether the file of a module is at `path`, and was put or changed there after `then` (Unix time, in ns)."""
+    # A package that is moved brings its files as old as they were.
+    places = (path, os.path.dirname(path)) if os.path.basename(path) == "__init__.py" else (path,)
+    changes = [max(seen[-2:]) for place in places if (seen := signature(place)) is not None]
+    return len(changes) == len(places) and max(changes) >= then

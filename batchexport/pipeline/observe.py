@@ -171,7 +171,7 @@ class Observer:
 
     def _made(self, given: Any, *rest: Any) -> None:
         path = absolute(given)
-        if path is not None and self._zones.of(path) is Zone.FIRST:
+        if path is not None and self._zones.of(path) is Zone.FIRST and self._read.get(path) is None:
             self._written.add(path)
 
     def _moved(self, source: Any, given: Any, *rest: Any) -> None:
@@ -387,17 +387,22 @@ class Observer:
         self._active = False
         found: list[Dependency] = []
         self._add_modules(found)
+        self._add_sources(found)
         self._add_files(found)
         self._add_folders(found)
-        found += [["no-module", name] for name in self._no_modules if name not in sys.modules]
+        for name in self._no_modules - sys.modules.keys():
+            found.append(["no-module", name])
+            self._refuse_new(self._ahead_of_all(name))
         found += [["environment", name, digest] for name, digest in self._environment.items()]
         return sorted(found, key=lambda dependency: [str(part) for part in dependency])
 
-    def _add_files(self, found: list[Dependency]) -> None:
+    def _add_sources(self, found: list[Dependency]) -> None:
         for path, (source, tree) in self._sources.items():
             if digest_or_none(path) != source:
                 raise InputChanged(path)
             found.append(["source", path, source, tree])
+
+    def _add_files(self, found: list[Dependency]) -> None:
         files: dict[str, str] = {}
         for path, then in self._read.items():
             if then is None:
@@ -418,13 +423,21 @@ class Observer:
             elif path in self._written and os.path.isfile(path):
                 # Looked for, then made: had it been there, it would have been read as it is.
                 files.setdefault(path, digest_or_none(path) or "")
-            elif path not in self._written and os.path.isfile(path):
+            elif os.path.isfile(path) and not self._is_own(path):
                 raise InputChanged(path)
         found += [["weights" if path in self._weights else "file", path, files[path]] for path in files]
-        seen = {*files, *self._sources, *self._listed, *self._written, *self._absent}
-        found += [
-            ["present", path] for path in self._present - seen if os.path.lexists(path) and not within(self._root, path)
-        ]
+        self._add_present(found, {*files, *self._sources, *self._listed, *self._written, *self._absent})
+
+    def _add_present(self, found: list[Dependency], known: set[str]) -> None:
+        for path in self._present - known:
+            if not os.path.lexists(path) and not self._is_own(path):
+                raise InputChanged(path)
+            if os.path.lexists(path) and not within(self._root, path):
+                found.append(["present", path])
+
+    def _is_own(self, path: str) -> bool:
+        """Whether this stage made `path` or a folder around it, or ran programs that may have."""
+        return bool(self._unseen) or any(within(path, made) for made in self._written)
 
     def _add_folders(self, found: list[Dependency]) -> None:
         filled = {os.path.dirname(path) for path in self._written}
@@ -434,6 +447,18 @@ class Observer:
             if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
                 raise InputChanged(path)
             found.append(["listing", path, names])
+
+    def _refuse_new(self, candidates: set[str]) -> None:
+        """What would have been imported, had it been there, was not there when this stage began."""
+        for path in candidates - self._written:
+            if is_since(path, self._since):
+                raise InputChanged(path)
+
+    def _ahead_of_all(self, name: str) -> set[str]:
+        """First-party files from which a module that could not be imported might have been."""
+        first = [entry for entry in map(os.path.abspath, sys.path) if self._zones.of(entry) is Zone.FIRST]
+        bases = [os.path.join(entry, name) for entry in first]
+        return {path for base in bases for path in (os.path.join(base, "__init__.py"), *module_files(base))}
 
     def _add_modules(self, found: list[Dependency]) -> None:
         distributions: dict[str, Dependency] = {}
@@ -445,7 +470,9 @@ class Observer:
                 continue
             zone = self._zones.of(path)
             if zone is Zone.FIRST:
-                self._absent |= shadows(name, path)
+                candidates = ahead(name, path)
+                self._absent |= {candidate for candidate in candidates if not os.path.lexists(candidate)}
+                self._refuse_new(candidates)
                 if path not in self._sources:
                     self._add_loaded(path, before=name in self._before)
             elif zone is Zone.THIRD:

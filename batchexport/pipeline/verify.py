@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from batchexport.errors import Kind
 from batchexport.pipeline.compile import load_program
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
+from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.loading import load_compiled
 
 
@@ -55,7 +56,7 @@ def _sample(run: Callable[..., Any], case: Mapping[str, Any], spec: Mapping[str,
     where = _where(case["point"])
     try:
         with torch.no_grad():
-            outputs = pytree.tree_leaves(run(**_on(device, case["inputs"])))
+            outputs = pytree.tree_leaves(run(**_on(device, unpacked(case["inputs"]))))
     except Exception as error:
         raise classified(error, Kind.VERIFY, f"running the artifact at {where}") from error
     expected = case["outputs"]
@@ -101,7 +102,7 @@ def _refuse(run: Callable[..., Any], case: Mapping[str, Any], device: str) -> di
     where = _where(case["point"])
     try:
         with torch.no_grad():
-            run(**_on(device, case["inputs"]))
+            run(**_on(device, unpacked(case["inputs"])))
     except Exception as error:
         return {"point": dict(case["point"]), "error": type(error).__name__}
     raise StageFailure(

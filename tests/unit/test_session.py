@@ -11,6 +11,7 @@ import pytest
 from batchexport.decide import Hit
 from batchexport.delivery import FILES
 from batchexport.errors import ManifestError, StoreError, UsageError
+from batchexport.jobfile import stamp
 from batchexport.options import RunOptions
 from batchexport.plan import JobState, PlannedJob
 from batchexport.planning import job_state, planned, planned_job
@@ -75,7 +76,8 @@ def deliver(session: Session, job: Job, results: dict[str, Result]) -> None:
             record = session.results.record(kind, results[kind].key)
             assert record is not None
             sources[FILES[job.compile.format if kind == "compile" else "exported"]] = (record, inner)
-    session.delivery.deliver(job.folder, sources, {}, results["verify"].key)
+    made_from = stamp(job, results["export"], results.get("compile"), results["verify"])
+    session.delivery.deliver(job.folder, sources, {}, made_from)
     session.delivery.settle()
 
 

@@ -1,0 +1,86 @@
+"""Exports in the process of a test, from the lines of an entry to the delivered archive."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from batchexport.jobs import load
+from batchexport.pipeline.export import export_stage
+from batchexport.pipeline.inputs import unpacked
+from batchexport.pipeline.verify import verify_stage
+from batchexport.specs import Job
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What the export stage left in its folder, and what it said."""
+
+    folder: Path
+    job: Job
+    output: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "exported.pt2"
+
+    def program(self) -> ExportedProgram:
+        """The archive, loaded by plain torch."""
+        return torch.export.load(self.path)
+
+    def reference(self) -> dict[str, Any]:
+        """Inputs and eager's outputs at every sample."""
+        reference: dict[str, Any] = torch.load(self.folder / "reference.pt", weights_only=True)
+        for case in reference["cases"]:
+            case["inputs"] = unpacked(case["inputs"])
+        return reference
+
+    def points(self) -> list[dict[str, int]]:
+        return [case["point"] for case in self.reference()["cases"]]
+
+    def verify(self) -> dict[str, Any]:
+        """The evidence of the verify stage, for the exported program itself."""
+        before = dict(os.environ)
+        try:
+            return verify_stage(
+                {
+                    "spec": self.job.verify.to_json(),
+                    "target": "cpu",
+                    "exported": str(self.path),
+                    "reference": str(self.folder / "reference.pt"),
+                    "compiled": None,
+                    "skeleton": self.output["skeleton"],
+                    "modules": self.output["modules"],
+                },
+                str(self.folder),
+            )
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+Export = Callable[..., Exported]
+
+
+def job_of(root: Path, entry: str) -> Job:
+    """The one job of a manifest with this entry; `model` is looked up in support.models."""
+    text = textwrap.dedent(entry).replace('model = ":', 'model = "support.models:')
+    path = root / "manifest.toml"
+    path.write_text(f'schema = 1\n[[entry]]\nname = "model"\n{text}\n', encoding="utf-8")
+    [job] = load(path).jobs
+    return job
+
+
+def export(root: Path, folder: Path, entry: str) -> Exported:
+    """Export the model of an entry into a new folder. Raises ManifestError, StageFailure."""
+    job = job_of(root, entry)
+    folder.mkdir()
+    task = {"spec": job.export.to_json(), "root": str(root), "samples": job.verify.samples}
+    return Exported(folder=folder, job=job, output=export_stage(task, str(folder)))

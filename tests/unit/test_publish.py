@@ -1,0 +1,254 @@
+"""Publishing: what a child left becomes a result under the key of all it was made from, and its trace comes last."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport import keys
+from batchexport.decide import Hit, Miss
+from batchexport.dependencies import relative_to, source_digest
+from batchexport.digests import bytes_digest
+from batchexport.jobrun import JobRun
+from batchexport.publish import Publisher, fingerprint
+from batchexport.results import Result, Results
+from batchexport.store.errors import StoreError
+from batchexport.store.store import Store
+from batchexport.verdict import Success
+from support import builders
+from support.builders import job, key
+
+WEIGHT = ["w", "parameter", "torch.float32", [2], [1], 0, "weights 1"]
+CONSTANT = ["c", "constant", "torch.float32", [2], [1], 1, "constant 1"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "cache")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "m.py").write_text("x = 1")
+    return folder
+
+
+def publisher(store: Store, root: Path) -> Publisher:
+    """The publisher of a new run."""
+    decider = builders.decider(store, root)
+    return Publisher(
+        results=decider._results,
+        traces=decider._traces,
+        decider=decider,
+        history=decider._history,
+        root=str(root),
+    )
+
+
+def outcome(
+    root: Path, *, state: tuple[list[Any], ...] = (WEIGHT, CONSTANT), uncacheable: tuple[str, ...] = ()
+) -> Success:
+    """What an export stage tells that read one file."""
+    data = (root / "m.py").read_bytes()
+    stats = {"op_count": 1, "parameter_bytes": 8, "buffer_bytes": 0, "ops": {"add": 1}, "seconds": {"build": 1.0}}
+    output = {
+        "program": key("program"),
+        "skeleton": key("skeleton"),
+        "state": list(state),
+        "modules": [],
+        "stats": stats,
+    }
+    dependencies = [["file", str(root / "m.py"), bytes_digest(data)]]
+    return Success(output=output, dependencies=dependencies, uncacheable=list(uncacheable))
+
+
+def left(store: Store, exported: bytes = b"exported") -> Path:
+    """The folder of an attempt whose child is done."""
+    folder = store.attempt("job")
+    (folder / "exported.pt2").write_bytes(exported)
+    (folder / "reference.pt").write_bytes(b"reference")
+    return folder
+
+
+def export(store: Store, root: Path, **more: Any) -> tuple[Result, JobRun]:
+    run = JobRun(job(), reasons={"export": "never built"})
+    miss = Miss(key=None, lock="lock", reason="never built")
+    return publisher(store, root).publish(run, "export", miss, left(store), outcome(root, **more)), run
+
+
+def decide(store: Store, root: Path) -> Hit | Miss:
+    """What a new run finds."""
+    return builders.decider(store, root).export(job())
+
+
+def test_an_export_is_found_by_the_next_run(store: Store, root: Path) -> None:
+    result, run = export(store, root)
+    found = decide(store, root)
+    assert isinstance(found, Hit)
+    assert found.result == result
+    assert run.reasons["export"] == "never built"
+
+
+def test_its_key_is_made_of_question_sources_and_state(store: Store, root: Path) -> None:
+    made = outcome(root)
+    state = keys.digest("state", keys.STATE_VERSION, made.output["state"])
+    source = source_digest(relative_to(str(root), made.dependencies, []))
+    ask = builders.decider(store, root).ask(job())
+    assert export(store, root)[0].key == keys.export_key(ask, source, state)
+
+
+@pytest.mark.parametrize(
+    ("state", "moved"),
+    [
+        ((WEIGHT, CONSTANT), set()),
+        (([*WEIGHT[:-1], "weights 2"], CONSTANT), {"state"}),
+        ((WEIGHT, [*CONSTANT[:-1], "constant 2"]), {"state", "folded"}),
+        (([*WEIGHT[:3], [4], *WEIGHT[4:]], CONSTANT), {"state", "layout"}),
+        (([*WEIGHT[:2], "torch.float16", *WEIGHT[3:]], CONSTANT), {"state", "layout"}),
+        (([*WEIGHT[:5], 1, WEIGHT[6]], CONSTANT), {"state", "layout"}),
+        ((["v", *WEIGHT[1:]], CONSTANT), {"state", "layout"}),
+    ],
+    ids=["nothing", "a weight", "a constant", "a shape", "a dtype", "a tie", "a name"],
+)
+def test_layout_and_constants_are_told_apart_from_weights(
+    store: Store, root: Path, state: tuple[list[Any], ...], moved: set[str]
+) -> None:
+    before, after = export(store, root)[0].facts, export(store, root, state=state)[0].facts
+    assert {name for name in ("state", "layout", "folded") if before[name] != after[name]} == moved
+
+
+def test_the_record_tells_all_that_was_seen(store: Store, root: Path) -> None:
+    result, _ = export(store, root)
+    record = Results(store).record("export", result.key)
+    assert record is not None
+    assert record.data["dependencies"] == [["file", "m.py", bytes_digest(b"x = 1")]]
+    assert record.data["state"] == [WEIGHT, CONSTANT]
+    assert record.data["stats"]["ops"] == {"add": 1}
+    assert set(record.files) == {"exported", "reference"}
+
+
+def test_what_was_read_outside_of_the_root_is_kept_with_its_place(store: Store, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").touch()
+    made = outcome(root)
+    made.dependencies.append(["file", str(tmp_path / "far"), bytes_digest(b"")])
+    run = JobRun(job(), reasons={"export": ""})
+    publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
+    ask = builders.decider(store, root).ask(job())
+    [[set_key, _]] = store.index.get("trace", ask)  # type: ignore[misc]
+    assert "place" in {kind for kind, *_ in store.index.get("set", set_key)}  # type: ignore[union-attr]
+
+
+def test_an_uncacheable_export_serves_this_run_and_no_other(store: Store, root: Path) -> None:
+    result, run = export(store, root, uncacheable=("the network is read",))
+    assert run.reasons["export"] == "never built; uncacheable: the network is read"
+    assert Results(store).record("export", result.key) is not None
+    assert isinstance(decide(store, root), Miss)
+    again, _ = export(store, root, uncacheable=("the network is read",))
+    assert again.key != result.key
+
+
+def test_an_export_that_could_not_be_kept_leaves_no_trace(store: Store, root: Path) -> None:
+    folder = left(store)
+    (folder / "reference.pt").unlink()
+    run = JobRun(job(), reasons={"export": ""})
+    with pytest.raises((StoreError, OSError)):
+        publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), folder, outcome(root))
+    assert isinstance(decide(store, root), Miss)
+
+
+def test_a_file_that_changed_after_the_child_had_read_it_makes_no_wrong_hit(store: Store, root: Path) -> None:
+    made = outcome(root)
+    (root / "m.py").write_text("x = 2")
+    run = JobRun(job(), reasons={"export": ""})
+    publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
+    missed = decide(store, root)
+    assert isinstance(missed, Miss)
+    assert "m.py changed" in missed.reason
+
+
+def test_what_is_distrusted_does_not_stand_until_two_builds_agree(store: Store, root: Path) -> None:
+    export(store, root)
+    publisher(store, root).distrust(job())
+    assert isinstance(decide(store, root), Miss)
+    _, run = export(store, root)
+    assert "different results" in run.reasons["export"]
+    assert isinstance(decide(store, root), Miss)
+    publisher(store, root).trust(job())
+    export(store, root)
+    assert isinstance(decide(store, root), Hit)
+
+
+def test_distrust_outlives_the_index(store: Store, root: Path) -> None:
+    export(store, root)
+    publisher(store, root).distrust(job())
+    store.close()
+    for path in store.layout.index.iterdir():
+        os.unlink(path)
+    store = Store.open(store.layout.root)
+    assert isinstance(decide(store, root), Miss)
+
+
+def test_two_builds_are_the_same_by_program_weights_archive_and_outputs(store: Store, root: Path) -> None:
+    same = fingerprint(left(store), outcome(root))
+    assert fingerprint(left(store), outcome(root, uncacheable=("why",))) == same
+    assert fingerprint(left(store, b"other"), outcome(root)) != same
+    assert fingerprint(left(store), outcome(root, state=(WEIGHT,))) != same
+    folder = left(store)
+    (folder / "reference.pt").write_bytes(b"other numbers")
+    assert fingerprint(folder, outcome(root)) != same
+
+
+def compile_miss(store: Store, root: Path, result: Result) -> Miss:
+    found = builders.decider(store, root).compile(job(), result)
+    assert isinstance(found, Miss)
+    return found
+
+
+def test_compiled_code_is_found_under_its_key_and_its_parts_for_other_weights(store: Store, root: Path) -> None:
+    result, run = export(store, root)
+    run.export = result
+    miss = compile_miss(store, root, result)
+    folder = store.attempt("job")
+    (folder / "code").mkdir()
+    for name in ("compiled.pt2", "frozen.bin", "code/m.so", "code/m_weights.blob"):
+        (folder / name).write_text(name)
+    code = {"files": ["m.so", "m_weights.blob"], "blob": "m_weights.blob", "wrapper": "m.cpp", "frozen": []}
+    told = Success(output={"compiled": "compiled.pt2", "code": code}, dependencies=[], uncacheable=[])
+    publisher(store, root).publish(run, "compile", miss, folder, told)
+    assert isinstance(builders.decider(store, root).compile(job(), result), Hit)
+    record = Results(store).record("code", miss.lock)
+    assert record is not None
+    assert set(record.files) == {"m.so", "frozen.bin"}
+    other, _ = export(store, root, state=([*WEIGHT[:-1], "weights 2"], CONSTANT))
+    packed = compile_miss(store, root, other)
+    assert packed.code is not None
+    assert packed.code.facts == code
+
+
+def test_code_whose_weights_can_not_be_exchanged_is_kept_as_a_reason_alone(store: Store, root: Path) -> None:
+    result, run = export(store, root)
+    run.export = result
+    folder = store.attempt("job")
+    (folder / "compiled.pt2").write_text("code")
+    told = Success(output={"compiled": "compiled.pt2", "code": {"why": "folded"}}, dependencies=[], uncacheable=[])
+    miss = compile_miss(store, root, result)
+    publisher(store, root).publish(run, "compile", miss, folder, told)
+    record = Results(store).record("code", miss.lock)
+    assert record is not None
+    assert (dict(record.files), record.data["facts"]) == ({}, {"why": "folded"})
+
+
+def test_evidence_is_kept_under_its_key(store: Store, root: Path) -> None:
+    result, run = export(store, root)
+    miss = builders.decider(store, root).verify(job(), result, None)
+    assert isinstance(miss, Miss)
+    told = Success(output={"samples": [], "refused": None}, dependencies=[], uncacheable=[])
+    publisher(store, root).publish(run, "verify", miss, store.attempt("job"), told)
+    found = builders.decider(store, root).verify(job(), result, None)
+    assert isinstance(found, Hit)
+    assert found.result.facts["evidence"] == {"samples": [], "refused": None}
