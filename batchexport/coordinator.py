@@ -20,6 +20,7 @@ from batchexport.errors import Kind, StoreError
 from batchexport.events import JobFinished, Listener, Note, StageFinished, StageStarted
 from batchexport.jobfile import job_file, stamp
 from batchexport.jobrun import JobRun, Running
+from batchexport.probe import why_no_cuda
 from batchexport.publish import Publisher, fingerprint
 from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.results import Result, Results
@@ -50,10 +51,9 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a run behaves; see `batchexport run --help`. `devices` are the CUDA devices of this machine."""
+    """How a run behaves; see `batchexport run --help`."""
 
     last_stage: str = "verify"
-    devices: Sequence[int] = ()
     require_all: bool = False
     fail_fast: bool = False
     paranoid: bool = False
@@ -149,8 +149,8 @@ class Coordinator:
             if stage == "compile" and run.job.compile.format == "none":
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason='compile format is "none"')
                 continue
-            if stage != "export" and run.job.target.startswith("cuda") and not self._policy.devices:
-                self._without_device(run)
+            if stage != "export" and run.job.target.startswith("cuda"):
+                self._without_cuda(run)
                 return
             decision = self._decide(run, stage)
             if isinstance(decision, Miss):
@@ -176,14 +176,16 @@ class Coordinator:
         else:
             run.verified = result
 
-    def _without_device(self, run: JobRun) -> None:
+    def _without_cuda(self, run: JobRun) -> None:
+        # Code for the CPU under the name of a CUDA target would be a wrong artifact, so there is none.
+        reason = why_no_cuda()
         for stage in ("compile", "verify"):
-            run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason="no CUDA device")
+            run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
         if not self._policy.require_all:
             self._end(run)
             return
-        message = "no CUDA device on this machine, and --require-all was given"
-        remedy = "run on a machine with a GPU, or drop the cuda targets"
+        message = f"{reason}, and --require-all was given"
+        remedy = "drop the cuda targets, or run without --require-all"
         self._end(run, error=Failure(stage="compile", kind=Kind.TOOLCHAIN, message=message, remedy=remedy))
 
     def _enqueue(self, run: JobRun, stage: str, miss: Miss) -> None:

@@ -22,7 +22,7 @@ from batchexport.distributions import Distributions
 REACHING = ("TORCH", "PYTORCH", "INDUCTOR", "AOT_INDUCTOR", "AOTI_", "TRITON", "OMP_", "KMP_", "GOMP_", "MKL_",
              "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "GCC_",
              "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_", "PYTHONOPTIMIZE")  # fmt: skip
-_COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
+COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 # Where things are kept, or said: changes no result.
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
@@ -60,7 +60,7 @@ def toolchain() -> Toolchain:
         if name.startswith(REACHING) and name not in _HARMLESS:
             capture[name] = os.environ[name]
     code: dict[str, Any] = {"cxx": compiler(), "isa": isa(), "threads": usable_cores()}
-    code |= {name: os.environ[name] for name in _COMPILER if name in os.environ}
+    code |= {name: os.environ[name] for name in COMPILER if name in os.environ}
     return Toolchain(capture=capture, code=code)
 
 
@@ -152,3 +152,8 @@ def cuda_devices() -> tuple[int, ...]:
     except OSError:
         return ()
     return tuple(range(count))
+
+
+def why_no_cuda() -> str:
+    """Why CUDA targets are skipped here."""
+    return "this version compiles for CPUs only" if cuda_devices() else "no CUDA device"

@@ -10,7 +10,7 @@ from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.events import Listener, Note, RunStarted
 from batchexport.options import RunOptions
-from batchexport.probe import cuda_devices, usable_cores, usable_memory
+from batchexport.probe import usable_cores, usable_memory
 from batchexport.publish import Publisher
 from batchexport.report import JobReport
 from batchexport.schedule import Schedule
@@ -77,7 +77,6 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         listener=listener,
         policy=Policy(
             last_stage=options.stage or "verify",
-            devices=cuda_devices(),
             require_all=options.require_all,
             fail_fast=options.fail_fast,
             paranoid=options.paranoid,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.datafiles import matches
-from batchexport.probe import REACHING, import_path
+from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.results import Result
 from batchexport.specs import Job, Manifest
 from batchexport.store.store import Store
@@ -47,7 +47,7 @@ class Workplace:
             "log": str(log),
             "environment": environment,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
-            "spawn": any(name.startswith(REACHING) for name in job.export.env),
+            "spawn": any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
             "task": {
                 "stage": stage,
                 "root": str(self.manifest.root),
