@@ -33,7 +33,7 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     if spec["weights"]:
         load_weights(model, os.path.join(root, spec["weights"]), dtype_of(spec["dtype"]))
     with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
-        model = model.to(dtype_of(spec["dtype"]))
+        _cast(model, dtype_of(spec["dtype"]))
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode, and refuses to hear of another
         model.eval()
     for parameter in model.parameters():
@@ -42,6 +42,11 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     if spec["method"] != "forward":
         _use_method(model, spec["method"])
     return model
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Floating-point tensors become `dtype`; `Module.to` would drop the imaginary part of complex ones."""
+    model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
 
 
 def seed_everything(seed: int) -> None:

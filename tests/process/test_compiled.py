@@ -211,12 +211,11 @@ def test_new_weights_are_packed_around_the_code_without_a_compile_and_are_right(
 def test_a_missing_compiler_fails_the_compile_as_a_matter_of_the_toolchain(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("models.py", "from torch import nn\n\n\nclass Model(nn.Identity):\n    pass\n")
-    # As torch reads CXX when it is imported, the entry's own setting needs children that import torch anew.
     project.manifest(
-        'name = "a"\nmodel = "models:Model"\ninputs = { input = { shape = [2] } }\nenv = { CXX = "/nowhere/g++" }',
+        'name = "a"\nmodel = "models:Model"\ninputs = { input = { shape = [2] } }',
         head='schema = 1\n[cache]\ndir = "cache"\n',
     )
-    ran = project.run()
+    ran = project.run(env={"CXX": "/nowhere/g++"})
     assert ran.code == 1
     error = ran.error("a@cpu")
     assert (error["stage"], error["kind"]) == ("compile", "toolchain"), error

@@ -139,6 +139,13 @@ class ClosesEverything(Good):
         return self.linear(x)
 
 
+class Spawned(Good):
+    def forward(self, x):
+        with open("/proc/self/cmdline") as command:
+            print("threads", torch.get_num_threads(), "command", command.read().split("\\0"))
+        return self.linear(x)
+
+
 class LeavesAProcess(Good):
     def forward(self, x):
         subprocess.Popen(["sleep", "1000"])
@@ -195,7 +202,7 @@ CASES = [
     Case("full-disk", 'model = "models:Full"', "disk", ("No space left",), "free some disk space"),
 ]
 # What a model may do and still be delivered.
-HARMLESS = ["Good", "Prints", "ClosesEverything", "LeavesAProcess"]
+HARMLESS = ["Good", "Prints", "ClosesEverything", "LeavesAProcess", "Spawned"]
 
 
 @dataclass(frozen=True)
@@ -213,9 +220,9 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
     project.write("raising.py", "1 / 0\n")
     project.write("needy.py", "import no_such_library\n")
     _write_weights(project.root)
-    good = [f'name = "{name}"\nmodel = "models:{name}"\ntags = ["good"]' for name in HARMLESS]
+    good = [f'name = "{name}"\nmodel = "models:{name}"' for name in HARMLESS]
+    good[-1] += '\nenv = { OMP_NUM_THREADS = "1" }'
     bad = [f'name = "{case.name}"\n{case.lines}' for case in CASES]
-    # The entry with other inputs has no dims, and the defaults may not give it any that it doesn't use.
     project.manifest(*good[:2], *bad, *good[2:])
     return Failed(project, project.run())
 
@@ -287,6 +294,12 @@ def test_what_a_model_prints_goes_into_its_log_and_nowhere_else(failed: Failed) 
     assert log.count("ä".encode()) >= 8 * 500_000
     assert b"\xff" * 100 in log
     assert "ää" not in failed.ran.stdout
+
+
+def test_a_job_whose_environment_torch_reads_at_import_has_a_process_of_its_own(failed: Failed) -> None:
+    [line] = {line for line in failed.project.log("Spawned@cpu").splitlines() if line.startswith("threads")}
+    assert line.startswith("threads 1 ")
+    assert "batchexport.workers.child" in line
 
 
 def test_no_process_outlives_the_run_not_even_one_that_a_model_left_behind(failed: Failed) -> None:

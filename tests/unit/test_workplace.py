@@ -72,7 +72,7 @@ def test_an_entry_says_its_own_environment_last(place: Workplace) -> None:
 
 @pytest.mark.parametrize(
     ("name", "spawned"), [("OMP_NUM_THREADS", True), ("TORCHINDUCTOR_FREEZING", True), ("PYTHONOPTIMIZE", True),
-                          ("FLAG", False), ("HF_HOME", False)],
+                          ("CXX", True), ("FLAG", False), ("HF_HOME", False)],
 )  # fmt: skip
 def test_what_is_read_when_torch_is_imported_needs_a_process_of_its_own(
     place: Workplace, name: str, spawned: bool
