@@ -189,7 +189,7 @@ def test_a_run_can_be_interrupted_while_torch_is_imported(project: Project) -> N
     ran = project.ended(process)
     assert ran.code == ran.report["exit_code"] == 130
     assert ran.outcomes() == {"one@cpu": "cancelled"}
-    assert project.processes() == {}
+    until_gone(project)  # it may be so young that it has yet to notice
 
 
 def test_fail_fast_starts_nothing_more_and_ends_what_runs(project: Project) -> None:

@@ -1,0 +1,239 @@
+"""A project of very many jobs whose cache and outputs are what a real run of it would have left.
+
+Building ten thousand models takes an hour, and a no-op run looks at none of what takes that long. So
+the product's own coordinator builds the manifest here, and only its runner is exchanged: the first job's
+stages run in a real child, and for every other job the runner leaves a copy of the files and the
+result that the child left, marked with the job's seed so that no two jobs have a blob or a state in common, as
+no two seeds have. Deciding, locking, staging, hashing, publishing, tracing, delivering and concluding are
+the product's own code at work for every single job. So the index has the rows, the store the records and
+blobs, and the output folder the files that a real run gives, under the keys it gives them.
+`bench_noop.py --check N` holds that against a manifest that was really built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from batchexport import conclusion, probe, running
+from batchexport.dependencies import Surroundings
+from batchexport.options import RunOptions
+from batchexport.store import statcache
+from batchexport.store.index import Index
+from batchexport.store.layout import Layout
+from batchexport.workers.forkserver import Ended, ForkServer
+
+MANIFEST = "manifest.toml"
+RESULT = "result.json"
+
+_MODEL = '''"""The model of every job."""
+
+from torch import Tensor, nn
+
+
+class Tiny(nn.Module):
+    """One dense layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+'''
+
+_HEAD = """schema = 1
+
+[output]
+dir = "dist"
+
+[cache]
+dir = "cache"
+
+[defaults]
+model = "tiny:Tiny"
+
+[defaults.compile]
+format = "none"
+
+[defaults.inputs]
+x = { shape = ["batch", 4] }
+
+[defaults.dims]
+batch = { min = 1, max = 16, example = 3 }
+"""
+
+
+def write_project(folder: Path, jobs: int) -> RunOptions:
+    """A manifest of `jobs` entries that differ in name and seed."""
+    folder.mkdir(parents=True)
+    (folder / "tiny.py").write_text(_MODEL, encoding="utf-8")
+    entries = [f'\n[[entry]]\nname = "tiny-{seed}"\nseed = {seed}\n' for seed in range(jobs)]
+    (folder / MANIFEST).write_text(_HEAD + "".join(entries), encoding="utf-8")
+    return RunOptions(manifest=folder / MANIFEST, jobs=1)
+
+
+def fill(options: RunOptions) -> None:
+    """Leave cache and outputs as a run would. Raises RuntimeError where a job fails."""
+
+    class Replayed(Replay):
+        def __init__(self, *, environment: dict[str, str], log: Path) -> None:
+            super().__init__(ForkServer(environment=environment, log=log))
+
+    with (
+        patch.object(running, "ForkServer", Replayed),
+        # Nothing of this has to survive a power failure, and flushing it takes most of the time.
+        patch.object(os, "fsync", lambda descriptor: None),
+        # A real run is slow enough for the stats of what it checked to be worth remembering.
+        patch.object(statcache, "RACY_SECONDS", -1.0),
+    ):
+        reports, _, _, notes = running.run_jobs(options, lambda event: None)
+    failed = [report for report in reports if not report.ok]
+    if failed or notes:
+        raise RuntimeError(f"{len(failed)} jobs failed, {failed[0].error if failed else notes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """What a real child left of one stage."""
+
+    ended: Ended
+    files: dict[str, bytes]
+    result: dict[str, Any]
+
+
+class Replay:
+    """A runner: each stage runs once for real, and its outcome is repeated for the jobs after it, one at a time."""
+
+    def __init__(self, real: ForkServer) -> None:
+        self._real = real
+        self._templates: dict[str, Template] = {}
+        self._request: dict[str, Any] = {}
+
+    @property
+    def note(self) -> str | None:
+        return self._real.note
+
+    def start(self, request: dict[str, Any]) -> None:
+        self._request = request
+        if request["task"]["stage"] not in self._templates:
+            self._real.start(request)
+
+    def wait(self, timeout: float | None) -> list[Ended]:
+        stage, folder = self._request["task"]["stage"], Path(self._request["folder"])
+        template = self._templates.get(stage)
+        if template is None:
+            ended = self._real.wait(timeout)
+            if ended:
+                self._templates[stage] = _kept(ended[0], folder)
+            return ended
+        mark = hashlib.sha256(self._request["id"].encode()).hexdigest()
+        for name, data in template.files.items():
+            (folder / name).write_bytes(data + mark.encode())
+        result = template.result
+        if stage == "export":
+            state = [[*row[:-1], _mixed(row[-1], mark)] for row in result["output"]["state"]]
+            result = {**result, "output": {**result["output"], "state": state}}
+        (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+        return [replace(template.ended, id=self._request["id"])]
+
+    def signal(self, name: str, number: int) -> None:
+        self._real.signal(name, number)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def _kept(ended: Ended, folder: Path) -> Template:
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+    result = json.loads(files.pop(RESULT))
+    return Template(ended=ended, files=files, result=result)
+
+
+def _mixed(digest: str, mark: str) -> str:
+    return hashlib.sha256(f"{digest}{mark}".encode()).hexdigest()
+
+
+# ── what a run looks at ──────────────────────────────────────────────────────────────────────
+
+
+def forget_conclusion(options: RunOptions) -> None:
+    """Take the conclusion out of the index, so that the next run goes the long way."""
+    manifest = options.manifest.read_bytes()
+    index = Index(_layout(options).index)
+    index.delete("conclusion", conclusion.conclusion_key(options, manifest, probe.toolchain()))
+    index.close()
+
+
+def settle(options: RunOptions) -> None:
+    """Let the newest outputs grow old, and have a run remember their stats, as any later run would find them."""
+    time.sleep(statcache.RACY_SECONDS + 0.1)
+    forget_conclusion(options)
+    running.run_jobs(options, lambda event: None)
+
+
+def kept(options: RunOptions) -> Counter[str]:
+    """What the cache holds, counted: index rows by space, records by kind, blobs."""
+    layout = _layout(options)
+    with closing(sqlite3.connect(layout.index / "cache.db")) as database:
+        names = [name for (name,) in database.execute("SELECT key FROM Cache")]
+    found = Counter(f"index rows: {name.partition(':')[0]}" for name in names)
+    found.update(f"records: {path.name.partition('-')[0]}" for path in layout.entries.glob("*/*.json"))
+    found["blobs"] = sum(1 for _ in layout.objects.glob("*/*"))
+    return found
+
+
+def _layout(options: RunOptions) -> Layout:
+    return Layout((options.manifest.parent / "cache").absolute())
+
+
+def looked_at(options: RunOptions, *, long: bool) -> Counter[str]:
+    """What a no-op run looks at, counted: rows of the index, dependencies, stats; `long` for the long way."""
+    with _counting() as seen:
+        if long:
+            running.run_jobs(options, lambda event: None)
+        elif conclusion.find(options, probe.toolchain()) is None:
+            raise RuntimeError("the run was not concluded")
+    return seen
+
+
+@contextmanager
+def _counting() -> Iterator[Counter[str]]:
+    seen: Counter[str] = Counter()
+    select, change, stat = Index._select, Surroundings.change, os.stat
+
+    def counted_select(self: Index, cache: Any, names: list[str]) -> list[tuple[str, str]]:
+        rows = select(self, cache, names)
+        seen["index rows"] += len(rows)
+        return rows
+
+    def counted_change(self: Surroundings, dependency: Any) -> str | None:
+        seen["dependency checks"] += 1
+        return change(self, dependency)
+
+    def counted_stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if "/dist/" in str(path):
+            seen["output stats"] += 1
+        return stat(path, *args, **kwargs)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Index, "_select", counted_select))
+        stack.enter_context(patch.object(Surroundings, "change", counted_change))
+        stack.enter_context(patch.object(os, "stat", counted_stat))
+        yield seen
+
+
+def remove(folder: Path) -> None:
+    """Remove a project."""
+    shutil.rmtree(folder, ignore_errors=True)
