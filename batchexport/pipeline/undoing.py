@@ -23,7 +23,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         for module, kind, own, buffers in attributes:
             if type(module) is not kind:  # a lazy module, which its first run has made what it is
                 continue
-            vars(module).clear()
+            # What a first run adds stays: the hooks that libraries install then stay too, and must stay known.
             vars(module).update(own)
             module._buffers.clear()
             module._buffers.update(buffers)
