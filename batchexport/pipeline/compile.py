@@ -13,17 +13,21 @@ import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
-from torch.export.pt2_archive._package import package_pt2
+from torch.export.pt2_archive._package import PT2ArchiveReader, package_pt2
+from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 
+from batchexport.digests import bytes_digest
 from batchexport.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import skeleton_digest
-from batchexport.pipeline.weights import Unpackable, frozen_parts, read_layout, write_blob
+from batchexport.pipeline.weights import Unpackable, frozen_parts, read_layout
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
 FROZEN = "frozen.bin"
+# What torch.export.save and package_pt2 call the only model of an archive.
+MODEL = "model"
 _SIMD_BITS = {"cpu-avx2": 256, "cpu-avx512": 512}
 _MARCH = {"cpu-avx2": "haswell", "cpu-avx512": "skylake-avx512"}
 
@@ -39,6 +43,13 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
     if skeleton_digest(program) != task["skeleton"]:
         raise StageFailure(Kind.SAVE, "the archive, loaded back, is not the program that was exported")
     return program
+
+
+def graph_digest(archive: str) -> str:
+    """Digest of the text that an archive keeps of its graph, signature and ranges; its weights lie elsewhere."""
+    with failing_as(Kind.SAVE, "reading the exported program back"):
+        text: bytes = PT2ArchiveReader(archive).read_bytes(MODELS_FILENAME_FORMAT.format(MODEL))
+    return bytes_digest(text)
 
 
 def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -74,7 +85,10 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     with failing_as(Kind.COMPILE, "packing the compiled code"):
         package_pt2(str(Path(folder, PACKAGE)), aoti_files=list(files))
     external = spec["weights"] == "external"
-    return {"compiled": PACKAGE, "code": _exchangeable(files, folder, program) if external else None}
+    code = _exchangeable(files, folder, program) if external else None
+    if code is not None and "why" not in code:
+        code["graph"] = graph_digest(task["exported"])
+    return {"compiled": PACKAGE, "code": code}
 
 
 def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> dict[str, Any]:
@@ -98,28 +112,6 @@ def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> di
         "wrapper": Path(wrappers[0]).name,
         "frozen": [[index, len(part)] for index, part in frozen.items()],
     }
-
-
-def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Leave `compiled.pt2` in `folder`: compiled code with the weights of another exported program.
-
-    `task` holds exported, skeleton, modules and spec as for a compile, and code (as `compile_stage` gave it)
-    with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
-    """
-    program = load_program(task)
-    code = task["code"]
-    source = Path(code["folder"])
-    layout = read_layout((source / code["wrapper"]).read_text(encoding="utf-8"))
-    frozen = {}
-    with Path(code["frozen_file"]).open("rb") as file:
-        for index, length in code["frozen"]:
-            frozen[index] = file.read(length)
-    blob = Path(folder, code["blob"])
-    write_blob(blob, layout, program, frozen)
-    files: list[Any] = [str(blob) if name == code["blob"] else str(source / name) for name in code["files"]]
-    with failing_as(Kind.COMPILE, "packing new weights around the compiled code"):
-        package_pt2(str(Path(folder, PACKAGE)), aoti_files=files)
-    return {"compiled": PACKAGE, "code": None}
 
 
 def inductor_options(spec: Mapping[str, Any], *, threads: int) -> dict[str, Any]:

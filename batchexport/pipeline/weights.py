@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -118,22 +117,22 @@ def misfit(constant: Constant, tensor: torch.Tensor) -> str | None:
     return None
 
 
-def write_blob(path: Path, layout: Layout, program: ExportedProgram, frozen: Mapping[int, bytes]) -> None:
-    """Write the blob of `program`'s weights for code of this layout.
+def blob(layout: Layout, state: Mapping[str, torch.Tensor], frozen: Mapping[int, bytes]) -> bytes:
+    """The blob of these weights for code of this layout.
 
     Raises StageFailure of kind compile, with the tensor's name, where one does not fit.
     """
-    with path.open("wb") as file:
-        for part in _parts(layout, program, frozen):
-            file.write(part)
+    return b"".join(_parts(layout, state, frozen))
 
 
-def _parts(layout: Layout, program: ExportedProgram, frozen: Mapping[int, bytes]) -> Iterator[bytes | memoryview]:
+def _parts(
+    layout: Layout, state: Mapping[str, torch.Tensor], frozen: Mapping[int, bytes]
+) -> Iterator[bytes | memoryview]:
     for index, (constant, _) in enumerate(layout.rows):
         if index in frozen:
             yield frozen[index]
             continue
-        tensor = program.state_dict.get(constant.fqn)
+        tensor = state.get(constant.fqn)
         why = "missing" if tensor is None else misfit(constant, tensor)
         if tensor is None or why:
             raise StageFailure(Kind.COMPILE, f"weights can't be packed: tensor {constant.fqn!r}: {why}")

@@ -1,0 +1,59 @@
+"""Packing puts the weights of another export around code that is compiled already, and takes no more than the copying.
+
+Rebuilding an exported program takes torch a hundred times as long as reading its weights. So the graph
+is not rebuilt where its text is, byte for byte, that of the archive which the code was compiled from: what
+that came back as was seen then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter, _load_state_dict
+from torch.export.pt2_archive.constants import AOTINDUCTOR_DIR
+
+from batchexport.errors import Kind
+from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest, load_program
+from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.pipeline.weights import blob, read_layout
+
+
+def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Leave `compiled.pt2` in `folder`: compiled code with the weights of another exported program.
+
+    `task` holds exported, skeleton, modules and spec as for a compile, and code (as `compile_stage` gave it)
+    with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
+    """
+    code = task["code"]
+    source = Path(code["folder"])
+    layout = read_layout((source / code["wrapper"]).read_text(encoding="utf-8"))
+    frozen = {}
+    with Path(code["frozen_file"]).open("rb") as file:
+        for index, length in code["frozen"]:
+            frozen[index] = file.read(length)
+    weights = blob(layout, _state(task), frozen)
+    with (
+        failing_as(Kind.COMPILE, "packing new weights around the compiled code"),
+        PT2ArchiveWriter(str(Path(folder, PACKAGE))) as archive,
+    ):
+        for name in code["files"]:  # as package_pt2 does, which can't take a file's bytes from memory
+            place = f"{AOTINDUCTOR_DIR}{MODEL}/{name}"
+            if name == code["blob"]:
+                archive.write_bytes(place, weights)
+            else:
+                archive.write_file(place, str(source / name))
+    return {"compiled": PACKAGE, "code": None}
+
+
+def _state(task: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+    """The parameters and buffers in the archive of an exported program."""
+    if graph_digest(task["exported"]) != task["code"]["graph"]:
+        return load_program(task).state_dict
+    with failing_as(Kind.SAVE, "reading the weights of the exported program back"):
+        state = _load_state_dict(PT2ArchiveReader(task["exported"]), MODEL)
+    if isinstance(state, bytes):
+        raise StageFailure(Kind.SAVE, "the archive keeps its weights in a form of older versions of torch")
+    return state
