@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
 from batchexport.store.layout import Layout, is_digest
 from batchexport.store.staging import Staging
-from batchexport.store.statcache import StatCache
+from batchexport.store.statcache import StatCache, identity
 from batchexport.store.whole import clone, copy_whole
+
+# Timestamps advance with the kernel's tick, which is 10 ms at its longest.
+_TICK_SECONDS = 0.02
+_LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,8 @@ class Blobs:
         self._layout = layout
         self._staging = staging
         self._checked = checked
+        # What this very process hashed: large blobs are handed out again within seconds, too young for `checked`.
+        self._hashed: dict[str, list[int]] = {}
 
     def put(self, path: Path) -> Blob:
         """Move the file at `path` into the store; it is gone from `path` afterwards.
@@ -92,8 +100,9 @@ class Blobs:
         with plain_errors(self._layout.root):
             try:
                 stat = path.lstat()
-                if S_ISREG(stat.st_mode) and self._checked.get(path, stat) == digest:
+                if S_ISREG(stat.st_mode) and self._is_known(path, stat, digest):
                     return path
+                began = time.time()
                 damaged = not S_ISREG(stat.st_mode) or _hash(path) != digest
             except FileNotFoundError:
                 raise BlobMissing(digest) from None
@@ -101,6 +110,7 @@ class Blobs:
                 self.remove(digest)
                 raise BlobDamaged(digest)
             self._checked.put(path, stat, digest)
+            self._remember(stat, stat, began, digest)
             return path
 
     def holds(self, blob: Blob) -> bool:
@@ -153,8 +163,8 @@ class Blobs:
         """Hash, flush and rename `path` into place. The folder is not flushed: a lost name is just a miss."""
         with path.open("rb") as file:
             os.fchmod(file.fileno(), 0o444)  # before hashing: who opens it to write from here on, fails
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+            stat, began = os.fstat(file.fileno()), time.time()
+            digest = _hash_and_flush(file, stat.st_size)
             size = os.fstat(file.fileno()).st_size
         target = self._layout.blob_path(digest)
         if self._is_known_good(target, digest):
@@ -162,6 +172,7 @@ class Blobs:
         else:  # a blob that is there but may be damaged costs more to check than to replace by its like
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
+            self._remember(stat, target.lstat(), began, digest)
         return Blob(digest=digest, size=size)
 
     def _is_known_good(self, target: Path, digest: str) -> bool:
@@ -172,7 +183,35 @@ class Blobs:
         if not S_ISREG(stat.st_mode):
             self.remove(digest)
             return False
-        return self._checked.get(target, stat) == digest
+        return self._is_known(target, stat, digest)
+
+    def _is_known(self, path: Path, stat: os.stat_result, digest: str) -> bool:
+        return self._hashed.get(digest) == identity(stat) or self._checked.get(path, stat) == digest
+
+    def _remember(self, before: os.stat_result, now: os.stat_result, began: float, digest: str) -> None:
+        """Trust a blob, hashed from `began` on, as long as its stat is `now`.
+
+        Only if it was last written to so long before that a write since then must show: `now` then has
+        another mtime. A time in whole seconds is no such time.
+        """
+        same = (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
+        if same and now.st_mtime_ns % 1_000_000_000 and now.st_mtime + _TICK_SECONDS < began:
+            self._hashed[digest] = identity(now)
+
+
+def _hash_and_flush(file: BinaryIO, size: int) -> str:
+    """The SHA-256 of a file that is then on the disk. The processor does the one while the disk does the other."""
+    if size < _LARGE_BYTES:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        return digest
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        flushed = threads.submit(os.fsync, file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        flushed.result()
+    return digest
 
 
 def _hash(path: Path) -> str | None:

@@ -8,7 +8,6 @@ coordinator what they started. So nothing outlives the coordinator.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import selectors
@@ -32,7 +31,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:
-        importlib.import_module(child.PIPELINE).warm()
+        child.load_pipeline()
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
