@@ -35,7 +35,8 @@ class Assignments:
 
     def _task(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
         if stage == "export":
-            return self._workplace.export_task(run.job)
+            base = None if miss.base is None else self._base(miss.base, folder)
+            return self._workplace.export_task(run.job, base)
         assert run.export is not None
         export = self.record("export", run.export)
         exported = self._linked(export, "exported", folder / FILES["exported"])
@@ -59,6 +60,13 @@ class Assignments:
             reference=self._linked(export, "reference", folder / "reference.pt"),
             compiled=compiled,
         )
+
+    def _base(self, base: Result, folder: Path) -> dict[str, Any]:
+        """An earlier export, for `pipeline.reweigh`."""
+        record = self.record("export", base)
+        facts = {name: base.facts[name] for name in ("program", "skeleton", "modules", "likeness")}
+        stored = {name: record.data[name] for name in ("state", "stats")}
+        return {**facts, **stored, "exported": str(self._linked(record, "exported", folder / "base.pt2"))}
 
     def _linked(self, record: Record, name: str, path: Path) -> Path:
         path.symlink_to(self._store.path(record, name))

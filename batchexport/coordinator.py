@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from batchexport.assignment import Assignments
+from batchexport.carried import GraphOutdated
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.delivery import FILES, Delivery
 from batchexport.errors import Kind, StoreError
@@ -162,7 +163,7 @@ class Coordinator:
 
     def _decide(self, run: JobRun, stage: str) -> Hit | Miss:
         if stage == "export":
-            return self._decider.export(run.job)
+            return self._decider.export(run.job, reweigh=run.reweighs and not self._policy.paranoid)
         assert run.export is not None
         if stage == "compile":
             return self._decider.compile(run.job, run.export, pack=run.packs)
@@ -289,6 +290,9 @@ class Coordinator:
             else:
                 run.stages[stage] = replace(report, outcome=Outcome.FAILED)
                 self._fail(run, outcome)
+        except GraphOutdated:
+            run.reweighs = False
+            self._enqueue(run, stage, replace(running.miss, base=None))
         except (StoreError, OSError) as error:
             self._fail(run, _store_failure(stage, error))
         finally:
@@ -298,7 +302,7 @@ class Coordinator:
     def _succeeded(self, run: JobRun, running: Running, outcome: Success, report: StageReport) -> None:
         stage = running.stage
         result = self._publisher.publish(run, stage, running.miss, running.folder, outcome)
-        if running.miss.code is None:
+        if running.miss.code is None and running.miss.base is None:
             self._timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
         self._take(run, stage, result)
         run.packed = run.packed or running.miss.code is not None

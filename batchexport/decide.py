@@ -30,6 +30,7 @@ class Miss:
     """A stage that must run, and why. `key` is None where it can't be known before the stage has run.
 
     `code`: compiled code for the same program is there, and only needs these weights packed beside it.
+    `base`: an export that differs in nothing but the weights, whose graph may stand for this one.
     `lock`: what must not be built twice at a time.
     """
 
@@ -37,6 +38,7 @@ class Miss:
     lock: str
     reason: str
     code: Result | None = None
+    base: Result | None = None
 
 
 class Decider:
@@ -72,19 +74,30 @@ class Decider:
             known = self._asks[memo] = keys.ask_key(spec, self._capture)
         return known
 
-    def export(self, job: Job) -> Hit | Miss:
-        """Whether an earlier export stands: the trace hit, which needs no torch."""
+    def export(self, job: Job, *, reweigh: bool = True) -> Hit | Miss:
+        """Whether an earlier export stands: the trace hit, which needs no torch.
+
+        `reweigh` False: its graph is to be captured, even if only the weights are new.
+        """
         ask = self.ask(job)
         if "export" in self._force:
             return Miss(key=None, lock=ask, reason="forced")
         found = self._traces.find(ask)
         if isinstance(found, Fallen):
             reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
-            return Miss(key=None, lock=ask, reason=reason or "never built")
+            base = self._base(ask) if reweigh else None
+            reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
+            return Miss(key=None, lock=ask, reason=reason, base=base)
         result = self._results.get("export", found.export_key)
         if result is None:
             return Miss(key=None, lock=ask, reason="its record is missing or damaged")
         return Hit(result=result, reason=UNCHANGED["export"])
+
+    def _base(self, ask: str) -> Result | None:
+        """The export whose graph a model with new weights may have."""
+        key = self._traces.but_for_weights(ask)
+        base = self._results.get("export", key) if key else None
+        return base if base is not None and base.facts.get("likeness") else None
 
     def again(self, job: Job) -> None:
         """What stood a moment ago may have changed: forget what was read of a job's traces."""

@@ -193,6 +193,11 @@ def relative_to(root: str, dependencies: Iterable[Dependency], path: Sequence[st
     rows = [[kind, _relative(subject, folders), *rest] for kind, subject, *rest in dependencies]
     if any(kind in _PLACED and os.path.isabs(subject) for kind, subject, *_ in rows):
         rows.append(["place", place(root, path)])
+    return in_order(rows)
+
+
+def in_order(rows: Iterable[list[Any]]) -> list[list[Any]]:
+    """The canonical order of dependencies."""
     return sorted(rows, key=lambda row: [str(part) for part in row])
 
 

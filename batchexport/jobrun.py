@@ -26,6 +26,7 @@ class JobRun:
     verified: Result | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     changed_once: bool = False
+    reweighs: bool = True
     packs: bool = True
     packed: bool = False
     healed: int = 0

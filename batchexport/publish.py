@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from batchexport import keys
+from batchexport.carried import GraphOutdated, carried_over
 from batchexport.decide import Decider, Miss
-from batchexport.dependencies import relative_to, source_digest
+from batchexport.dependencies import in_order, relative_to, source_digest
 from batchexport.digests import file_digest
 from batchexport.history import History
 from batchexport.jobrun import JobRun
@@ -42,7 +43,7 @@ class Publisher:
     def publish(self, run: JobRun, stage: str, miss: Miss, folder: Path, outcome: Success) -> Result:
         """Keep what `stage` gave; may add to the stage's reason."""
         if stage == "export":
-            return self._export(run, folder, outcome)
+            return self._export(run, miss, folder, outcome)
         if stage == "compile":
             return self._compile(run, miss, folder, outcome.output)
         assert miss.key is not None
@@ -61,7 +62,7 @@ class Publisher:
         """Two builds agreed: what was held against the question before is forgotten."""
         self.results.remove("distrust", self.decider.ask(job))
 
-    def _export(self, run: JobRun, folder: Path, outcome: Success) -> Result:
+    def _export(self, run: JobRun, miss: Miss, folder: Path, outcome: Success) -> Result:
         job, output = run.job, outcome.output
         ask = self.decider.ask(job)
         uncacheable = list(outcome.uncacheable)
@@ -69,6 +70,13 @@ class Publisher:
         if distrusted is not None:
             uncacheable.append(distrusted.facts["reason"])
         dependencies = relative_to(self.root, outcome.dependencies, import_path())
+        if output["reweighed"] and miss.base is not None:
+            record = self.results.record("export", miss.base.key)
+            if record is None:
+                raise GraphOutdated(miss.base.key)
+            dependencies = in_order(carried_over(record.data["dependencies"], dependencies))
+        elif miss.base is not None:
+            run.reasons["export"] += "; captured anew, for the model differs in more than their values"
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
         key = keys.export_key(ask, source_digest(dependencies), state)
@@ -87,6 +95,7 @@ class Publisher:
                 "layout": keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
                 "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
                 "modules": output["modules"],
+                "likeness": output["likeness"],
                 "stats": {name: output["stats"][name] for name in _SLIM},
             },
             more={

@@ -64,6 +64,15 @@ class Traces:
                 reason = _words(changes, len(self._sets.get(set_key) or ()))
         return Fallen(reason=reason or "never built", known=reason is not None)
 
+    def but_for_weights(self, ask: str) -> str | None:
+        """The key of an export of `ask` of which nothing changed but weight files; None where there is none."""
+        row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
+        for set_key, export_key in row:
+            changed = [each for each in self._sets.get(set_key) or () if self._surroundings.change(each)]
+            if changed and all(each[0] == "weights" for each in changed):
+                return str(export_key)
+        return None
+
     def refresh(self, ask: str) -> None:
         """Another process may have added to the traces of `ask`."""
         self._rows.pop(ask, None)

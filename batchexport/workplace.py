@@ -47,6 +47,8 @@ class Workplace:
             "log": str(log),
             "environment": environment,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
+            # Such a stage needs torch alone, and so need not wait for the rest of what the server imports.
+            "light": bool(task.get("base")),
             "spawn": any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
             "task": {
                 "stage": stage,
@@ -66,7 +68,7 @@ class Workplace:
         words += ["--only", job.name, "--stage", stage, "--in-process"]
         return shlex.join(words)
 
-    def export_task(self, job: Job) -> dict[str, Any]:
+    def export_task(self, job: Job, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What the export stage is told; see `pipeline.export.export_stage`."""
         root = self.manifest.root
         ours = (self.store.layout.home, self.manifest.output_dir)
@@ -74,6 +76,7 @@ class Workplace:
         return {
             "spec": job.export.to_json(),
             "samples": job.verify.samples,
+            "base": base,
             "data": data,
             "ignored": sorted({read(str(folder)) for folder in ours for read in (os.path.abspath, os.path.realpath)}),
             "own_environment": sorted({*self._server_settings(), *job.export.env}),

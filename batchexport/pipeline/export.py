@@ -20,6 +20,8 @@ from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
+from batchexport.pipeline.likeness import likeness
+from batchexport.pipeline.reweigh import reweighed
 from batchexport.pipeline.undoing import unchanged
 from batchexport.shapes import Dim, corners
 
@@ -30,8 +32,8 @@ REFERENCE = "reference.pt"
 def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `exported.pt2` and `reference.pt` in `folder`; return digests, state ids and stats.
 
-    `task` holds spec (the export spec), root, and samples (`"corners"` or `"example"`).
-    Raises StageFailure.
+    `task` holds spec (the export spec), root, samples (`"corners"` or `"example"`) and, where an earlier
+    export differs in nothing but its weights, base: what that export gave. Raises StageFailure.
     """
     spec, root = task["spec"], task["root"]
     clock = _Clock()
@@ -50,23 +52,32 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     with unchanged(model):
         cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
     clock.lap("eager")
+    reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
+    with failing_as(Kind.SAVE, "saving the reference outputs"):
+        torch.save(reference, os.path.join(folder, REFERENCE))
+    archive, base = os.path.join(folder, ARCHIVE), task.get("base")
+    ids = reweighed(model, base, archive) if base else None
+    if base and ids is not None:
+        clock.lap("save")
+        kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
+        return {**kept, "reweighed": True, "state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
+    # Dynamo may choose by anything that it finds in a model, so in strict mode no likeness is enough.
+    alike = None if spec["strict"] else likeness(model)
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)
     check(model, program)
     clock.lap("capture")
-    _save(program, spec, root, os.path.join(folder, ARCHIVE))
+    _save(program, spec, root, archive)
     clock.lap("save")
-    reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
-    with failing_as(Kind.SAVE, "saving the reference outputs"):
-        torch.save(reference, os.path.join(folder, REFERENCE))
-    ids = state_ids(program)
-    digest = program_digest(program)
+    ids, digest = state_ids(program), program_digest(program)
     clock.lap("identity")
     return {
         "program": digest,
         "skeleton": skeleton_digest(program),
         "state": ids,
         "modules": node_modules(program),
+        "likeness": alike,
+        "reweighed": False,
         "stats": stats(program, clock.laps),
     }
 

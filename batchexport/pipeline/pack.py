@@ -51,7 +51,7 @@ def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 def _state(task: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     """The parameters and buffers in the archive of an exported program."""
     if graph_digest(task["exported"]) != task["code"]["graph"]:
-        return load_program(task).state_dict
+        return dict(load_program(task).state_dict)
     with failing_as(Kind.SAVE, "reading the weights of the exported program back"):
         state = _load_state_dict(PT2ArchiveReader(task["exported"]), MODEL)
     if isinstance(state, bytes):

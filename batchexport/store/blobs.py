@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO
 
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
 from batchexport.store.layout import Layout, is_digest
@@ -199,7 +199,7 @@ class Blobs:
             self._hashed[digest] = identity(now)
 
 
-def _hash_and_flush(file: BinaryIO, size: int) -> str:
+def _hash_and_flush(file: BufferedReader, size: int) -> str:
     """The SHA-256 of a file that is then on the disk. The processor does the one while the disk does the other."""
     if size < _LARGE_BYTES:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

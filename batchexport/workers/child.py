@@ -7,6 +7,8 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,27 @@ from batchexport.workers import process
 PIPELINE = "batchexport.pipeline.stages"
 
 
+def load_torch() -> None:
+    """Import torch, which is all that some stages need. Raises whatever an import raises."""
+    with _uncollected():
+        importlib.import_module(PIPELINE)
+
+
 def load_pipeline() -> None:
-    """Import the pipeline, and torch with it, once for this process and all that it forks.
+    """Import all that any stage needs, once for this process and all that it forks.
 
     Raises whatever an import raises.
     """
+    with _uncollected():
+        importlib.import_module(PIPELINE).warm()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
     # Imports leave next to no garbage, and a collection walks all that they made: later ones, too, unless frozen.
     gc.disable()
     try:
-        importlib.import_module(PIPELINE).warm()
+        yield
     finally:
         gc.enable()
     gc.freeze()

@@ -42,6 +42,7 @@ class ForkServer:
         self._ready = False
         # Every started child by its request: its pid, once that is known.
         self._running: dict[str, int | None] = {}
+        self._ended: list[Ended] = []
         self.note: str | None = None
 
     def start(self, request: dict[str, Any]) -> None:
@@ -55,6 +56,11 @@ class ForkServer:
         self._running[request["id"]] = None
         with contextlib.suppress(OSError):  # a lost server is met in `wait`
             self._channel.send({"do": "start", **request})
+        while not self._ready:
+            messages = self._channel.receive()
+            if messages is None:
+                return
+            self._ended += self._hear(messages)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the process group of a child."""
@@ -64,6 +70,9 @@ class ForkServer:
 
     def wait(self, timeout: float | None) -> list[Ended]:
         """The children that ended; waits up to `timeout` seconds for something to happen."""
+        if self._ended:
+            ended, self._ended = self._ended, []
+            return ended
         if self._channel is None:
             time.sleep(timeout or 0)
             return []
@@ -141,11 +150,6 @@ class ForkServer:
             )
         self._channel = Channel(ours)
         self._ready = False
-        while not self._ready:
-            messages = self._channel.receive()
-            if messages is None:
-                return  # a lost server is met in `wait`
-            self._hear(messages)
 
     def _lost(self) -> list[Ended]:
         lost = [Ended(id=name, status=None) for name in sorted(self._running)]

@@ -30,24 +30,29 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    server = Server(channel)
     try:
+        child.load_torch()
+        server.begin()
         child.load_pipeline()
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
     # From here on the socket tells of the coordinator's end, and there are children to kill first.
     process.outlive_parent()
-    threads = len(os.listdir("/proc/self/task"))
-    channel.send({"event": "ready", "threads": threads, "pid": os.getpid()})
-    Server(channel, fork=threads == 1).serve()
+    server.serve()
+    # There is nothing to tidy up, and taking torch down takes a second.
+    os._exit(0)
 
 
 class Server:
     """Starts children, reaps them, and tells the coordinator how each ended."""
 
-    def __init__(self, channel: Channel, *, fork: bool) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._fork = fork
+        self._fork = True
+        # Requests that came before all imports were done.
+        self._early: list[dict[str, Any]] = []
         self._children: dict[int, tuple[str, float]] = {}
         # Kept until they are reaped here, or subprocess would reap them and nobody would know how they ended.
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
@@ -57,8 +62,25 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._signal.fileno(), warn_on_full_buffer=False)
 
+    def begin(self) -> None:
+        """Start what the first requests ask for if torch alone will do; it runs beside the other imports."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            self._early = (self._channel.receive() or []) if selector.select(0) else []
+        if _threads() != 1:
+            return
+        for request in [request for request in self._early if request["do"] == "start" and request["light"]]:
+            self._early.remove(request)
+            self._start(request)
+
     def serve(self) -> None:
         """Until the coordinator closes its end."""
+        threads = _threads()
+        self._fork = threads == 1
+        self._channel.send({"event": "ready", "threads": threads, "pid": os.getpid()})
+        for message in self._early:
+            self._do(message)
+        self._reap()
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ)
         selector.register(self._wakeup, selectors.EVENT_READ)
@@ -84,13 +106,16 @@ class Server:
             return True
         messages = self._channel.receive()
         for message in messages or ():
-            if message["do"] == "start":
-                self._start(message)
-            else:
-                for pid, (name, _) in self._children.items():
-                    if name == message["id"]:
-                        _signal(pid, message["signal"])
+            self._do(message)
         return messages is not None
+
+    def _do(self, message: dict[str, Any]) -> None:
+        if message["do"] == "start":
+            self._start(message)
+            return
+        for pid, (name, _) in self._children.items():
+            if name == message["id"]:
+                _signal(pid, message["signal"])
 
     def _start(self, request: dict[str, Any]) -> None:
         pid = self._forked(request) if self._fork and not request["spawn"] else self._spawn(request)
@@ -149,6 +174,10 @@ class Server:
                     "peak_rss_bytes": usage.ru_maxrss * 1024,
                 }
             )
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 def _signal(pid: int, number: int) -> None:

@@ -121,3 +121,23 @@ def test_an_output_that_was_removed_or_damaged_is_delivered_again_without_any_wo
     assert ran.code == 0
     assert ran.built() == set()
     assert (gone.read_bytes(), damaged.read_bytes()) == before
+
+
+def test_new_weights_take_the_stored_graph_and_give_what_a_clean_run_gives(settled: Project) -> None:
+    save_file(weights(5.0), settled.root / "weights.safetensors")
+    ran = settled.run()
+    assert ran.built() == {"weighed@cpu"}
+    assert reasons(ran)["weighed@cpu"].endswith("other inputs same; the stored graph takes them")
+    delivered = {path.name: path.read_bytes() for path in (settled.root / "dist" / "weighed@cpu").glob("*.pt2")}
+    assert delivered
+    settled.run("--cache-dir", "clean", "--only", "weighed@cpu")
+    for name, content in delivered.items():
+        assert (settled.root / "dist" / "weighed@cpu" / name).read_bytes() == content
+
+
+def test_with_weights_and_code_both_new_the_graph_is_captured_anew(settled: Project) -> None:
+    save_file(weights(6.0), settled.root / "weights.safetensors")
+    edit(settled, "weighed.py", "class Model", "LIMIT = 1\n\n\nclass Model")
+    ran = settled.run()
+    assert "weighed@cpu" in ran.built()
+    assert "stored graph" not in reasons(ran)["weighed@cpu"]

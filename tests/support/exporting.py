@@ -65,6 +65,11 @@ class Exported:
             os.environ.clear()
             os.environ.update(before)
 
+    def base(self) -> dict[str, Any]:
+        """What a later export is told that may keep this one's graph."""
+        kept = {name: self.output[name] for name in ("program", "skeleton", "modules", "likeness", "state", "stats")}
+        return {**kept, "exported": str(self.path)}
+
 
 Export = Callable[..., Exported]
 
@@ -78,9 +83,9 @@ def job_of(root: Path, entry: str) -> Job:
     return job
 
 
-def export(root: Path, folder: Path, entry: str) -> Exported:
+def export(root: Path, folder: Path, entry: str, base: dict[str, Any] | None = None) -> Exported:
     """Export the model of an entry into a new folder. Raises ManifestError, StageFailure."""
     job = job_of(root, entry)
     folder.mkdir()
-    task = {"spec": job.export.to_json(), "root": str(root), "samples": job.verify.samples}
+    task = {"spec": job.export.to_json(), "root": str(root), "samples": job.verify.samples, "base": base}
     return Exported(folder=folder, job=job, output=export_stage(task, str(folder)))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def exported(tmp_path: Path) -> Export:
     """Export the model of an entry, given as its lines. Raises StageFailure."""
     counter = count()
 
-    def make(entry: str) -> Exported:
-        return export(tmp_path, tmp_path / f"export-{next(counter)}", entry)
+    def make(entry: str, base: dict[str, Any] | None = None) -> Exported:
+        return export(tmp_path, tmp_path / f"export-{next(counter)}", entry, base)
 
     return make

@@ -61,6 +61,8 @@ def outcome(
         "skeleton": key("skeleton"),
         "state": list(state),
         "modules": [],
+        "likeness": key("likeness"),
+        "reweighed": False,
         "stats": stats,
     }
     dependencies = [["file", str(root / "m.py"), bytes_digest(data)]]

@@ -237,3 +237,29 @@ def test_without_an_index_the_records_still_decide(tmp_path: Path, root: Path) -
     found = traces(store, root)
     found.prefetch([ASK])
     assert standing(found.find(ASK)) == key("export")
+
+
+def weigh(root: Path, content: str) -> list[list[Any]]:
+    """A dependency on one source file and on weights of this content."""
+    (root / "w").write_text(content)
+    return [*depend(root, a="1"), ["weights", "w", bytes_digest(content.encode())]]
+
+
+def test_an_export_whose_weights_alone_are_new_can_be_told(store: Store, root: Path) -> None:
+    traces(store, root).add(ASK, weigh(root, "1"), key("one"))
+    (root / "w").write_text("2")
+    found = traces(store, root)
+    assert reason(found.find(ASK)) == "weights: w changed; 1 other inputs same"
+    assert found.but_for_weights(ASK) == key("one")
+
+
+def test_an_export_that_stands_or_has_other_changes_is_no_such_export(store: Store, root: Path) -> None:
+    traces(store, root).add(ASK, weigh(root, "1"), key("one"))
+    found = traces(store, root)
+    found.find(ASK)
+    assert found.but_for_weights(ASK) is None
+    (root / "w").write_text("2")
+    (root / "a").write_text("2")
+    found = traces(store, root)
+    found.find(ASK)
+    assert found.but_for_weights(ASK) is None

@@ -1,0 +1,122 @@
+"""The likeness of a built model is all that capture could see of it, but for the values of its weights.
+
+Capture is a function of the source, the spec and the model. It runs on tensors without values, so two models
+that differ in the values of parameters and buffers only give one graph. But a model may keep in plain
+attributes what it found in its weights (a hook of `load_state_dict`, a first run), and branch on that.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from batchexport.digests import bytes_digest
+from batchexport.keys import digest
+
+LIKENESS_VERSION = 1
+_PLAIN = (bool, int, str, type(None))
+_LIMIT = 1_000_000  # things looked at; BERT has some 20,000
+
+
+class Opaque(Exception):
+    """Something in the model can't be compared."""
+
+
+def likeness(model: nn.Module) -> str | None:
+    """Digest of everything reachable from `model` but the values of its parameters and buffers.
+
+    None where something in it can't be compared; such a model is captured anew for new weights.
+    """
+    try:
+        return digest("likeness", LIKENESS_VERSION, _Look(model).form(model))
+    except (Opaque, RecursionError):
+        return None
+
+
+class _Look:
+    def __init__(self, model: nn.Module) -> None:
+        self._seen: dict[int, int] = {}
+        self._kept: list[Any] = []  # so that no id is used twice
+        self._state = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+
+    def form(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
+        if isinstance(value, float | complex | bytes | slice | range | torch.dtype | torch.device | torch.layout):
+            return [type(value).__name__, repr(value)]
+        if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | torch._ops.OpOverload):
+            return ["name", getattr(value, "__module__", ""), getattr(value, "__qualname__", str(value))]
+        if isinstance(value, enum.Enum):
+            return [_name(type(value)), value.name]
+        known = self._seen.get(id(value))
+        if known is not None:
+            return ["seen", known]
+        if len(self._seen) > _LIMIT:
+            raise Opaque
+        self._seen[id(value)] = len(self._seen)
+        self._kept.append(value)
+        return [_name(type(value)), self._parts(value)]
+
+    def _parts(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, Mapping):
+            return [self._items(value), self._items(getattr(value, "__dict__", {}))]
+        if isinstance(value, list | tuple):
+            return [self.form(item) for item in value]
+        if isinstance(value, set | frozenset):
+            if not all(type(item) in _PLAIN for item in value):
+                raise Opaque
+            return sorted(map(repr, value))
+        return self._function(value) or self._object(value)
+
+    def _function(self, value: Any) -> Any:
+        if isinstance(value, functools.partial):
+            return [self.form(part) for part in (value.func, value.args, value.keywords)]
+        if isinstance(value, types.MethodType):
+            return [self.form(value.__func__), self.form(value.__self__)]
+        if isinstance(value, types.FunctionType):
+            cells = [self._cell(cell) for cell in value.__closure__ or ()]
+            return [value.__module__, value.__qualname__, self.form(value.__defaults__), cells]
+        return None
+
+    def _object(self, value: Any) -> Any:
+        # Whatever keeps its state elsewhere, in slots or in native code, can't be looked into.
+        slots = any(getattr(kind, "__slots__", ()) for kind in type(value).__mro__)
+        if slots or not hasattr(value, "__dict__") or not _is_python(type(value)):
+            raise Opaque
+        return self._items(vars(value))
+
+    def _cell(self, cell: Any) -> Any:
+        try:
+            return self.form(cell.cell_contents)
+        except ValueError:  # it is empty
+            return None
+
+    def _items(self, items: Mapping[Any, Any]) -> list[Any]:
+        return [[self.form(key), self.form(value)] for key, value in items.items()]
+
+    def _tensor(self, tensor: torch.Tensor) -> Any:
+        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.layout is not torch.strided:
+            raise Opaque
+        about = [str(tensor.dtype), str(tensor.device), list(tensor.shape), list(tensor.stride()), tensor.requires_grad]
+        if id(tensor) in self._state:
+            return about
+        plain = tensor.detach().cpu().contiguous()
+        return [*about, bytes_digest(plain.view(-1).view(torch.uint8).numpy().tobytes()) if plain.numel() else ""]
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_python(kind: type) -> bool:
+    """Whether all of a class is written in Python, so that `__dict__` holds all of its state."""
+    heap = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+    return all(base is object or base.__flags__ & heap for base in kind.__mro__)

@@ -1,0 +1,103 @@
+"""New weights for a stored program: its graph stands where nothing but the values of the weights differs.
+
+The archive is then written anew, byte for byte as torch.export.save would write it: the same records in the
+same order through the same writer, with other weights in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+
+from batchexport.errors import Kind
+from batchexport.pipeline.failure import failing_as
+from batchexport.pipeline.identity import content_digest
+from batchexport.pipeline.likeness import likeness
+
+Row = Sequence[Any]
+
+# torch/export/pt2_archive/constants.py; that module's package imports all of Dynamo, which takes a second.
+_WEIGHTS = "data/weights/"
+_CONFIG = f"{_WEIGHTS}model_weights_config.json"
+# The writer adds these itself, the last with a checksum over all that it has written.
+_WRITERS_OWN = ("version", "byteorder", ".data/serialization_id")
+
+
+def reweighed(model: nn.Module, base: Mapping[str, Any], path: str) -> list[list[Any]] | None:
+    """Write the archive `base["exported"]` with the weights of `model` to `path`; returns the new state ids.
+
+    `base` also holds the likeness of the model that the archive was captured from, and its state ids. None,
+    and nothing is written, where the archive can't stand for this model: it must be captured.
+    """
+    if base["likeness"] is None or likeness(model) != base["likeness"]:
+        return None
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    tensors.update(model.named_buffers(remove_duplicate=False))
+    ids = _ids(base["state"], tensors)
+    payloads = None if ids is None else _payloads(base["exported"], ids, tensors)
+    if payloads is None or not _write(base["exported"], payloads, path):
+        return None
+    return ids
+
+
+def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list[Any]] | None:
+    """The state ids with new contents; None where anything else differs."""
+    # A constant without a name in the model lies in a plain attribute, which the likeness speaks of.
+    named = [row for row in known if row[0] in tensors or row[1] != "constant"]
+    ties: dict[int, set[int]] = {}
+    owners: dict[int, set[int]] = {}
+    for name, _, dtype, shape, strides, group, _ in named:
+        tensor = tensors.get(name)
+        if tensor is None or [str(tensor.dtype), [*tensor.shape], [*tensor.stride()]] != [dtype, shape, strides]:
+            return None
+        where = tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)
+        ties.setdefault(group, set()).add(where)
+        owners.setdefault(where, set()).add(group)
+    if any(len(others) != 1 for others in (*ties.values(), *owners.values())):
+        return None
+    found = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensors[row[0]]) for row in named)
+    contents = dict(zip((row[0] for row in named), found, strict=True))
+    if any(row[1] == "constant" and contents.get(row[0], row[-1]) != row[-1] for row in known):
+        return None
+    return [[*row[:-1], contents.get(row[0], row[-1])] for row in known]
+
+
+def _payloads(
+    archive: str, ids: Sequence[Row], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.UntypedStorage] | None:
+    """What to write in place of each record that holds weights; None where they are not stored plainly."""
+    config = json.loads(torch._C.PyTorchFileReader(archive).get_record(_CONFIG))["config"]
+    if config.keys() != {row[0] for row in ids if row[1] != "constant"}:
+        return None
+    payloads = {}
+    for name, entry in config.items():
+        tensor = tensors[name].detach()
+        if entry["use_pickle"] or type(tensor) is not torch.Tensor or tensor.device.type != "cpu":
+            return None
+        payloads[_WEIGHTS + entry["path_name"]] = tensor.untyped_storage()
+    return payloads
+
+
+def _write(archive: str, payloads: Mapping[str, torch.UntypedStorage], path: str) -> bool:
+    """Write the archive anew; False, and it is gone again, where it is not laid out like the old one."""
+    reader = torch._C.PyTorchFileReader(archive)
+    with failing_as(Kind.SAVE, "writing the archive with other weights", "free some disk space, or see the log"):
+        writer = torch._C.PyTorchFileWriter(path)
+        for name in reader.get_all_records():
+            if name in payloads:
+                # Storages are written without a copy, and without holding up other threads.
+                writer.write_record(name, payloads[name], payloads[name].nbytes())  # type: ignore[arg-type]
+            elif name not in _WRITERS_OWN:
+                content = reader.get_record(name)
+                writer.write_record(name, content, len(content))
+        writer.write_end_of_file()
+    if os.path.getsize(path) == os.path.getsize(os.path.realpath(archive)):
+        return True
+    os.unlink(path)
+    return False
