@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,25 @@ class JobRun:
     healed: int = 0
     twin: str | None = None
 
+    def take(self, stage: str, result: Result) -> None:
+        """A stage's result stands."""
+        if stage == "export":
+            self.export = result
+        elif stage == "compile":
+            self.compiled = result
+        else:
+            self.verified = result
+
+    def taken(self) -> list[tuple[str, Result]]:
+        """The results that stand, each with its stage."""
+        found = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
+        return [(stage, result) for stage, result in found if result is not None]
+
+    def forget(self) -> None:
+        """Nothing stands any more."""
+        self.export = self.compiled = self.verified = None
+        self.stages.clear()
+
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """The job's report as things stand."""
         stats: dict[str, Any] = dict(self.export.facts.get("stats", {})) if self.export else {}
@@ -59,3 +79,11 @@ class Running:
     started: float
     deadline: float
     timed_out: bool = False
+
+    @classmethod
+    def now(cls, *, run: JobRun, stage: str, miss: Miss, folder: Path, lock: Lock) -> Running:
+        """A stage that is about to be started."""
+        now = time.monotonic()
+        return cls(
+            run=run, stage=stage, miss=miss, folder=folder, lock=lock, started=now, deadline=now + run.job.timeout
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchexport import conclusion
-from batchexport.coordinator import Coordinator, Policy, Runner
+from batchexport.coordinator import Coordinator, Policy
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.events import Listener, Note, RunStarted
@@ -15,6 +15,7 @@ from batchexport.publish import Publisher
 from batchexport.report import JobReport
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened
+from batchexport.supervision import Runner
 from batchexport.traces import Standing
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
@@ -26,7 +27,7 @@ def run_jobs(options: RunOptions, listener: Listener) -> tuple[tuple[JobReport, 
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with opened(options) as session:
         coordinator = _coordinator(session, options, listener)
-        reports = coordinator.run(session.jobs)
+        reports = coordinator.run()
         session.delivery.settle()
         _conclude(options, text, session, reports)
         notes = tuple(note for note in (session.store.index.problem,) if note)
@@ -60,6 +61,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
     listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
     return Coordinator(
+        jobs=session.jobs,
         workplace=workplace,
         decider=session.decider,
         results=session.results,
