@@ -13,7 +13,7 @@ from batchexport.report import Failure, Outcome, StageReport
 from batchexport.results import Results
 from batchexport.store.store import Store
 from batchexport.timings import Timings
-from batchexport.verdict import Changed, Success, verdict
+from batchexport.verdict import Changed, Circumstances, Success, verdict
 from batchexport.workers.forkserver import Ended
 
 
@@ -24,10 +24,11 @@ class Onward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A stage must run, maybe once more."""
+    """A stage must run, maybe once more; `alone`: while nothing else does."""
 
     stage: str
     miss: Miss
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Failed:
     failure: Failure
 
 
+_RETRIED = (Kind.CRASH, Kind.OOM)
 Step = Onward | Again | Failed
 
 
@@ -51,11 +53,12 @@ class Aftermath:
     timings: Timings
     root: str
     paranoid: bool = False
+    retries: bool = True
 
-    def settle(self, running: Running, ended: Ended, seconds: float) -> Step:
+    def settle(self, running: Running, ended: Ended, seconds: float, seen: Circumstances) -> Step:
         """What to do next for the job. Raises StoreError, OSError where a result can't be kept."""
         run, stage = running.run, running.stage
-        outcome = verdict(ended, running.folder, stage=stage, timed_out=running.timed_out, timeout=run.job.timeout)
+        outcome = verdict(ended, running.folder, stage=stage, seen=seen)
         report = StageReport(
             outcome=Outcome.BUILT if running.miss.code is None else Outcome.CACHED,
             reason=run.reasons[stage],
@@ -71,8 +74,21 @@ class Aftermath:
             return self._input_changed(run, stage, outcome.path, running.miss)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)
+        if (again := self._once_more(running, outcome)) is not None:
+            return again
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
+        if stage in run.retried:
+            outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
         return Failed(failure=outcome)
+
+    def _once_more(self, running: Running, failure: Failure) -> Again | None:
+        """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
+        run, stage = running.run, running.stage
+        if not self.retries or failure.kind not in _RETRIED or stage in run.retried:
+            return None
+        run.retried.add(stage)
+        reason = f"{run.reasons[stage]}; tried again, alone, after {failure.kind}: {failure.message}"
+        return Again(stage=stage, miss=replace(running.miss, reason=reason), alone=True)
 
     def _succeeded(self, running: Running, outcome: Success, report: StageReport) -> Step:
         run, stage = running.run, running.stage

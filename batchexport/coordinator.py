@@ -40,6 +40,7 @@ class Policy:
     require_all: bool = False
     fail_fast: bool = False
     paranoid: bool = False
+    retries: bool = True
 
 
 class Coordinator:
@@ -69,7 +70,7 @@ class Coordinator:
         self._listener = listener
         self._policy = policy
         self._assignments = Assignments(workplace, results)
-        self._supervisor = Supervisor(runner, workplace.store)
+        self._supervisor = Supervisor(runner, workplace.store, workplace.memory)
         self._aftermath = Aftermath(
             store=workplace.store,
             decider=decider,
@@ -78,6 +79,7 @@ class Coordinator:
             timings=timings,
             root=str(workplace.manifest.root),
             paranoid=policy.paranoid,
+            retries=policy.retries,
         )
         self._ends = Ends(
             workplace=workplace,
@@ -118,7 +120,7 @@ class Coordinator:
             if self._supervisor.note and not noted:
                 noted = True
                 self._listener(Note(text=self._supervisor.note))
-            self._supervisor.enforce_deadlines()
+            self._supervisor.enforce()
             self._retry_waiting()
 
     # ── one job forward ──────────────────────────────────────────────────────────────────────
@@ -167,7 +169,7 @@ class Coordinator:
         failure = Failure(stage="compile", kind=Kind.TOOLCHAIN, message=message, remedy=remedy)
         self._ends.end(run, error=failure)
 
-    def _enqueue(self, run: JobRun, stage: str, miss: Miss) -> None:
+    def _enqueue(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
         if self._stopping:
             self._ends.cancel(run, stage, "--fail-fast")
             return
@@ -176,7 +178,8 @@ class Coordinator:
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
         # A verify is short and ends a job: what is nearly done is delivered before more is begun.
         urgency = math.inf if stage == STAGES[-1] else remaining
-        task = Task(id=f"{run.job.name}:{stage}", stage=stage, urgency=urgency, memory=expected.memory)
+        name = f"{run.job.name}:{stage}"
+        task = Task(id=name, stage=stage, urgency=urgency, memory=expected.memory, alone=alone)
         self._ready[task.id] = (run, stage, miss)
         self._schedule.add(task)
 
@@ -214,7 +217,8 @@ class Coordinator:
             raise
         run.reasons[stage] = run.reasons[stage] if decision.code is None else decision.reason
         self._listener(StageStarted(job=run.job.name, stage=stage, reason=run.reasons[stage]))
-        self._supervisor.start(Running.now(run=run, stage=stage, miss=decision, folder=folder, lock=lock), request)
+        running = Running(run=run, stage=stage, miss=decision, folder=folder, lock=lock, expected_memory=task.memory)
+        self._supervisor.start(running, request)
 
     def _give_up(self, task: Task, lock: Lock) -> None:
         """The task needs no child after all."""
@@ -233,7 +237,7 @@ class Coordinator:
             return
         step: Step
         try:
-            step = self._aftermath.settle(running, ended, seconds)
+            step = self._aftermath.settle(running, ended, seconds, self._supervisor.circumstances(running))
         except (StoreError, OSError) as error:
             step = Failed(failure=store_failure(stage, error))
         finally:
@@ -242,7 +246,7 @@ class Coordinator:
             case Onward():
                 self._advance(run)
             case Again():
-                self._enqueue(run, step.stage, step.miss)
+                self._enqueue(run, step.stage, step.miss, alone=step.alone)
             case Failed():
                 self._fail(run, step.failure)
 

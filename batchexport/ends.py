@@ -12,11 +12,15 @@ from batchexport.errors import Kind
 from batchexport.events import JobFinished, Listener
 from batchexport.jobfile import job_file, stamp
 from batchexport.jobrun import JobRun
+from batchexport.lastwords import last_words
 from batchexport.report import Failure, JobReport, Outcome, StageReport
 from batchexport.specs import Job
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Record
 from batchexport.workplace import Workplace
+
+# A child that ended so did not choose its last words.
+_SPEECHLESS = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
 
 
 class Ends:
@@ -61,8 +65,9 @@ class Ends:
         """A job ends badly."""
         log = self._workplace.log(run.job, failure.stage)
         shown = os.path.relpath(log, self._workplace.manifest.root) if log.exists() else None
+        said = last_words(log) if failure.kind in _SPEECHLESS else ()
         command = self._workplace.reproduce(run.job, failure.stage)
-        self.end(run, error=replace(failure, log=shown, reproduce=command))
+        self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
 
     def cancel(self, run: JobRun, stage: str, reason: str) -> None:
         """A job is given up at a stage, unless it has its report already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class JobRun:
     packed: bool = False
     healed: int = 0
     twin: str | None = None
+    retried: set[str] = field(default_factory=set)
 
     def take(self, stage: str, result: Result) -> None:
         """A stage's result stands."""
@@ -69,21 +71,20 @@ class JobRun:
 
 @dataclass(slots=True)
 class Running:
-    """A stage that a child works on. Times are `time.monotonic()` seconds."""
+    """A stage that a child works on. Times are `time.monotonic()` seconds, memory is bytes.
+
+    `held` is what it held when it was ended for its memory; `kernel_kills` how many processes the kernel had killed
+    for want of memory when it began.
+    """
 
     run: JobRun
     stage: str
     miss: Miss
     folder: Path
     lock: Lock
-    started: float
-    deadline: float
+    expected_memory: int
+    started: float = field(default_factory=time.monotonic)
+    deadline: float = math.inf
     timed_out: bool = False
-
-    @classmethod
-    def now(cls, *, run: JobRun, stage: str, miss: Miss, folder: Path, lock: Lock) -> Running:
-        """A stage that is about to be started."""
-        now = time.monotonic()
-        return cls(
-            run=run, stage=stage, miss=miss, folder=folder, lock=lock, started=now, deadline=now + run.job.timeout
-        )
+    held: int | None = None
+    kernel_kills: int | None = None

@@ -47,11 +47,14 @@ def workers(session: Session, options: RunOptions) -> int:
 def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
     slots = workers(session, options)
     cores = usable_cores()
+    # Nothing can be ended for its memory where everything runs in one process.
+    memory = None if options.in_process else session.manifest.pools.cpu_memory or usable_memory()
     workplace = Workplace(
         manifest=session.manifest,
         store=session.store,
         worker_threads=max(1, cores // slots),
         code_threads=cores,
+        memory=memory,
     )
     runner: Runner = (
         InProcess(workplace.server_environment())
@@ -74,7 +77,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         ),
         delivery=session.delivery,
         timings=session.timings,
-        schedule=Schedule(slots=slots, memory=session.manifest.pools.cpu_memory or usable_memory()),
+        schedule=Schedule(slots=slots, memory=memory),
         runner=runner,
         listener=listener,
         policy=Policy(
@@ -82,6 +85,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
             require_all=options.require_all,
             fail_fast=options.fail_fast,
             paranoid=options.paranoid,
+            retries=not options.in_process,
         ),
     )
 
