@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from batchexport.errors import EnvironmentProblem
-from batchexport.workers import memory
-from batchexport.workers.process import kill_group
+from batchexport.workers import memory, process
 from batchexport.workers.protocol import Channel
 
 _PATIENCE = 10.0  # seconds for killed processes to be gone; the kernel may first have to free gigabytes
@@ -128,11 +125,10 @@ class ForkServer:
                 keeper.wait(timeout=_PATIENCE)
             if keeper.returncode and channel is not None:  # by somebody else: the server has to end its children itself
                 channel.hang_up(_PATIENCE)
-                with contextlib.suppress(psutil.Error):
-                    psutil.Process(self._server).wait(_PATIENCE)
+                process.wait_for(self._server, _PATIENCE)
                 for pid in self._running.values():
                     if pid is not None:
-                        kill_group(pid)
+                        process.kill_group(pid)
         if channel is not None:
             channel.close()
         self._running.clear()

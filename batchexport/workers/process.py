@@ -7,6 +7,7 @@ import ctypes
 import faulthandler
 import os
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -59,6 +60,16 @@ def kill_group(pid: int) -> None:
     """Kill what a child that is gone has left in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def wait_for(pid: int, patience: float) -> None:
+    """Wait until a process, which need not be a child, has ended; at most `patience` seconds."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            select.select([descriptor], [], [], patience)
+        finally:
+            os.close(descriptor)
 
 
 def detach(log: str) -> None:
