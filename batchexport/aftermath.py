@@ -74,16 +74,20 @@ class Aftermath:
             return self._input_changed(run, stage, outcome.path, running.miss)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)
-        if (again := self._once_more(running, outcome)) is not None:
+        if (again := self._once_more(running, outcome, seen)) is not None:
             return again
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
         if stage in run.retried:
             outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
         return Failed(failure=outcome)
 
-    def _once_more(self, running: Running, failure: Failure) -> Again | None:
+    def _once_more(self, running: Running, failure: Failure, seen: Circumstances) -> Again | None:
         """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
         run, stage = running.run, running.stage
+        if failure.kind is Kind.COMPILE and seen.header_cut and not run.cut_once:
+            run.cut_once = True
+            reason = f"{run.reasons[stage]}; tried again, as a kill had cut off a precompiled header"
+            return Again(stage=stage, miss=replace(running.miss, reason=reason))
         if not self.retries or failure.kind not in _RETRIED or stage in run.retried:
             return None
         run.retried.add(stage)

@@ -102,7 +102,7 @@ class Coordinator:
             for job in self._jobs:
                 self._advance(JobRun(job))
             if self._ready:
-                self._store.sweep()
+                self._supervisor.open()
                 self._loop()
         except KeyboardInterrupt:
             self.interrupted = True

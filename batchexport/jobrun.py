@@ -28,6 +28,7 @@ class JobRun:
     verified: Result | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     changed_once: bool = False
+    cut_once: bool = False
     packs: bool = True
     packed: bool = False
     healed: int = 0

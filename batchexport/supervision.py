@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from batchexport import guard
+from batchexport.headers import Headers
 from batchexport.jobrun import Running
 from batchexport.store.store import Store
 from batchexport.verdict import Circumstances
@@ -36,6 +38,8 @@ class Supervisor:
     """The children of one run; `pool` is how many bytes of memory they may hold together, None: no bound."""
 
     def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
+        self._headers = Headers(store.layout.inductor)
+        self._cut = -math.inf  # when a killed stage was last seen to have left a precompiled header cut off
         self._runner = runner
         self._store = store
         self._pool = pool
@@ -52,6 +56,11 @@ class Supervisor:
         """What the user should know of the way children are run."""
         return self._runner.note
 
+    def open(self) -> None:
+        """Make the place fit for children."""
+        self._store.sweep()
+        self._headers.open()
+
     def start(self, running: Running, request: dict[str, Any]) -> None:
         """Start a child. Raises EnvironmentProblem where none can be started at all."""
         self._running[request["id"]] = running
@@ -65,6 +74,8 @@ class Supervisor:
         for ended in self._runner.wait(self._patience(poll)):
             running = self._running.pop(ended.id, None)
             if running is not None:
+                if ended.status != 0:
+                    self._heal(running)
                 yield running, ended
 
     def enforce(self) -> None:
@@ -111,6 +122,7 @@ class Supervisor:
             held=running.held,
             limit=self._pool,
             kernel_killed=None if before is None or after is None else after > before,
+            header_cut=self._cut >= running.started,
         )
 
     def free(self, running: Running) -> None:
@@ -122,7 +134,13 @@ class Supervisor:
         """End everything."""
         self._runner.close()
         for running in self._running.values():
+            self._heal(running)
             self.free(running)
+        self._headers.close()
+
+    def _heal(self, running: Running) -> None:
+        if running.stage != "export" and self._headers.cut(time.time() - (time.monotonic() - running.started)):
+            self._cut = time.monotonic()
 
     def _patience(self, poll: bool) -> float:
         if not self._running:

@@ -41,6 +41,7 @@ class Circumstances:
 
     `held`: what it held when it was ended for its memory, else None. `limit`: the memory of its pool.
     `kernel_killed`: whether the kernel killed any process for want of memory while it ran; None if that can't be told.
+    `header_cut`: whether another stage was killed meanwhile and left a precompiled header cut off.
     """
 
     timeout: float
@@ -48,6 +49,7 @@ class Circumstances:
     held: int | None = None
     limit: int | None = None
     kernel_killed: bool | None = None
+    header_cut: bool = False
 
 
 def verdict(ended: Ended, folder: Path, *, stage: str, seen: Circumstances) -> Success | Changed | Failure:
