@@ -174,7 +174,8 @@ class Coordinator:
             self._ends.cancel(run, stage, "--fail-fast")
             return
         run.reasons[stage] = miss.reason
-        expected = self._timings.expected(run.job, stage)
+        weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
+        expected = self._timings.expected(run.job, stage, parameter_bytes=weights)
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
         # A verify is short and ends a job: what is nearly done is delivered before more is begun.
         urgency = math.inf if stage == STAGES[-1] else remaining

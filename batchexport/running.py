@@ -62,6 +62,8 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
     missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
+    if missing:
+        session.timings.prefetch(session.jobs)
     listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
     return Coordinator(
         jobs=session.jobs,
