@@ -15,13 +15,13 @@ from support.projects import Project, wait_for
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 
 HEAD = 'schema = 1\n[cache]\ndir = "cache"\n'
-ENTRY = 'name = "a"\nmodel = "models:Model"\ninputs = { input = { shape = [2] } }'
+ENTRY = 'name = "a"\nmodel = "models:model"\ninputs = { input = { shape = [3, 4] } }'
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
-    project.write("models.py", "from torch import nn\n\n\nclass Model(nn.Identity):\n    pass\n")
+    project.write("models.py", "from torch import nn\n\n\ndef model():\n    return nn.Linear(4, 2)\n")
     project.manifest(ENTRY, head=HEAD)
     yield project
     for pid in project.processes():  # what a failed test left
