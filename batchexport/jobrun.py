@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +29,31 @@ class JobRun:
     reasons: dict[str, str] = field(default_factory=dict)
     changed_once: bool = False
     reweighs: bool = True
+    cut_once: bool = False
     packs: bool = True
     packed: bool = False
     healed: int = 0
     twin: str | None = None
+    retried: set[str] = field(default_factory=set)
+
+    def take(self, stage: str, result: Result) -> None:
+        """A stage's result stands."""
+        if stage == "export":
+            self.export = result
+        elif stage == "compile":
+            self.compiled = result
+        else:
+            self.verified = result
+
+    def taken(self) -> list[tuple[str, Result]]:
+        """The results that stand, each with its stage."""
+        found = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
+        return [(stage, result) for stage, result in found if result is not None]
+
+    def forget(self) -> None:
+        """Nothing stands any more."""
+        self.export = self.compiled = self.verified = None
+        self.stages.clear()
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """The job's report as things stand."""
@@ -50,13 +73,20 @@ class JobRun:
 
 @dataclass(slots=True)
 class Running:
-    """A stage that a child works on. Times are `time.monotonic()` seconds."""
+    """A stage that a child works on. Times are `time.monotonic()` seconds, memory is bytes.
+
+    `held` is what it held when it was ended for its memory; `kernel_kills` how many processes the kernel had killed
+    for want of memory when it began.
+    """
 
     run: JobRun
     stage: str
     miss: Miss
     folder: Path
     lock: Lock
-    started: float
-    deadline: float
+    expected_memory: int
+    started: float = field(default_factory=time.monotonic)
+    deadline: float = math.inf
     timed_out: bool = False
+    held: int | None = None
+    kernel_kills: int | None = None

@@ -66,7 +66,8 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     if failure.remedy:
         lines += _labelled("remedy", failure.remedy)
     if failure.log:
-        lines += _labelled("log", os.path.normpath(PurePath(base, failure.log)))
+        path = os.path.normpath(PurePath(base, failure.log))
+        lines += _labelled("log", "\n".join([path, *(f"  {line}" for line in failure.log_tail)]))
     if failure.reproduce:
         lines += _labelled("reproduce", failure.reproduce)
     return lines

@@ -31,13 +31,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran."""
+    """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran.
+
+    `log_tail` holds its last telling lines, for a child that could not say itself what became of it.
+    """
 
     stage: str
     kind: Kind
     message: str
     remedy: str | None = None
     log: str | None = None
+    log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +51,7 @@ class Failure:
             "message": self.message,
             "remedy": self.remedy,
             "log": self.log,
+            "log_tail": list(self.log_tail),
             "reproduce": self.reproduce,
         }
 

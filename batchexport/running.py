@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchexport import conclusion
-from batchexport.coordinator import Coordinator, Policy, Runner
+from batchexport.coordinator import Coordinator, Policy
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.events import Listener, Note, RunStarted
@@ -15,6 +15,7 @@ from batchexport.publish import Publisher
 from batchexport.report import JobReport
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened
+from batchexport.supervision import Runner
 from batchexport.traces import Standing
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
@@ -26,7 +27,7 @@ def run_jobs(options: RunOptions, listener: Listener) -> tuple[tuple[JobReport, 
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with opened(options) as session:
         coordinator = _coordinator(session, options, listener)
-        reports = coordinator.run(session.jobs)
+        reports = coordinator.run()
         session.delivery.settle()
         _conclude(options, text, session, reports)
         notes = tuple(note for note in (session.store.index.problem,) if note)
@@ -46,11 +47,14 @@ def workers(session: Session, options: RunOptions) -> int:
 def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
     slots = workers(session, options)
     cores = usable_cores()
+    # Nothing can be ended for its memory where everything runs in one process.
+    memory = None if options.in_process else session.manifest.pools.cpu_memory or usable_memory()
     workplace = Workplace(
         manifest=session.manifest,
         store=session.store,
         worker_threads=max(1, cores // slots),
         code_threads=cores,
+        memory=memory,
     )
     runner: Runner = (
         InProcess(workplace.server_environment())
@@ -58,8 +62,11 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
     missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
+    if missing:
+        session.timings.prefetch(session.jobs)
     listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
     return Coordinator(
+        jobs=session.jobs,
         workplace=workplace,
         decider=session.decider,
         results=session.results,
@@ -72,7 +79,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         ),
         delivery=session.delivery,
         timings=session.timings,
-        schedule=Schedule(slots=slots, memory=session.manifest.pools.cpu_memory or usable_memory()),
+        schedule=Schedule(slots=slots, memory=memory),
         runner=runner,
         listener=listener,
         policy=Policy(
@@ -80,6 +87,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
             require_all=options.require_all,
             fail_fast=options.fail_fast,
             paranoid=options.paranoid,
+            retries=not options.in_process,
         ),
     )
 

@@ -1,62 +1,95 @@
-"""Longest expected first, never more than the pool has: a pure state machine that starts nothing itself."""
+"""Longest expected first, never more than the pools have: a pure state machine that starts nothing itself."""
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from batchexport.ready import EVERYTHING, Ready, Task
+
+__all__ = ["Schedule", "Slot", "Task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One stage of one job that is ready to run. `urgency` is the seconds expected until its job is done."""
+class Slot:
+    """A device: tasks of its `kind` may run on it, one at a time; `room` is its free memory in bytes."""
 
-    id: str
-    stage: str
-    urgency: float
-    memory: int = 0
+    kind: str
+    room: int = EVERYTHING
 
 
 @dataclass(slots=True)
 class Schedule:
-    """Ready and running tasks of one pool of `slots` workers and `memory` bytes (None: unbounded)."""
+    """Ready and running tasks over `slots` CPU workers, `memory` bytes (None: unbounded) and devices by their name.
+
+    A task that needs a device takes no CPU worker, and its memory counts. Tasks that have to be alone wait until
+    nothing else is left to do.
+    """
 
     slots: int
     memory: int | None = None
-    _ready: list[tuple[float, int, Task]] = field(default_factory=list)
+    devices: Mapping[str, Slot] = field(default_factory=dict)
+    _ready: dict[str | None, Ready] = field(default_factory=dict)
+    _alone: deque[Task] = field(default_factory=deque)
     _running: dict[str, Task] = field(default_factory=dict)
+    _placed: dict[str, str] = field(default_factory=dict)
+    _lost: set[str] = field(default_factory=set)
+    _passed: dict[str, int] = field(default_factory=dict)
+    _used: int = 0
     _count: int = 0
 
     def add(self, task: Task) -> None:
         """A task became ready."""
+        if task.alone:
+            self._alone.append(task)
+            return
         self._count += 1
-        heapq.heappush(self._ready, (-task.urgency, self._count, task))
+        self._ready.setdefault(task.kind, Ready()).push(task, self._count)
 
     def next(self) -> Task | None:
         """The task to start now, or None while nothing fits. A task too large for the pool runs alone."""
-        if len(self._running) >= self.slots:
+        if any(task.alone for task in self._running.values()):
             return None
-        passed = []
-        chosen = None
-        while self._ready:
-            item = heapq.heappop(self._ready)
-            if self._fits(item[2]):
-                chosen = item[2]
-                break
-            passed.append(item)
-        for item in passed:
-            heapq.heappush(self._ready, item)
-        if chosen is not None:
-            self._running[chosen.id] = chosen
-        return chosen
+        if self._alone and not self._running and not any(self._ready.values()):
+            return self._begin(self._alone.popleft(), None)
+        offers = [(task, device) for kind in self._ready for task, device in self._offers(kind)]
+        if not offers:
+            return None
+        task, device = max(offers, key=lambda offer: offer[0].urgency)
+        self._ready[task.kind].remove(task)
+        return self._begin(task, device)
 
     def finish(self, name: str) -> None:
         """A running task ended, well or badly."""
-        del self._running[name]
+        self._used -= self._running.pop(name).memory
+        self._placed = {device: task for device, task in self._placed.items() if task != name}
+
+    def device(self, name: str) -> str | None:
+        """The device that a running task was given."""
+        return next((device for device, task in self._placed.items() if task == name), None)
+
+    def lose(self, device: str) -> list[Task]:
+        """A device is gone; returns, and forgets, the ready tasks that no device is left for."""
+        self._lost.add(device)
+        kind = self.devices[device].kind
+        if any(slot.kind == kind for name, slot in self.devices.items() if name not in self._lost):
+            return []
+        left = self._ready.pop(kind, Ready()).drain() + [task for task in self._alone if task.kind == kind]
+        self._alone = deque(task for task in self._alone if task.kind != kind)
+        return left
+
+    def see(self, room: Mapping[str, int]) -> None:
+        """How much memory is free on each device now."""
+        self.devices = {
+            name: Slot(kind=slot.kind, room=room.get(name, slot.room)) for name, slot in self.devices.items()
+        }
 
     def drop_ready(self) -> list[Task]:
         """Forget what has not started; returns it."""
-        dropped = [task for _, _, task in sorted(self._ready)]
-        self._ready.clear()
+        dropped = [task for ready in self._ready.values() for task in ready.drain()]
+        dropped += self._alone
+        self._alone.clear()
         return dropped
 
     @property
@@ -64,7 +97,42 @@ class Schedule:
         """How many tasks run."""
         return len(self._running)
 
-    def _fits(self, task: Task) -> bool:
+    def _begin(self, task: Task, device: str | None) -> Task:
+        if task.kind is not None and device is None:  # alone, so that every device is idle
+            device = self._place(task)
+        self._running[task.id] = task
+        self._used += task.memory
+        self._passed.pop(task.id, None)
+        if device is not None:
+            self._placed[device] = task.id
+        return task
+
+    def _offers(self, kind: str | None) -> list[tuple[Task, str | None]]:
+        """The task of a kind that could start now, and where."""
+        if kind is None and len(self._running) - len(self._placed) >= self.slots:
+            return []
+        task = self._fitting(self._ready[kind])
+        if task is None:
+            return []
+        if kind is None:
+            return [(task, None)]
+        device = self._place(task)
+        return [] if device is None else [(task, device)]
+
+    def _fitting(self, ready: Ready) -> Task | None:
         if self.memory is None or not self._running:
-            return True
-        return sum(other.memory for other in self._running.values()) + task.memory <= self.memory
+            return ready.most_urgent()
+        first, fitting = ready.most_urgent(), ready.most_urgent(self.memory - self._used)
+        if first is None or fitting is None or first is fitting:
+            return fitting
+        # Small ones go ahead of a large one, or workers would idle; but not for ever, or it would come last of all.
+        passed = self._passed[first.id] = self._passed.get(first.id, 0) + 1
+        return fitting if passed <= 2 * self.slots else None
+
+    def _place(self, task: Task) -> str | None:
+        """The idle device with the most room. Too little room is waited for only while that could change."""
+        fit = {name: slot for name, slot in self.devices.items() if slot.kind == task.kind and name not in self._lost}
+        idle = sorted((name for name in fit if name not in self._placed), key=lambda name: -fit[name].room)
+        if not idle:
+            return None
+        return idle[0] if fit[idle[0]].room >= task.device_memory or len(idle) == len(fit) else None

@@ -1,4 +1,4 @@
-"""Expected seconds and memory of a stage: learned from earlier runs, by job and stage, else a cautious guess."""
+"""Expected seconds and memory of a stage: learned from earlier runs, by job, else by entry, else a cautious guess."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from batchexport.store.index import Index
 
 _GUESS_SECONDS = {"export": 5.0, "compile": 25.0, "verify": 2.0}
 _GUESS_BYTES = 1 << 30
+# A stage holds the weights about three times over: the model's, the archive's, and what is made of them.
+_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +31,39 @@ class Timings:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._rows: dict[str, Any] = {}
+        self._read: set[str] = set()
 
     def prefetch(self, jobs: Iterable[Job]) -> None:
         """Read the history of many jobs at once."""
-        self._rows.update(self._index.get_many("timing", [_name(job, stage) for job in jobs for stage in STAGES]))
+        names = {name for job in jobs for stage in STAGES for name in _names(job, stage)}
+        self._rows.update(self._index.get_many("timing", sorted(names)))
+        self._read |= names
 
-    def expected(self, job: Job, stage: str) -> Expected:
-        """The last time's figures, or a guess."""
-        name = _name(job, stage)
-        row = self._rows[name] if name in self._rows else self._index.get("timing", name)
-        if isinstance(row, list) and len(row) == 2:
-            return Expected(seconds=row[0], memory=row[1] or _GUESS_BYTES, known=True)
-        return Expected(seconds=_GUESS_SECONDS[stage], memory=_GUESS_BYTES, known=False)
+    def expected(self, job: Job, stage: str, *, parameter_bytes: int = 0) -> Expected:
+        """The last time's figures; else, not `known`, those of another job of the entry, or a guess."""
+        own, entry = (self._row(name) for name in _names(job, stage))
+        guess = max(_GUESS_BYTES, _GUESS_BYTES // 2 + _COPIES * parameter_bytes)
+        if own is not None:
+            return Expected(seconds=own[0], memory=own[1] or guess, known=True)
+        if entry is not None:
+            return Expected(seconds=entry[0], memory=max(entry[1] or 0, guess), known=False)
+        return Expected(seconds=_GUESS_SECONDS[stage], memory=guess, known=False)
 
     def learn(self, job: Job, stage: str, seconds: float, peak: int | None) -> None:
         """Remember what a stage took: seconds, and bytes at its peak."""
         row = [round(seconds, 3), peak]
-        self._rows[_name(job, stage)] = row
-        self._index.put("timing", _name(job, stage), row)
+        for name in _names(job, stage):
+            self._rows[name] = row
+            self._index.put("timing", name, row)
+
+    def _row(self, name: str) -> list[Any] | None:
+        if name not in self._rows and name not in self._read:
+            self._read.add(name)
+            self._rows[name] = self._index.get("timing", name)
+        row = self._rows.get(name)
+        return row if isinstance(row, list) and len(row) == 2 else None
 
 
-def _name(job: Job, stage: str) -> str:
-    return f"{job.name}|{stage}"
+def _names(job: Job, stage: str) -> tuple[str, str]:
+    """Rows of the index: of the job itself, and of its entry, of which matrix and targets make several."""
+    return f"{job.name}|{stage}", f"{job.entry}|{job.target}|*|{stage}"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from batchexport.errors import Kind
+from batchexport.phrases import size
 from batchexport.report import Failure
 from batchexport.workers.forkserver import Ended
 
 RESULT_FILE = "result.json"
+_NEARLY = 0.8
+_LESS = "use smaller dims, run fewer jobs at a time (--jobs 1), or raise `memory` in [pools.cpu] if there is more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +35,35 @@ class Changed:
     path: str
 
 
-def verdict(ended: Ended, folder: Path, *, stage: str, timed_out: bool, timeout: float) -> Success | Changed | Failure:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known of a stage's end beside its exit status. Seconds and bytes.
+
+    `held`: what it held when it was ended for its memory, else None. `limit`: the memory of its pool.
+    `kernel_killed`: whether the kernel killed any process for want of memory while it ran; None if that can't be told.
+    `header_cut`: whether another stage was killed meanwhile and left a precompiled header cut off.
+    """
+
+    timeout: float
+    timed_out: bool = False
+    held: int | None = None
+    limit: int | None = None
+    kernel_killed: bool | None = None
+    header_cut: bool = False
+
+
+def verdict(ended: Ended, folder: Path, *, stage: str, seen: Circumstances) -> Success | Changed | Failure:
     """What became of a stage."""
     try:
         result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-        return _told(result, stage)
+        told = _told(result, stage)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # None, or none that the pipeline writes: model code may write anything anywhere.
-        return _without_result(ended, stage, timed_out=timed_out, timeout=timeout)
+        return _without_result(ended, stage, seen)
+    if isinstance(told, Failure) and told.kind is Kind.COMPILE and seen.kernel_killed:
+        # The compiler was killed, not the child that waited for it.
+        return replace(told, kind=Kind.OOM, message=f"memory ran out: {told.message}", remedy=_LESS)
+    return told
 
 
 def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
@@ -55,12 +79,12 @@ def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
     return Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
 
 
-def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float) -> Failure:
-    if timed_out:
+def _without_result(ended: Ended, stage: str, seen: Circumstances) -> Failure:
+    if seen.timed_out:
         return Failure(
             stage=stage,
             kind=Kind.TIMEOUT,
-            message=f"still running after {timeout:g} s",
+            message=f"still running after {seen.timeout:g} s",
             remedy="raise `timeout` for this entry, or see in the log where it hangs",
         )
     if ended.status is None:
@@ -70,12 +94,14 @@ def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float
             message="the fork server was lost, and its children with it",
             remedy="run again",
         )
+    if (reason := _out_of_memory(ended, seen)) is not None:
+        return Failure(stage=stage, kind=Kind.OOM, message=reason, remedy=_LESS)
     if ended.status == -signal.SIGKILL:
         return Failure(
             stage=stage,
-            kind=Kind.OOM,
-            message="the process was killed (SIGKILL), most likely because memory ran out",
-            remedy="run fewer jobs at a time (--jobs 1) or use smaller dims",
+            kind=Kind.CRASH,
+            message="the process was killed (SIGKILL), neither by batchexport nor for want of memory",
+            remedy="run again; something else on this machine, or the model itself, kills processes",
         )
     if ended.status < 0:
         return Failure(
@@ -90,6 +116,22 @@ def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float
         message=f"the process ended with status {ended.status} and left no result",
         remedy="see the log; does the model code call sys.exit or os._exit?",
     )
+
+
+def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
+    """How it is known that memory was the cause; None where it was not."""
+    if seen.held is not None:
+        pool = f", and the pool has {size(seen.limit)}" if seen.limit is not None else ""
+        return f"the stage was ended for its memory: it held {size(seen.held)}{pool}"
+    assert ended.status is not None
+    if ended.status == -signal.SIGKILL and seen.kernel_killed is not False:
+        likely = "" if seen.kernel_killed else ", most likely"
+        return f"the process was killed (SIGKILL){likely} because memory ran out"
+    peak = ended.peak_rss_bytes or 0
+    if ended.status < 0 and seen.limit is not None and peak >= _NEARLY * seen.limit:
+        # C++ that is refused memory ends in abort or a null pointer.
+        return f"the process died of {_name(-ended.status)} at {size(peak)} of the pool's {size(seen.limit)}"
+    return None
 
 
 def _name(number: int) -> str:

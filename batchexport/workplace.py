@@ -19,12 +19,13 @@ from batchexport.store.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """Where the children of one run work, and with how many threads each."""
+    """Where the children of one run work, with how many threads each, and how many bytes of memory at most."""
 
     manifest: Manifest
     store: Store
     worker_threads: int
     code_threads: int
+    memory: int | None = None
 
     def server_environment(self) -> dict[str, str]:
         """The environment of the fork server. What torch reads when it is imported must be right here."""
@@ -46,6 +47,7 @@ class Workplace:
             "folder": str(folder),
             "log": str(log),
             "environment": environment,
+            "memory_limit": self.memory,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
             # Such a stage needs torch alone, and so need not wait for the rest of what the server imports.
             "light": bool(task.get("base")),

@@ -47,6 +47,7 @@ def run_stage(request: dict[str, Any]) -> None:
     """Run the stage that `request` describes: task, folder, log, environment. Does not return."""
     code = 1
     try:
+        process.limit_memory(request["memory_limit"])
         process.settle(request["environment"], request["task"]["root"])
         preloaded = request.get("forked", False)
         if preloaded and (PIPELINE not in sys.modules or "torch" not in sys.modules):

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.errors import EnvironmentProblem
-from batchexport.workers.process import kill_group
+from batchexport.workers import memory, process
 from batchexport.workers.protocol import Channel
+
+_PATIENCE = 10.0  # seconds for killed processes to be gone; the kernel may first have to free gigabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,9 @@ class ForkServer:
     def __init__(self, *, environment: dict[str, str], log: Path) -> None:
         self._environment = environment
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._watchdog = -1
+        self._server = 0
         self._channel: Channel | None = None
         self._ready = False
         # Every started child by its request: its pid, once that is known.
@@ -93,6 +97,7 @@ class ForkServer:
                 )
             if message["event"] == "ready":
                 self._ready = True
+                self._server = message["pid"]
                 if message["threads"] != 1:
                     self.note = (
                         f"the fork server has {message['threads']} threads after its imports, "
@@ -112,36 +117,42 @@ class ForkServer:
                 )
         return ended
 
+    def held(self, *, exact: bool) -> dict[str, int]:
+        """Bytes of memory that each child, and all that it started, holds; see `memory.held`."""
+        pids = {pid: name for name, pid in self._running.items() if pid is not None}
+        return {pids[pid]: count for pid, count in memory.held(pids, exact=exact).items()}
+
     def close(self) -> None:
-        """End the server; it kills whatever still runs."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        if self._process is not None:
-            if not self._ready:  # it imports torch, has no children, and would notice in seconds only
-                self._process.kill()
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        """End the server and whatever still runs; nothing of it is left when this returns."""
+        channel, self._channel = self._channel, None
+        keeper, self._keeper = self._keeper, None
+        if self._watchdog >= 0:
+            os.close(self._watchdog)
+            self._watchdog = -1
+        if keeper is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                keeper.wait(timeout=_PATIENCE)
+            if keeper.returncode and channel is not None:  # by somebody else: the server has to end its children itself
+                channel.hang_up(_PATIENCE)
+                process.wait_for(self._server, _PATIENCE)
+                for pid in self._running.values():
+                    if pid is not None:
+                        process.kill_group(pid)
+        if channel is not None:
+            channel.close()
+        self._running.clear()
 
     def _begin(self) -> None:
         ours, theirs = socket.socketpair()
+        watched, self._watchdog = os.pipe()
+        # -P: neither the folder of a script nor the current one is on the path of models.
+        python = [sys.executable, "-P", "-m"]
+        server = [*python, "batchexport.workers.server", str(theirs.fileno())]
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                # -P: neither the folder of a script nor the current one is on the path of models.
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "batchexport.workers.server",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
+        with theirs, os.fdopen(watched), self._log.open("ab") as log:
+            self._keeper = subprocess.Popen(
+                [*python, "batchexport.workers.keeper", str(watched), *server],
+                pass_fds=[theirs.fileno(), watched],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -153,11 +164,5 @@ class ForkServer:
 
     def _lost(self) -> list[Ended]:
         lost = [Ended(id=name, status=None) for name in sorted(self._running)]
-        if self._process is not None:
-            self._process.kill()
-        for pid in self._running.values():
-            if pid is not None:
-                kill_group(pid)
-        self._running.clear()
         self.close()
         return lost

@@ -39,6 +39,10 @@ class InProcess:
     def signal(self, name: str, number: int) -> None:
         """Nothing runs beside this process."""
 
+    def held(self, *, exact: bool) -> dict[str, int]:
+        """Nothing that could be ended."""
+        return {}
+
     def wait(self, timeout: float | None) -> list[Ended]:
         """What has run since the last call."""
         if not self._ended:

@@ -6,12 +6,15 @@ import contextlib
 import ctypes
 import faulthandler
 import os
+import resource
+import select
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int) -> None:
@@ -26,15 +29,47 @@ def outlive_parent() -> None:
     _on_parents_death(0)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def limit_memory(limit: int | None) -> None:
+    """Let this process, and each that it starts, have no more than `limit` bytes of private writable memory.
+
+    RLIMIT_DATA, not RLIMIT_AS: address space that is reserved and never used, as CUDA and some allocators do by
+    the hundred gigabytes, does not count. It stops what grows faster than the coordinator looks.
+    """
+    if limit is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 def _on_parents_death(number: int) -> None:
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _prctl(option: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def kill_group(pid: int) -> None:
     """Kill what a child that is gone has left in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def wait_for(pid: int, patience: float) -> None:
+    """Wait until a process, which need not be a child, has ended; at most `patience` seconds."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            select.select([descriptor], [], [], patience)
+        finally:
+            os.close(descriptor)
 
 
 def detach(log: str) -> None:
@@ -54,6 +89,8 @@ def detach(log: str) -> None:
         if descriptor > 2:
             os.close(descriptor)
     faulthandler.enable(2)
+    # A stage is ended for its time by SIGTERM: the log then says where every thread was.
+    faulthandler.register(signal.SIGTERM, 2, all_threads=True, chain=True)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 

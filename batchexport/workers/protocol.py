@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -33,6 +34,14 @@ class Channel:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def hang_up(self, patience: float) -> None:
+        """Say that nothing more will come, and wait for the other end to close; at most `patience` seconds a read."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.settimeout(patience)
+            while self.socket.recv(_CHUNK):
+                pass
 
     def close(self) -> None:
         self.socket.close()

@@ -1,8 +1,8 @@
 """The fork server imports torch once, never runs a tensor operation, and forks one child per stage.
 
-Its parent is the coordinator: when the socket between them closes, every child is killed with all that it
-started, and the server ends. Should the server itself be killed, the kernel kills the children, and the
-coordinator what they started. So nothing outlives the coordinator.
+When the socket between it and the coordinator closes, every child is killed with all that it started, and the
+server ends. Should the server itself be killed, the kernel kills the children, and the keeper, which is its parent,
+what they started. So nothing outlives the coordinator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from batchexport.workers.protocol import Channel
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument; the second is the coordinator's pid."""
+    """Serve on the socket whose descriptor is the first argument; the second is the pid of the keeper."""
     process.die_with_parent(int(sys.argv[2]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

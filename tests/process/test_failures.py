@@ -195,8 +195,8 @@ CASES = [
     Case("sleeps", 'model = "models:Sleeps"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("sleeps-deaf", 'model = "models:SleepsDeaf"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("huge", 'model = "models:Huge"', "oom", ("memory",), "--jobs 1"),
-    Case("kills-itself", 'model = "models:KillsItself"', "oom", ("SIGKILL",)),
-    Case("aborts", 'model = "models:Aborts"', "crash", ("SIGABRT",)),
+    Case("kills-itself", 'model = "models:KillsItself"', "crash", ("SIGKILL", "second try")),
+    Case("aborts", 'model = "models:Aborts"', "crash", ("SIGABRT", "second try")),
     Case("exits", 'model = "models:Exits"', "crash", ("sys.exit(0)",)),
     Case("exits-at-once", 'model = "models:ExitsAtOnce"', "crash", ("status 0",), "os._exit"),
     Case("full-disk", 'model = "models:Full"', "disk", ("No space left",), "free some disk space"),
@@ -265,7 +265,7 @@ def test_a_failure_is_of_its_kind(failed: Failed, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_failure_has_one_line_a_log_and_a_command_to_repeat_it(failed: Failed, case: Case) -> None:
     error = failed.ran.error(f"{case.name}@cpu")
-    assert error.keys() == {"stage", "kind", "message", "remedy", "log", "reproduce"}
+    assert error.keys() == {"stage", "kind", "message", "remedy", "log", "log_tail", "reproduce"}
     assert error["message"] and "\n" not in error["message"]
     assert (failed.project.root / error["log"]).is_file()
     assert f"--only {case.name}@cpu --stage {case.stage} --in-process" in error["reproduce"]
@@ -281,6 +281,19 @@ def test_a_crash_has_the_place_in_the_log(failed: Failed) -> None:
     log = failed.project.log("aborts@cpu")
     assert "Fatal Python error: Aborted" in log
     assert "models.py" in log
+
+
+def test_a_crash_and_a_hang_say_in_the_report_where_they_were(failed: Failed) -> None:
+    for name, words in (("aborts", "Fatal Python error: Aborted"), ("sleeps", "models.py")):
+        assert words in "\n".join(failed.ran.error(f"{name}@cpu")["log_tail"]), name
+    assert failed.ran.error("raises@cpu")["log_tail"] == []
+
+
+def test_only_crashes_and_want_of_memory_are_tried_again(failed: Failed) -> None:
+    stages = {case: failed.ran.jobs[f"{case.name}@cpu"]["stages"][case.stage] for case in CASES}
+    again = {case.kind for case, stage in stages.items() if "tried again, alone" in stage["reason"]}
+    assert again == {"crash", "oom"}
+    assert all(("tried again" in stage["reason"]) == (case.kind in again) for case, stage in stages.items())
 
 
 def test_nobody_meets_a_traceback_on_the_screen(failed: Failed) -> None:

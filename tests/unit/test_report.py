@@ -39,6 +39,7 @@ def test_the_error_of_a_failed_job_says_what_to_do() -> None:
         "message": "g++ is not on PATH",
         "remedy": "install g++",
         "log": "x.log",
+        "log_tail": [],
         "reproduce": "batchexport run",
     }
 

@@ -45,6 +45,21 @@ def test_jobs_and_stages_are_told_apart(index: Index) -> None:
     assert not Timings(index).expected(job("b@cpu"), "compile").known
 
 
+def test_a_new_job_of_a_known_entry_is_expected_to_be_like_the_last_of_it(index: Index) -> None:
+    old, new = (job(f"bert[layers={n}]@cpu", entry="bert") for n in (4, 12))
+    Timings(index).learn(old, "compile", 40.0, 5 << 30)
+    found = Timings(index).expected(new, "compile")
+    assert (found.seconds, found.memory, found.known) == (40.0, 5 << 30, False)
+    assert Timings(index).expected(job("bert@cuda", entry="bert"), "compile").seconds != 40.0
+
+
+def test_the_first_guess_at_memory_grows_with_the_weights(index: Index) -> None:
+    timings = Timings(index)
+    small, large = (timings.expected(job(), "compile", parameter_bytes=size).memory for size in (1, 10**10))
+    assert small == timings.expected(job(), "compile").memory
+    assert large > 3 * 10**10
+
+
 def test_reading_ahead_changes_no_expectation(index: Index) -> None:
     Timings(index).learn(job("a@cpu"), "verify", 1.0, 1)
     ahead = Timings(index)

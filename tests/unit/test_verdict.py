@@ -11,7 +11,7 @@ import pytest
 
 from batchexport.errors import Kind
 from batchexport.report import Failure
-from batchexport.verdict import RESULT_FILE, Changed, Success, verdict
+from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, verdict
 from batchexport.workers.forkserver import Ended
 
 SUCCESS = {"ok": True, "output": {"program": "p"}, "dependencies": [["absent", "x"]], "uncacheable": [], "seconds": 1}
@@ -19,14 +19,14 @@ ERROR = {"kind": "weights", "message": "no such tensor", "remedy": "look", "trac
 
 
 def judge(
-    folder: Path, result: Any = None, *, status: int | None = 0, timed_out: bool = False
+    folder: Path, result: Any = None, *, status: int | None = 0, peak: int | None = None, **seen: Any
 ) -> Success | Changed | Failure:
     if isinstance(result, bytes):
         (folder / RESULT_FILE).write_bytes(result)
     elif result is not None:
         (folder / RESULT_FILE).write_text(json.dumps(result))
-    ended = Ended(id="bert@cpu:export", status=status)
-    return verdict(ended, folder, stage="export", timed_out=timed_out, timeout=90.0)
+    ended = Ended(id="bert@cpu:export", status=status, peak_rss_bytes=peak)
+    return verdict(ended, folder, stage="export", seen=Circumstances(timeout=90.0, **seen))
 
 
 def failure(*args: Any, **more: Any) -> Failure:
@@ -85,6 +85,40 @@ def test_a_child_that_was_ended_for_its_time_timed_out(tmp_path: Path, status: i
     found = failure(tmp_path, status=status, timed_out=True)
     assert found.kind is Kind.TIMEOUT
     assert "90 s" in found.message
+
+
+GIB = 1 << 30
+
+
+def test_a_child_that_was_ended_for_its_memory_ran_out_of_it(tmp_path: Path) -> None:
+    found = failure(tmp_path, status=-signal.SIGKILL, held=3 * GIB, limit=2 * GIB, kernel_killed=False)
+    assert found.kind is Kind.OOM
+    assert "3.0 GiB" in found.message
+    assert "2.0 GiB" in found.message
+    assert "[pools.cpu]" in (found.remedy or "")
+
+
+def test_a_kill_counts_as_the_kernels_where_the_kernel_killed_and_as_somebody_elses_where_it_did_not(
+    tmp_path: Path,
+) -> None:
+    assert failure(tmp_path, status=-signal.SIGKILL, kernel_killed=True).kind is Kind.OOM
+    other = failure(tmp_path, status=-signal.SIGKILL, kernel_killed=False)
+    assert (other.kind, "SIGKILL" in other.message) == (Kind.CRASH, True)
+
+
+@pytest.mark.parametrize("status", [-signal.SIGABRT, -signal.SIGSEGV])
+def test_native_code_that_was_refused_memory_ran_out_of_it(tmp_path: Path, status: int) -> None:
+    assert failure(tmp_path, status=status, peak=2 * GIB, limit=2 * GIB).kind is Kind.OOM
+    assert failure(tmp_path, status=status, peak=GIB, limit=2 * GIB).kind is Kind.CRASH
+    assert failure(tmp_path, status=status, peak=None, limit=2 * GIB).kind is Kind.CRASH
+
+
+def test_a_compile_whose_compiler_the_kernel_killed_ran_out_of_memory(tmp_path: Path) -> None:
+    told = {"ok": False, "error": {**ERROR, "kind": "compile"}}
+    assert failure(tmp_path, told, kernel_killed=True).kind is Kind.OOM
+    assert failure(tmp_path, told, kernel_killed=False).kind is Kind.COMPILE
+    weights = {"ok": False, "error": ERROR}
+    assert failure(tmp_path, weights, kernel_killed=True).kind is Kind.WEIGHTS
 
 
 GARBAGE: list[Any] = [

@@ -1,0 +1,150 @@
+"""What follows from the end of a stage: its results are kept and the job goes on, a stage runs again, or it failed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from batchexport.carried import GraphOutdated
+from batchexport.decide import Decider, Miss
+from batchexport.errors import Kind
+from batchexport.jobrun import JobRun, Running
+from batchexport.publish import Publisher, fingerprint
+from batchexport.report import Failure, Outcome, StageReport
+from batchexport.results import Results
+from batchexport.store.store import Store
+from batchexport.timings import Timings
+from batchexport.verdict import Changed, Circumstances, Success, verdict
+from batchexport.workers.forkserver import Ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """The stage's result stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A stage must run, maybe once more; `alone`: while nothing else does."""
+
+    stage: str
+    miss: Miss
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The job ends here."""
+
+    failure: Failure
+
+
+_RETRIED = (Kind.CRASH, Kind.OOM)
+Step = Onward | Again | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aftermath:
+    """Settles the stages of one run. `root` is the manifest's folder; `paranoid`: every export is built twice."""
+
+    store: Store
+    decider: Decider
+    results: Results
+    publisher: Publisher
+    timings: Timings
+    root: str
+    paranoid: bool = False
+    retries: bool = True
+
+    def settle(self, running: Running, ended: Ended, seconds: float, seen: Circumstances) -> Step:
+        """What to do next for the job. Raises StoreError, OSError where a result can't be kept."""
+        run, stage = running.run, running.stage
+        outcome = verdict(ended, running.folder, stage=stage, seen=seen)
+        report = StageReport(
+            outcome=Outcome.BUILT if running.miss.code is None else Outcome.CACHED,
+            reason=run.reasons[stage],
+            key=running.miss.key,
+            seconds=seconds,
+            peak_rss_bytes=ended.peak_rss_bytes,
+        )
+        if isinstance(outcome, Success) and stage == "export" and self.paranoid:
+            return self._held_against_twin(running, outcome, report)
+        if isinstance(outcome, Success):
+            return self._succeeded(running, outcome, report)
+        if isinstance(outcome, Changed):
+            return self._input_changed(run, stage, outcome.path, running.miss)
+        if running.miss.code is not None or (stage == "verify" and run.packed):
+            return self._compile_instead(run, outcome)
+        if (again := self._once_more(running, outcome, seen)) is not None:
+            return again
+        run.stages[stage] = replace(report, outcome=Outcome.FAILED)
+        if stage in run.retried:
+            outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
+        return Failed(failure=outcome)
+
+    def _once_more(self, running: Running, failure: Failure, seen: Circumstances) -> Again | None:
+        """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
+        run, stage = running.run, running.stage
+        if failure.kind is Kind.COMPILE and seen.header_cut and not run.cut_once:
+            run.cut_once = True
+            reason = f"{run.reasons[stage]}; tried again, as a kill had cut off a precompiled header"
+            return Again(stage=stage, miss=replace(running.miss, reason=reason))
+        if not self.retries or failure.kind not in _RETRIED or stage in run.retried:
+            return None
+        run.retried.add(stage)
+        reason = f"{run.reasons[stage]}; tried again, alone, after {failure.kind}: {failure.message}"
+        return Again(stage=stage, miss=replace(running.miss, reason=reason), alone=True)
+
+    def _succeeded(self, running: Running, outcome: Success, report: StageReport) -> Step:
+        run, stage = running.run, running.stage
+        try:
+            result = self.publisher.publish(run, stage, running.miss, running.folder, outcome)
+        except GraphOutdated:
+            run.reweighs = False
+            return Again(stage=stage, miss=replace(running.miss, base=None))
+        if running.miss.code is None and running.miss.base is None:
+            self.timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
+        run.take(stage, result)
+        run.packed = run.packed or running.miss.code is not None
+        run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key)
+        return Onward()
+
+    def _held_against_twin(self, running: Running, outcome: Success, report: StageReport) -> Step:
+        """Under --paranoid every export is built twice, and results that differ are not kept for later runs."""
+        run = running.run
+        found = fingerprint(running.folder, outcome)
+        if run.twin is None:
+            run.twin = found
+            return Again(stage="export", miss=running.miss)
+        if run.twin == found:
+            self.publisher.trust(run.job)
+        else:
+            self.publisher.distrust(run.job)
+        return self._succeeded(running, outcome, report)
+
+    def _input_changed(self, run: JobRun, stage: str, path: str, miss: Miss) -> Step:
+        shown = os.path.relpath(path, self.root)
+        if run.changed_once:
+            run.stages[stage] = StageReport(outcome=Outcome.FAILED, reason=run.reasons[stage])
+            message = f"{shown} changed while the stage ran, twice"
+            remedy = "run again when nothing edits it"
+            return Failed(failure=Failure(stage=stage, kind=Kind.EXPORT, message=message, remedy=remedy))
+        run.changed_once = True
+        return Again(stage=stage, miss=replace(miss, reason=f"{shown} changed while the stage ran"))
+
+    def _compile_instead(self, run: JobRun, failure: Failure) -> Step:
+        """New weights around old code did not do: compile, as a clean run would, and say why."""
+        assert run.export is not None
+        run.packs = run.packed = False
+        run.compiled = None
+        for stage in ("compile", "verify"):
+            run.stages.pop(stage, None)
+        key = self.decider.compile_key(run.job, run.export)
+        self.results.forget("compile", key)
+        self.store.records.set_aside("compile", key)
+        miss = Miss(
+            key=key,
+            lock=self.decider.code_key(run.job, run.export),
+            reason=f"packing new weights was no use: {failure.message}",
+        )
+        return Again(stage="compile", miss=miss)

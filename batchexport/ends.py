@@ -1,0 +1,91 @@
+"""Every job ends in exactly one report: delivered, failed, skipped or cancelled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from batchexport.assignment import Assignments
+from batchexport.delivery import FILES, Delivery
+from batchexport.errors import Kind
+from batchexport.events import JobFinished, Listener
+from batchexport.jobfile import job_file, stamp
+from batchexport.jobrun import JobRun
+from batchexport.lastwords import last_words
+from batchexport.report import Failure, JobReport, Outcome, StageReport
+from batchexport.specs import Job
+from batchexport.store.errors import DiskFull
+from batchexport.store.store import Record
+from batchexport.workplace import Workplace
+
+# A child that ended so did not choose its last words.
+_SPEECHLESS = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
+
+
+class Ends:
+    """The reports of one run's jobs, told as they come."""
+
+    def __init__(
+        self, *, workplace: Workplace, assignments: Assignments, delivery: Delivery, listener: Listener, total: int
+    ) -> None:
+        self._workplace = workplace
+        self._assignments = assignments
+        self._delivery = delivery
+        self._listener = listener
+        self._total = total
+        self._reports: dict[str, JobReport] = {}
+
+    def reports(self, jobs: Sequence[Job]) -> tuple[JobReport, ...]:
+        """One report a job, in the order of `jobs`. What has none by now was interrupted."""
+        for job in jobs:
+            if job.name not in self._reports:
+                self.cancel(JobRun(job), "export", "interrupted")
+        return tuple(self._reports[job.name] for job in jobs)
+
+    def deliver(self, run: JobRun) -> None:
+        """Bring a job's results to the output folder. Raises BlobMissing, BlobDamaged, StoreError, OSError."""
+        assert run.export is not None
+        assert run.verified is not None
+        job = run.job
+        wanted = {"exported": (FILES["exported"], "export", run.export)}
+        if run.compiled is not None:
+            wanted["compiled"] = (FILES[job.compile.format], "compile", run.compiled)
+        digests = {file: result.files[inner] for inner, (file, _, result) in wanted.items()}
+        made_from = stamp(job, run.export, run.compiled, run.verified)
+        if not self._delivery.is_current(job.folder, digests, made_from):
+            sources: dict[str, tuple[Record, str]] = {
+                file: (self._assignments.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
+            }
+            self._delivery.deliver(job.folder, sources, job_file(run, sources), made_from)
+        folder = os.path.relpath(self._delivery.folder(job.folder), self._workplace.manifest.root)
+        self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
+
+    def fail(self, run: JobRun, failure: Failure) -> None:
+        """A job ends badly."""
+        log = self._workplace.log(run.job, failure.stage)
+        shown = os.path.relpath(log, self._workplace.manifest.root) if log.exists() else None
+        said = last_words(log) if failure.kind in _SPEECHLESS else ()
+        command = self._workplace.reproduce(run.job, failure.stage)
+        self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
+
+    def cancel(self, run: JobRun, stage: str, reason: str) -> None:
+        """A job is given up at a stage, unless it has its report already."""
+        run.stages[stage] = StageReport(outcome=Outcome.CANCELLED, reason=reason)
+        if run.job.name not in self._reports:
+            self.end(run)
+
+    def end(
+        self, run: JobRun, *, ok: bool = False, error: Failure | None = None, outputs: dict[str, str] | None = None
+    ) -> None:
+        """A job is done, one way or the other."""
+        report = run.report(ok=ok, error=error, outputs=outputs)
+        self._reports[run.job.name] = report
+        self._listener(JobFinished(report=report, done=len(self._reports), total=self._total))
+
+
+def store_failure(stage: str, error: Exception) -> Failure:
+    """What the store could not do is a failure of kind disk."""
+    full = isinstance(error, DiskFull)
+    remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
+    return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)

@@ -1,0 +1,149 @@
+"""Every child that was started is watched, for its time and its memory, until it has ended."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from batchexport import guard
+from batchexport.headers import Headers
+from batchexport.jobrun import Running
+from batchexport.store.store import Store
+from batchexport.verdict import Circumstances
+from batchexport.workers import memory
+from batchexport.workers.forkserver import Ended
+
+_GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.5
+_LOOK_SECONDS = 0.25  # between two looks at the children's memory; a process fills about a gigabyte in that time
+
+
+class Runner(Protocol):
+    """What runs stages: the fork server, or this very process."""
+
+    note: str | None
+
+    def start(self, request: dict[str, Any]) -> None: ...
+    def signal(self, name: str, number: int) -> None: ...
+    def held(self, *, exact: bool) -> dict[str, int]: ...
+    def wait(self, timeout: float | None) -> list[Ended]: ...
+    def close(self) -> None: ...
+
+
+class Supervisor:
+    """The children of one run; `pool` is how many bytes of memory they may hold together, None: no bound."""
+
+    def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
+        self._headers = Headers(store.layout.inductor)
+        self._cut = -math.inf  # when a killed stage was last seen to have left a precompiled header cut off
+        self._runner = runner
+        self._store = store
+        self._pool = pool
+        self._running: dict[str, Running] = {}
+        self._looked = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether any child is at work."""
+        return bool(self._running)
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know of the way children are run."""
+        return self._runner.note
+
+    def open(self) -> None:
+        """Make the place fit for children."""
+        self._store.sweep()
+        self._headers.open()
+
+    def start(self, running: Running, request: dict[str, Any]) -> None:
+        """Start a child. Raises EnvironmentProblem where none can be started at all."""
+        self._running[request["id"]] = running
+        running.kernel_kills = memory.kernel_kills()
+        self._runner.start(request)
+        # The first start waits for the import of torch, which is no stage's own time.
+        running.deadline = time.monotonic() + running.run.job.timeout
+
+    def wait(self, *, poll: bool) -> Iterator[tuple[Running, Ended]]:
+        """The children that ended, after waiting for something to happen; `poll`: for a moment at most."""
+        for ended in self._runner.wait(self._patience(poll)):
+            running = self._running.pop(ended.id, None)
+            if running is not None:
+                if ended.status != 0:
+                    self._heal(running)
+                yield running, ended
+
+    def enforce(self) -> None:
+        """End the children whose time is over, and one where memory runs out."""
+        now = time.monotonic()
+        self._enforce_deadlines(now)
+        if now - self._looked >= _LOOK_SECONDS and self._running:
+            self._enforce_memory()
+            self._looked = time.monotonic()
+
+    def _enforce_deadlines(self, now: float) -> None:
+        # Asked to end at first, so that its log can say where it hangs; killed once its grace is over too.
+        for name, running in self._running.items():
+            if now < running.deadline:
+                continue
+            self._runner.signal(name, signal.SIGKILL if running.timed_out else signal.SIGTERM)
+            running.timed_out = True
+            running.deadline = now + _GRACE_SECONDS
+
+    def _enforce_memory(self) -> None:
+        held, free = self._runner.held(exact=False), memory.available()
+        pool = sys.maxsize if self._pool is None else self._pool
+        if not guard.overdrawn(held, pool=pool, available=free):
+            return
+        held = self._runner.held(exact=True)
+        expected = {name: running.expected_memory for name, running in self._running.items()}
+        name = guard.whom_to_end(held, expected, pool=pool, available=free)
+        if name in self._running and self._running[name].held is None:
+            self._running[name].held = held[name]
+            self._runner.signal(name, signal.SIGKILL)
+
+    def kill(self) -> list[Running]:
+        """Kill every child; returns what they worked on."""
+        for name in self._running:
+            self._runner.signal(name, signal.SIGKILL)
+        return list(self._running.values())
+
+    def circumstances(self, running: Running) -> Circumstances:
+        """What is known of the end of a child beside its status."""
+        before, after = running.kernel_kills, memory.kernel_kills()
+        return Circumstances(
+            timeout=running.run.job.timeout,
+            timed_out=running.timed_out,
+            held=running.held,
+            limit=self._pool,
+            kernel_killed=None if before is None or after is None else after > before,
+            header_cut=self._cut >= running.started,
+        )
+
+    def free(self, running: Running) -> None:
+        """Give up what a child that has ended held."""
+        running.lock.release()
+        self._store.discard(running.folder)
+
+    def close(self) -> None:
+        """End everything."""
+        self._runner.close()
+        for running in self._running.values():
+            self._heal(running)
+            self.free(running)
+        self._headers.close()
+
+    def _heal(self, running: Running) -> None:
+        if running.stage != "export" and self._headers.cut(time.time() - (time.monotonic() - running.started)):
+            self._cut = time.monotonic()
+
+    def _patience(self, poll: bool) -> float:
+        if not self._running:
+            return _POLL_SECONDS if poll else 0.0
+        soonest = min(running.deadline for running in self._running.values()) - time.monotonic()
+        return max(0.0, min(soonest, _LOOK_SECONDS))

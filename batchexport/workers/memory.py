@@ -1,0 +1,41 @@
+"""What children hold in memory is counted over everything they started: a compiler's gigabytes are its stage's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import psutil
+
+
+def held(sessions: Collection[int], *, exact: bool = False) -> dict[int, int]:
+    """Bytes by session; a child leads one, and what it starts is in it.
+
+    Resident sets count pages that children share with the fork server once for each of them. `exact` splits
+    these up (PSS), which costs the kernel a walk through all page tables: for use where the rough sum is too high.
+    """
+    found = dict.fromkeys(sessions, 0)
+    for pid in psutil.pids() if found else ():
+        try:
+            session = os.getsid(pid)
+            if session in found:
+                told = psutil.Process(pid)
+                found[session] += told.memory_full_info().pss if exact else told.memory_info().rss
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def available() -> int:
+    """Bytes that can still be had on this machine without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def kernel_kills() -> int | None:
+    """How many processes the kernel has killed for want of memory since it started; None where it does not say."""
+    try:
+        text = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), None)

@@ -1,0 +1,68 @@
+"""A precompiled header that a kill cut off heals itself: in the run that saw the kill, or else in the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.projects import Project, wait_for
+
+pytestmark = [pytest.mark.process, pytest.mark.torch]
+
+HEAD = 'schema = 1\n[cache]\ndir = "cache"\n'
+ENTRY = 'name = "a"\nmodel = "models:model"\ninputs = { input = { shape = [3, 4] } }'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    project.write("models.py", "from torch import nn\n\n\ndef model():\n    return nn.Linear(4, 2)\n")
+    project.manifest(ENTRY, head=HEAD)
+    yield project
+    for pid in project.processes():  # what a failed test left
+        os.kill(pid, signal.SIGKILL)
+
+
+def headers(project: Project) -> list[Path]:
+    return list(project.root.glob("cache/v1/inductor/tmp/**/*.gch"))
+
+
+def test_a_cut_off_header_is_made_again_by_the_run_that_saw_the_kill_and_by_the_one_that_did_not(
+    project: Project,
+) -> None:
+    before = set(os.listdir(tempfile.gettempdir()))
+    first = project.start("run")
+    wait_for(lambda: headers(project), saying="a precompiled header being written", during=first)
+    for pid in project.processes():  # all at once, and the coordinator among them
+        os.kill(pid, signal.SIGSTOP)
+    for pid in project.processes():
+        os.kill(pid, signal.SIGKILL)
+    first.communicate()
+    [cut] = headers(project)
+    size = cut.stat().st_size
+
+    second = project.start("run")
+    wait_for(lambda: not cut.exists(), saying="the healing", during=second)
+    wait_for(cut.exists, saying="the header being written again", during=second)
+    [child] = _children_at_work(project)
+    os.kill(child, signal.SIGKILL)
+    ran = project.ended(second)
+
+    assert ran.code == 0, ran
+    assert "tried again, alone, after crash" in ran.jobs["a@cpu"]["stages"]["compile"]["reason"]
+    assert all(header.stat().st_size > size for header in headers(project))
+    assert project.processes() == {}
+    assert list(project.root.glob("cache/v1/inductor/compiling-*")) == []
+    assert {name for name in os.listdir(tempfile.gettempdir()) if "inductor" in name} <= before
+
+
+def _children_at_work(project: Project) -> Iterator[int]:
+    """Processes that lead a session of their own below the fork server."""
+    for pid, line in project.processes().items():
+        if "workers.server" in line and "workers.keeper" not in line and os.getsid(pid) == pid:
+            yield pid

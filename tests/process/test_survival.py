@@ -1,0 +1,199 @@
+"""One bad job never harms the batch: a hang, an abort, endless hunger end alone; their compilers end with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.projects import PLAIN, Project, Ran, wait_for
+
+pytestmark = pytest.mark.process
+
+MODELS = """
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+HERE = Path(__file__).parent
+# A source that keeps the compiler itself busy for minutes, in little memory.
+ENDLESS = "template<long N, long M> struct A { static const long v = A<N-1, M>::v + A<N-1, M+1>::v; };" \
+    "template<long M> struct A<0, M> { static const long v = M; };" \
+    "long f() { return " + " + ".join(f"A<850, {n}000>::v" for n in range(900)) + "; }"
+
+
+class Good(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+class Aborts(Good):
+    def forward(self, x):
+        os.abort()
+
+
+class Hangs(Good):
+    def forward(self, x):
+        (HERE / "hang.pid").write_text(str(os.getpid()))
+        time.sleep(1000)
+
+
+class Compiles(Good):
+    def forward(self, x):
+        source = Path(tempfile.mkdtemp(), "endless.cpp")
+        source.write_text(ENDLESS)
+        command = ["g++", "-c", "-ftemplate-depth=1000", str(source), "-o", str(source) + ".o"]
+        compiler = subprocess.Popen(command)
+        (HERE / "compiler.partial").write_text(f"{os.getppid()} {os.getpid()} {compiler.pid}")
+        (HERE / "compiler.partial").rename(HERE / "compiler.pids")
+        compiler.wait()
+
+
+class HogsPrivately(Good):
+    def forward(self, x):
+        hoard = []
+        while True:
+            hoard.append(b"x" * (32 << 20))
+
+
+class HogsShared(Good):
+    def forward(self, x):
+        hoard = []
+        while True:
+            hoard.append(mmap.mmap(-1, 32 << 20))  # shared memory, which no limit on data counts
+            for page in range(0, 32 << 20, 4096):
+                hoard[-1][page] = 1
+
+
+class HogsInChildren(Good):
+    def forward(self, x):
+        command = "import time; hoard = b'x' * (900 << 20); time.sleep(1000)"
+        for process in [subprocess.Popen([sys.executable, "-c", command]) for _ in range(3)]:
+            process.wait()
+
+
+class Escapes(Good):
+    def forward(self, x):
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        return self.linear(x)
+"""
+POOL = PLAIN + '\n[pools.cpu]\nmemory = "2GiB"\n'
+
+
+def entry(model: str, *more: str) -> str:
+    return "\n".join([f'name = "{model}"', f'model = "models:{model}"', *more])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    project.write("models.py", MODELS)
+    yield project
+    for pid in project.processes():  # what a failed test left
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Ran]:
+    project = Project(tmp_path_factory.mktemp("survival"))
+    project.write("models.py", MODELS)
+    good = [f'name = "good-{seed}"\nmodel = "models:Good"\nseed = {seed}' for seed in range(5)]
+    bad = [entry("Hangs", 'timeout = "3s"'), *map(entry, ("Aborts", "HogsPrivately", "HogsShared", "HogsInChildren"))]
+    project.manifest(*good[:2], *bad, *good[2:], head=POOL)
+    return project, project.run("--jobs", "2")
+
+
+def test_the_good_jobs_among_bad_ones_are_all_delivered(survived: tuple[Project, Ran]) -> None:
+    project, ran = survived
+    assert ran.code == 1
+    assert {name for name, job in ran.jobs.items() if job["ok"]} == {f"good-{seed}@cpu" for seed in range(5)}
+    assert project.processes() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "word"),
+    [
+        ("Hangs", "timeout", "3 s"),
+        ("Aborts", "crash", "SIGABRT"),
+        ("HogsPrivately", "oom", "MemoryError"),
+        ("HogsShared", "oom", "2.0 GiB"),
+        ("HogsInChildren", "oom", "2.0 GiB"),
+    ],
+)
+def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind: str, word: str) -> None:
+    error = survived[1].error(f"{name}@cpu")
+    assert (error["kind"], word in error["message"]) == (kind, True), error
+    assert error["remedy"]
+    assert ("second try" in error["message"]) == (kind != "timeout")
+
+
+def test_nothing_of_what_was_ended_is_left_in_staging(survived: tuple[Project, Ran]) -> None:
+    assert list((survived[0].root / "cache/v1/staging").iterdir()) == []
+
+
+def compiler_at_work(project: Project, command: subprocess.Popen[str]) -> tuple[int, int, int]:
+    """The pids of fork server, child and g++; the compiler proper, cc1plus, is below that."""
+    pids = project.root / "compiler.pids"
+    wait_for(pids.exists, saying="g++", during=command)
+    wait_for(lambda: any("cc1plus" in line for line in project.processes().values()), saying="cc1plus", during=command)
+    server, child, compiler = map(int, pids.read_text().split())
+    return server, child, compiler
+
+
+def test_a_hanging_job_is_killed_with_its_compiler(project: Project) -> None:
+    project.manifest(entry("Compiles", 'timeout = "4s"'))
+    process = project.start("run")
+    compiler_at_work(project, process)
+    ran = project.ended(process)
+    assert ran.error("Compiles@cpu")["kind"] == "timeout"
+    assert project.processes() == {}
+
+
+@pytest.mark.parametrize("victims", [("coordinator",), ("server",), ("coordinator", "server"), ("server", "child")])
+def test_no_compiler_outlives_whatever_is_killed(project: Project, victims: tuple[str, ...]) -> None:
+    project.manifest(entry("Compiles"))
+    process = project.start("run")
+    server, child, _ = compiler_at_work(project, process)
+    pids = {"coordinator": process.pid, "server": server, "child": child}
+    before = set(project.processes())
+    (project.root / "compiler.pids").unlink()
+    for name in victims:  # stopped first, so that none of them can do anything about the end of another
+        os.kill(pids[name], signal.SIGSTOP)
+    for name in victims:
+        os.kill(pids[name], signal.SIGKILL)
+    wait_for(lambda: not before & project.processes().keys() - {process.pid}, saying="the end of every process")
+    process.kill()  # where it lives it has begun the second try
+    process.communicate()
+    wait_for(lambda: not project.processes(), saying="the end of every process")
+
+
+def test_what_the_keeper_cannot_do_once_it_is_killed_the_server_does(project: Project) -> None:
+    project.manifest(entry("Compiles"))
+    process = project.start("run")
+    compiler_at_work(project, process)
+    [keeper] = [pid for pid, line in project.processes().items() if "workers.keeper" in line]
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGINT)
+    assert project.ended(process).code == 130
+    assert project.processes() == {}
+
+
+def test_a_process_that_leaves_its_session_ends_with_the_run(project: Project) -> None:
+    project.manifest(entry("Escapes"))
+    assert project.run().code == 0
+    assert project.processes() == {}
