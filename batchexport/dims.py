@@ -71,8 +71,8 @@ def settle(
 ) -> dict[str, dict[str, Any]]:
     """The JSON form of every dim that stays dynamic; sizes that are fixed become numbers in their shapes.
 
-    `is_open`: the inputs come from a factory or a file, so any dim may be in use. `is_own` tells whether
-    a dim may be called unused: those from [defaults] are for whoever uses them.
+    `is_open`: the inputs come from a factory or a file, with the sizes that they have there. `is_own` tells
+    whether a dim may be called unused: those from [defaults] are for whoever uses them.
     """
     by_name: dict[str, list[Use]] = {}
     for use in uses:
@@ -80,17 +80,14 @@ def settle(
     settled: dict[str, Dim] = {}
     for name, what in declared.items():
         users = by_name.get(name, [])
-        if not users and not is_open and is_own(name) and is_dim_name(name):
+        if not users and is_own(name) and is_dim_name(name):
             unlisted = [other for other in by_name if other not in declared]
-            say(("dims", name), "no input uses this dim", nearest(name, unlisted) or "leave it out", key=True)
+            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else nearest(name, unlisted)
+            say(("dims", name), "no input uses this dim", hint or "leave it out", key=True)
         dim = None if what is None or what is BAD else _settle_one(name, what, users, say)
-        if isinstance(dim, Dim) and (users or is_open):
+        if isinstance(dim, Dim) and users:
             settled[name] = dim
-        elif isinstance(dim, int) and is_open:
-            settled[name] = Dim(name=name, min=dim, max=dim, example=dim)
     autos = [name for name in by_name if declared.get(name) is None]
-    if is_open:
-        autos += [name for name, what in declared.items() if what is None]
     taken = {dim.example for dim in settled.values()} if autos else set()
     for name in autos:
         # Equal examples could make torch.export take two dims for one.

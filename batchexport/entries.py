@@ -149,8 +149,7 @@ class Reading:
     """What one variant of an entry says, but for its name and targets' own specs.
 
     `weights` has one item for each checkpoint, its name and file; one without a name where there are none.
-    `timeout` is in seconds, per stage. `used_dims` are all names that shapes hold or, where the shapes
-    are not known here, might hold.
+    `timeout` is in seconds, per stage. `used_dims` are all names that shapes hold.
     """
 
     export: Mapping[str, Any]
@@ -217,5 +216,5 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
         targets=known.get("targets", ("cpu",)),
         tags=known.get("tags", ()),
         timeout=known.get("timeout", DEFAULT_TIMEOUT),
-        used_dims=frozenset(declared if is_open else [use.size.name for use in inputs.uses]),
+        used_dims=frozenset(use.size.name for use in inputs.uses),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from support.projects import GUARD, Project
+from support.settled import TELLS
 
 pytestmark = pytest.mark.process
 
@@ -67,3 +70,28 @@ def test_a_child_works_beside_the_manifest_and_leaves_no_folder_of_its_own(settl
     seen = json.loads(settled.log("tells@cpu").splitlines()[0])
     assert seen["folder"] == str(settled.root)
     assert list((settled.root / "cache" / "v1" / "staging").iterdir()) == []
+
+
+def test_a_fork_server_with_threads_forks_nobody_and_says_so(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(
+        "sitecustomize.py",
+        """
+        import sys
+        import threading
+
+        if "batchexport.workers.server" in sys.orig_argv:
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        """,
+    )
+    project.write("tells.py", TELLS)
+    project.manifest('name = "tells"\nmodel = "tells:Model"')
+    path = os.pathsep.join(entry for entry in (str(tmp_path), os.environ.get("PYTHONPATH")) if entry)
+    ran = project.run(env={"PYTHONPATH": path})
+    assert ran.code == 0
+    assert ran.built() == {"tells@cpu"}
+    seen = json.loads(project.log("tells@cpu").splitlines()[0])
+    assert "batchexport.workers.child" in seen["command"]
+    assert "batchexport.workers.server" in seen["parent"]
+    assert "every stage is spawned" in ran.stdout + ran.stderr
+    assert project.processes() == {}

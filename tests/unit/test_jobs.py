@@ -287,14 +287,14 @@ def test_models_come_from_modules_registries_and_archives(model: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["models.text:inputs", "inputs/bert.safetensors"])
-def test_inputs_from_elsewhere_keep_all_dims(source: str) -> None:
-    export = only(f'inputs = "{source}"\ndims = {{ batch = {{ max = 8 }}, seq = "auto", n = 4 }}').export
-    assert export.inputs == source
-    assert export.dims == {
-        "batch": {"min": 1, "max": 8, "example": 2, "multiple_of": 1, "auto": False},
-        "n": {"min": 4, "max": 4, "example": 4, "multiple_of": 1, "auto": False},
-        "seq": {"min": 1, "max": None, "example": 3, "multiple_of": 1, "auto": True},
-    }
+def test_inputs_from_elsewhere_have_their_own_sizes_and_no_dims(source: str) -> None:
+    given, _ = resolved(
+        "[defaults.dims]\nbatch = { max = 8 }\n"
+        + entry(f'inputs = "{source}"')
+        + entry('inputs = { x = { shape = ["batch"] } }', name="b")
+    )
+    assert given.export.inputs == source
+    assert given.export.dims == {}
 
 
 def test_inputs_nest_in_lists_and_tables() -> None:
