@@ -106,7 +106,8 @@ class Aftermath:
             self.timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
         run.take(stage, result)
         run.packed = run.packed or running.miss.code is not None
-        run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key)
+        spent = outcome.key_seconds + self.decider.spent(run.job, stage)
+        run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key, key_seconds=spent)
         return Onward()
 
     def _held_against_twin(self, running: Running, outcome: Success, report: StageReport) -> Step:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,19 @@ class Decider:
         self._force = force
         self._asks: dict[tuple[int, str], str] = {}
         self._keys: dict[tuple[int, str], str] = {}
+        self._spent: defaultdict[tuple[str, str], float] = defaultdict(float)
+
+    def spent(self, job: Job, stage: str) -> float:
+        """Seconds that the decisions about a stage of a job have taken."""
+        return self._spent[job.name, stage]
+
+    @contextmanager
+    def _timed(self, job: Job, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[job.name, stage] += time.perf_counter() - started
 
     def ask(self, job: Job) -> str:
         """The key of what is asked of the export stage; equal for all targets of an entry."""
@@ -79,6 +95,10 @@ class Decider:
 
         `reweigh` False: its graph is to be captured, even if only the weights are new.
         """
+        with self._timed(job, "export"):
+            return self._export(job, reweigh=reweigh)
+
+    def _export(self, job: Job, *, reweigh: bool) -> Hit | Miss:
         ask = self.ask(job)
         if "export" in self._force:
             return Miss(key=None, lock=ask, reason="forced")
@@ -105,6 +125,10 @@ class Decider:
 
     def compile(self, job: Job, export: Result, *, pack: bool = True) -> Hit | Miss:
         """Whether code for this program, target and toolchain is there. `pack` False: packing was no use."""
+        with self._timed(job, "compile"):
+            return self._compile(job, export, pack=pack)
+
+    def _compile(self, job: Job, export: Result, *, pack: bool) -> Hit | Miss:
         code_key = self.code_key(job, export)
         key = self.compile_key(job, export)
         if "compile" in self._force:
@@ -177,6 +201,10 @@ class Decider:
 
     def verify(self, job: Job, export: Result, compiled: Result | None) -> Hit | Miss:
         """Whether these very bytes were held against these very numbers before."""
+        with self._timed(job, "verify"):
+            return self._verify(job, export, compiled)
+
+    def _verify(self, job: Job, export: Result, compiled: Result | None) -> Hit | Miss:
         key = self.verify_key(job, export, compiled)
         if "verify" in self._force:
             return Miss(key=key, lock=key, reason="forced")

@@ -98,6 +98,15 @@ def recap_lines(report: RunReport) -> list[str]:
     ]
 
 
+def key_lines(report: RunReport) -> list[str]:
+    """What knowing what to build cost, beside building it; no line where nothing was built."""
+    cost = report.keys()
+    if cost is None:
+        return []
+    most = f"; at most {cost.worst_share:.1%}, for {clean(cost.worst)}" if len(report.jobs) > 1 else ""
+    return [f"keys took {cost.seconds:.1f} s, {cost.share:.1%} of what was built{most}"]
+
+
 def summary_line(report: RunReport) -> str:
     """The last line of a run: counts, seconds and the report's path."""
     interrupted = report.exit_code == ExitCode.INTERRUPTED

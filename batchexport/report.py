@@ -58,13 +58,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReport:
-    """One stage of one job: its outcome, why, and what it cost (seconds of wall time, bytes of RSS)."""
+    """One stage of one job: its outcome, why, and what it cost (seconds of wall time, bytes of RSS).
+
+    `key_seconds` is the part of it all that went into keys: deciding what stands, digesting what was built.
+    """
 
     outcome: Outcome
     reason: str
     key: str | None = None
     seconds: float = 0.0
     peak_rss_bytes: int | None = None
+    key_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         form: dict[str, Any] = {
@@ -73,6 +77,8 @@ class StageReport:
             "key": self.key,
             "seconds": round(self.seconds, 4),
         }
+        if self.key_seconds is not None:
+            form["key_seconds"] = round(self.key_seconds, 4)
         if self.peak_rss_bytes is not None:
             form["peak_rss_bytes"] = self.peak_rss_bytes
         return form
@@ -107,6 +113,11 @@ class JobReport:
         """Wall time of the job's stages, added up."""
         return sum(stage.seconds for stage in self.stages.values())
 
+    @property
+    def key_seconds(self) -> float:
+        """Seconds that went into keys for the stages that were built."""
+        return sum(stage.key_seconds or 0.0 for stage in self.stages.values())
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -119,6 +130,16 @@ class JobReport:
             "stats": dict(self.stats),
             "error": self.error.to_json() if self.error else None,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCost:
+    """Seconds that keys took, as a share of all stages that were built, and of the job where that is largest."""
+
+    seconds: float
+    share: float
+    worst: str
+    worst_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +167,20 @@ class RunReport:
     def skipped(self) -> int:
         return sum(job.skipped for job in self.jobs)
 
+    def keys(self) -> KeyCost | None:
+        """What the keys of all that was built cost; None where nothing was."""
+        built = [job for job in self.jobs if job.key_seconds and job.seconds]
+        if not built:
+            return None
+        worst = max(built, key=lambda job: job.key_seconds / job.seconds)
+        seconds = sum(job.key_seconds for job in built)
+        return KeyCost(
+            seconds=seconds,
+            share=seconds / sum(job.seconds for job in built),
+            worst=worst.name,
+            worst_share=worst.key_seconds / worst.seconds,
+        )
+
     def totals(self) -> dict[str, Any]:
         """Counts of jobs by result and, per stage, of outcomes; `built` and `cached` always present."""
         form: dict[str, Any] = {
@@ -157,6 +192,12 @@ class RunReport:
         for stage in STAGES:
             counts = Counter(str(job.stages[stage].outcome) for job in self.jobs if stage in job.stages)
             form[stage] = {"built": 0, "cached": 0, **counts}
+        if (cost := self.keys()) is not None:
+            form["keys"] = {
+                "seconds": round(cost.seconds, 4),
+                "share": round(cost.share, 5),
+                "worst": {"job": cost.worst, "share": round(cost.worst_share, 5)},
+            }
         return form
 
     def to_json(self) -> dict[str, Any]:

@@ -21,11 +21,12 @@ _LESS = "use smaller dims, run fewer jobs at a time (--jobs 1), or raise `memory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """A stage's result, as the child wrote it."""
+    """A stage's result, as the child wrote it; `key_seconds` are those it took to digest what it is made of."""
 
     output: Mapping[str, Any]
     dependencies: list[list[Any]]
     uncacheable: list[str]
+    key_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
             output={**result["output"]},
             dependencies=[[*dependency] for dependency in result["dependencies"]],
             uncacheable=[*result["uncacheable"]],
+            key_seconds=float(result["key_seconds"]),
         )
     if "changed" in result:
         return Changed(path=result["changed"])

@@ -21,7 +21,7 @@ from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
 from batchexport.pipeline.likeness import likeness
-from batchexport.pipeline.reweigh import reweighed
+from batchexport.pipeline.reweigh import new_ids, reweighed
 from batchexport.pipeline.undoing import unchanged
 from batchexport.shapes import Dim, corners
 
@@ -55,14 +55,17 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
     with failing_as(Kind.SAVE, "saving the reference outputs"):
         torch.save(reference, os.path.join(folder, REFERENCE))
+    clock.lap("save")
     archive, base = os.path.join(folder, ARCHIVE), task.get("base")
-    ids = reweighed(model, base, archive) if base else None
-    if base and ids is not None:
+    ids = new_ids(model, base) if base else None
+    clock.lap("identity")
+    if base and ids is not None and reweighed(model, base, archive):
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
         return {**kept, "reweighed": True, "state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
     # Dynamo may choose by anything that it finds in a model, so in strict mode no likeness is enough.
     alike = None if spec["strict"] else likeness(model)
+    clock.lap("identity")
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)
     check(model, program)
@@ -70,10 +73,11 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     _save(program, spec, root, archive)
     clock.lap("save")
     ids, digest = state_ids(program), program_digest(program)
+    skeleton = skeleton_digest(program)
     clock.lap("identity")
     return {
         "program": digest,
-        "skeleton": skeleton_digest(program),
+        "skeleton": skeleton,
         "state": ids,
         "modules": node_modules(program),
         "likeness": alike,
@@ -89,7 +93,8 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name], self._last = round(now - self._last, 4), now
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 4)
+        self._last = now
 
 
 def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], root: str, kind: Kind) -> dict[str, Any]:

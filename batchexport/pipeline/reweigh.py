@@ -29,21 +29,29 @@ _CONFIG = f"{_WEIGHTS}model_weights_config.json"
 _WRITERS_OWN = ("version", "byteorder", ".data/serialization_id")
 
 
-def reweighed(model: nn.Module, base: Mapping[str, Any], path: str) -> list[list[Any]] | None:
-    """Write the archive `base["exported"]` with the weights of `model` to `path`; returns the new state ids.
+def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None:
+    """The state ids of `model`; None where it differs in more than values from what `base` was captured from.
 
-    `base` also holds the likeness of the model that the archive was captured from, and its state ids. None,
-    and nothing is written, where the archive can't stand for this model: it must be captured.
+    `base` holds the likeness of that model, and its state ids.
     """
     if base["likeness"] is None or likeness(model) != base["likeness"]:
         return None
+    return _ids(base["state"], _tensors(model))
+
+
+def reweighed(model: nn.Module, base: Mapping[str, Any], path: str) -> bool:
+    """Write the archive `base["exported"]`, with the weights of `model`, to `path`.
+
+    False, and nothing is written, where it keeps its weights in some other way than byte for byte.
+    """
+    payloads = _payloads(base["exported"], _tensors(model))
+    return payloads is not None and _write(base["exported"], payloads, path)
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
     tensors.update(model.named_buffers(remove_duplicate=False))
-    ids = _ids(base["state"], tensors)
-    payloads = None if ids is None else _payloads(base["exported"], ids, tensors)
-    if payloads is None or not _write(base["exported"], payloads, path):
-        return None
-    return ids
+    return tensors
 
 
 def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list[Any]] | None:
@@ -68,13 +76,9 @@ def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list
     return [[*row[:-1], contents.get(row[0], row[-1])] for row in known]
 
 
-def _payloads(
-    archive: str, ids: Sequence[Row], tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.UntypedStorage] | None:
+def _payloads(archive: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.UntypedStorage] | None:
     """What to write in place of each record that holds weights; None where they are not stored plainly."""
     config = json.loads(torch._C.PyTorchFileReader(archive).get_record(_CONFIG))["config"]
-    if config.keys() != {row[0] for row in ids if row[1] != "constant"}:
-        return None
     payloads = {}
     for name, entry in config.items():
         tensor = tensors[name].detach()

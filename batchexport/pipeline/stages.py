@@ -52,8 +52,8 @@ def _stage(name: str) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Run the stage that `task` describes and write its result into `folder`; also returns it.
 
-    The result is `{"ok": true, "output": …, "dependencies": […], "uncacheable": […], "seconds": …}` or
-    `{"ok": false, "error": {kind, message, remedy, traceback}, …}`.
+    The result is `{"ok": true, "output": …, "dependencies": […], "uncacheable": […], "key_seconds": …,
+    "seconds": …}` or `{"ok": false, "error": {kind, message, remedy, traceback}, …}`.
     """
     started = time.perf_counter()
     result = _result(task, folder)
@@ -84,7 +84,10 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         elif task["modules"]:
             _import_from(task["root"])
         output = _stage(task["stage"])(task, folder)
+        ended = time.perf_counter()
         dependencies = observer.dependencies() if observer else []
+        # What it takes to know what this result is made of.
+        keys = time.perf_counter() - ended + output.get("stats", {}).get("seconds", {}).get("identity", 0.0)
         uncacheable = observer.uncacheable if observer else []
     except InputChanged as error:
         return {"ok": False, "changed": str(error)}
@@ -98,7 +101,13 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     except Exception as error:
         sys.stderr.write(traceback.format_exc())
         return {"ok": False, "error": classified(error, Kind.INTERNAL, "batchexport itself failed").to_json()}
-    return {"ok": True, "output": output, "dependencies": dependencies, "uncacheable": uncacheable}
+    return {
+        "ok": True,
+        "output": output,
+        "dependencies": dependencies,
+        "uncacheable": uncacheable,
+        "key_seconds": round(keys, 4),
+    }
 
 
 def _archives(spec: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from batchexport import render
 from batchexport.doctor import Check
 from batchexport.errors import ExitCode, Kind
 from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
-from batchexport.report import Outcome
+from batchexport.report import Outcome, StageReport
 from batchexport.store.store import StoreStats
 from support.reports import built, cached, failure, job, run_report, stage
 
@@ -264,3 +264,14 @@ def test_every_mistake_gets_its_own_error_line() -> None:
 
 def test_an_empty_message_is_still_an_error() -> None:
     assert render.error_lines("") == ["error: (no message)"]
+
+
+def test_the_cost_of_keys_is_told_where_something_was_built() -> None:
+    stage = StageReport(outcome=Outcome.BUILT, reason="", seconds=40.0, key_seconds=0.5)
+    assert render.key_lines(run_report(job("a"))) == []
+    assert render.key_lines(run_report(job("a", stages={"export": stage}))) == [
+        "keys took 0.5 s, 1.2% of what was built"
+    ]
+    assert render.key_lines(run_report(job("a", stages={"export": stage}), job("b"))) == [
+        "keys took 0.5 s, 1.2% of what was built; at most 1.2%, for a"
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from batchexport.errors import ExitCode
-from batchexport.report import Outcome
+from batchexport.report import Outcome, StageReport
 from support.reports import built, cached, failure, job, run_report, stage
 
 
@@ -73,3 +73,20 @@ def test_totals_count_jobs_and_the_outcomes_of_each_stage() -> None:
 def test_every_job_is_ok_failed_or_skipped_and_only_one_of_them() -> None:
     for one in (job(), job(error=failure()), job(ok=False)):
         assert [one.ok, one.error is not None, one.skipped].count(True) == 1
+
+
+def keyed(seconds: float, key_seconds: float) -> StageReport:
+    return StageReport(outcome=Outcome.BUILT, reason="", seconds=seconds, key_seconds=key_seconds)
+
+
+def test_totals_tell_what_keys_cost_of_all_that_was_built_and_where_most() -> None:
+    report = run_report(
+        job("a", stages={"export": keyed(10.0, 0.1), "compile": keyed(30.0, 0.1)}),
+        job("b", stages={"export": keyed(10.0, 0.3), "compile": cached()}),
+        job("c"),
+    )
+    assert report.totals()["keys"] == {"seconds": 0.5, "share": 0.01, "worst": {"job": "b", "share": 0.03}}
+
+
+def test_where_nothing_was_built_keys_cost_nothing_worth_telling() -> None:
+    assert run_report(job("a")).keys() is None

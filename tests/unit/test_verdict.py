@@ -14,7 +14,14 @@ from batchexport.report import Failure
 from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, verdict
 from batchexport.workers.forkserver import Ended
 
-SUCCESS = {"ok": True, "output": {"program": "p"}, "dependencies": [["absent", "x"]], "uncacheable": [], "seconds": 1}
+SUCCESS = {
+    "ok": True,
+    "output": {"program": "p"},
+    "dependencies": [["absent", "x"]],
+    "uncacheable": [],
+    "key_seconds": 0.5,
+    "seconds": 1,
+}
 ERROR = {"kind": "weights", "message": "no such tensor", "remedy": "look", "traceback": "…"}
 
 
@@ -40,7 +47,7 @@ def failure(*args: Any, **more: Any) -> Failure:
 
 def test_a_result_is_a_success(tmp_path: Path) -> None:
     found = judge(tmp_path, SUCCESS)
-    assert found == Success(output={"program": "p"}, dependencies=[["absent", "x"]], uncacheable=[])
+    assert found == Success(output={"program": "p"}, dependencies=[["absent", "x"]], uncacheable=[], key_seconds=0.5)
 
 
 def test_a_failure_is_told_as_the_child_tells_it(tmp_path: Path) -> None:
