@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchexport import interrupts
 from batchexport.aftermath import Aftermath, Again, Failed, Onward, Step
 from batchexport.assignment import Assignments
 from batchexport.decide import Decider, Hit, Miss
@@ -90,7 +91,7 @@ class Coordinator:
         )
         self._ready: dict[str, tuple[JobRun, str, Miss]] = {}
         self._waiting: list[Task] = []
-        self._stopping = False
+        self._stopping: str | None = None  # why nothing more is started
         self.interrupted = False
 
     def run(self) -> tuple[JobReport, ...]:
@@ -116,7 +117,8 @@ class Coordinator:
         while self._ready or self._supervisor.busy:
             self._start_ready()
             for running, ended in self._supervisor.wait(poll=bool(self._waiting)):
-                self._ended(running, ended)
+                with interrupts.shielded():
+                    self._ended(running, ended)
             if self._supervisor.note and not noted:
                 noted = True
                 self._listener(Note(text=self._supervisor.note))
@@ -170,8 +172,8 @@ class Coordinator:
         self._ends.end(run, error=failure)
 
     def _enqueue(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
-        if self._stopping:
-            self._ends.cancel(run, stage, "--fail-fast")
+        if self._stopping is not None:
+            self._ends.cancel(run, stage, self._stopping)
             return
         run.reasons[stage] = miss.reason
         weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
@@ -185,7 +187,7 @@ class Coordinator:
         self._schedule.add(task)
 
     def _start_ready(self) -> None:
-        while not self._stopping and (task := self._schedule.next()) is not None:
+        while self._stopping is None and (task := self._schedule.next()) is not None:
             run, stage, miss = self._ready[task.id]
             lock = self._store.try_lock(f"{stage}-{miss.lock}")
             if lock is None:
@@ -196,6 +198,9 @@ class Coordinator:
             del self._ready[task.id]
             try:
                 self._start(task, run, stage, lock)
+            except KeyboardInterrupt:
+                self._ready[task.id] = (run, stage, miss)  # to be reported as cancelled
+                raise
             except (BlobMissing, BlobDamaged):
                 self._give_up(task, lock)
                 self._heal(run)
@@ -233,7 +238,7 @@ class Coordinator:
         self._schedule.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
         self._listener(StageFinished(job=run.job.name, stage=stage, seconds=seconds))
-        if self._stopping:  # it was cancelled, and is reported so
+        if running.cancelled:  # and reported so
             self._supervisor.free(running)
             return
         step: Step
@@ -269,7 +274,8 @@ class Coordinator:
             self._ends.end(run, ok=True)
             return
         try:
-            self._ends.deliver(run)
+            with interrupts.shielded():
+                self._ends.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._heal(run)
         except (StoreError, OSError) as error:
@@ -277,16 +283,18 @@ class Coordinator:
 
     def _fail(self, run: JobRun, failure: Failure) -> None:
         self._ends.fail(run, failure)
-        if self._policy.fail_fast and not self._stopping:
+        if self._policy.fail_fast and self._stopping is None:
             self._cancel("--fail-fast")
 
     def _cancel(self, reason: str) -> None:
         """Start nothing more, end what runs, and report every open job as cancelled."""
-        self._stopping = True
+        self._stopping = reason
         self._schedule.drop_ready()
         open_runs = [(run, stage) for run, stage, _ in self._ready.values()]
         self._ready.clear()
         self._waiting.clear()
+        for running, ended in self._supervisor.ended():  # finished in time, and kept
+            self._ended(running, ended)
         open_runs += [(running.run, running.stage) for running in self._supervisor.kill()]
         for run, stage in open_runs:
             self._ends.cancel(run, stage, reason)

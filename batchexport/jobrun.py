@@ -87,5 +87,6 @@ class Running:
     started: float = field(default_factory=time.monotonic)
     deadline: float = math.inf
     timed_out: bool = False
+    cancelled: bool = False
     held: int | None = None
     kernel_kills: int | None = None
