@@ -84,6 +84,7 @@ class Running:
     folder: Path
     lock: Lock
     expected_memory: int
+    device: str | None = None
     started: float = field(default_factory=time.monotonic)
     deadline: float = math.inf
     timed_out: bool = False
