@@ -22,9 +22,12 @@ class Assignments:
         self._results = results
         self._store: Store = workplace.store
 
-    def request(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
-        """The request for a stage, to be worked on in `folder`. Raises BlobMissing, BlobDamaged, StoreError."""
-        return self._workplace.request(run.job, stage, folder, self._task(run, stage, miss, folder))
+    def request(self, run: JobRun, stage: str, miss: Miss, folder: Path, device: str | None = None) -> dict[str, Any]:
+        """The request for a stage, to be worked on in `folder`, maybe on a device.
+
+        Raises BlobMissing, BlobDamaged, StoreError.
+        """
+        return self._workplace.request(run.job, stage, folder, self._task(run, stage, miss, folder), device)
 
     def record(self, kind: str, result: Result) -> Record:
         """The record behind a result. Raises BlobMissing where it is gone."""

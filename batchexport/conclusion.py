@@ -47,7 +47,7 @@ def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolch
         bytes_digest(manifest),
         [options.expression, sorted(options.tags), sorted(options.only), options.require_all],
         str(options.output_dir),
-        [dict(toolchain.capture), dict(toolchain.code)],
+        [dict(toolchain.capture), dict(toolchain.code), probe.driver()],
     )
 
 

@@ -5,24 +5,26 @@ Every job ends in exactly one report, whatever its children do.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from batchexport import interrupts
 from batchexport.aftermath import Aftermath, Again, Failed, Onward, Step
 from batchexport.assignment import Assignments
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.delivery import Delivery
+from batchexport.devices import Devices
 from batchexport.ends import Ends, store_failure
 from batchexport.errors import Kind
 from batchexport.events import Listener, Note, StageFinished, StageStarted
+from batchexport.gpus import Gpus, loss
 from batchexport.jobrun import JobRun, Running
-from batchexport.probe import why_no_cuda
+from batchexport.pending import Pending, Turn
 from batchexport.publish import Publisher
 from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.results import Results
-from batchexport.schedule import Schedule, Task
+from batchexport.schedule import Schedule
 from batchexport.specs import Job
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError
 from batchexport.store.lock import Lock
@@ -57,6 +59,7 @@ class Coordinator:
         delivery: Delivery,
         timings: Timings,
         schedule: Schedule,
+        devices: Devices,
         runner: Runner,
         listener: Listener,
         policy: Policy,
@@ -65,8 +68,8 @@ class Coordinator:
         self._store = workplace.store
         self._decider = decider
         self._results = results
-        self._timings = timings
-        self._schedule = schedule
+        self._gpus = Gpus(devices, schedule)
+        self._pending = Pending(schedule, timings, self._gpus)
         self._listener = listener
         self._policy = policy
         self._assignments = Assignments(workplace, results)
@@ -88,9 +91,7 @@ class Coordinator:
             listener=listener,
             total=len(jobs),
         )
-        self._ready: dict[str, tuple[JobRun, str, Miss]] = {}
-        self._waiting: list[Task] = []
-        self._stopping = False
+        self._stopping: str | None = None  # why nothing more is started
         self.interrupted = False
 
     def run(self) -> tuple[JobReport, ...]:
@@ -101,7 +102,7 @@ class Coordinator:
         try:
             for job in self._jobs:
                 self._advance(JobRun(job))
-            if self._ready:
+            if self._pending:
                 self._supervisor.open()
                 self._loop()
         except KeyboardInterrupt:
@@ -113,15 +114,17 @@ class Coordinator:
 
     def _loop(self) -> None:
         noted = False
-        while self._ready or self._supervisor.busy:
+        while self._pending or self._supervisor.busy:
+            self._gpus.look()
             self._start_ready()
-            for running, ended in self._supervisor.wait(poll=bool(self._waiting)):
-                self._ended(running, ended)
+            for running, ended in self._supervisor.wait(poll=self._pending.parked):
+                with interrupts.shielded():
+                    self._ended(running, ended)
             if self._supervisor.note and not noted:
                 noted = True
                 self._listener(Note(text=self._supervisor.note))
             self._supervisor.enforce()
-            self._retry_waiting()
+            self._pending.unpark()
 
     # ── one job forward ──────────────────────────────────────────────────────────────────────
 
@@ -137,8 +140,8 @@ class Coordinator:
             if stage == "compile" and run.job.compile.format == "none":
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason='compile format is "none"')
                 continue
-            if stage != "export" and run.job.target.startswith("cuda"):
-                self._without_cuda(run)
+            if (lacking := self._gpus.why_not(run, stage)) is not None:
+                self._without_device(run, lacking)
                 return
             decision = self._decide(run, stage)
             if isinstance(decision, Miss):
@@ -156,9 +159,8 @@ class Coordinator:
             return self._decider.compile(run.job, run.export, pack=run.packs)
         return self._decider.verify(run.job, run.export, run.compiled)
 
-    def _without_cuda(self, run: JobRun) -> None:
-        # Code for the CPU under the name of a CUDA target would be a wrong artifact, so there is none.
-        reason = why_no_cuda()
+    def _without_device(self, run: JobRun, reason: str) -> None:
+        # Code for something else under the name of a CUDA target would be a wrong artifact, so there is none.
         for stage in ("compile", "verify"):
             run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
         if not self._policy.require_all:
@@ -170,70 +172,74 @@ class Coordinator:
         self._ends.end(run, error=failure)
 
     def _enqueue(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
-        if self._stopping:
-            self._ends.cancel(run, stage, "--fail-fast")
+        if self._stopping is not None:
+            self._ends.cancel(run, stage, self._stopping)
+            return
+        if self._gpus.gone(run, stage):
+            self._fail(run, loss(stage))
             return
         run.reasons[stage] = miss.reason
-        weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
-        expected = self._timings.expected(run.job, stage, parameter_bytes=weights)
-        remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
-        # A verify is short and ends a job: what is nearly done is delivered before more is begun.
-        urgency = math.inf if stage == STAGES[-1] else remaining
-        name = f"{run.job.name}:{stage}"
-        task = Task(id=name, stage=stage, urgency=urgency, memory=expected.memory, alone=alone)
-        self._ready[task.id] = (run, stage, miss)
-        self._schedule.add(task)
+        self._pending.add(run, stage, miss, alone=alone)
 
     def _start_ready(self) -> None:
-        while not self._stopping and (task := self._schedule.next()) is not None:
-            run, stage, miss = self._ready[task.id]
-            lock = self._store.try_lock(f"{stage}-{miss.lock}")
+        while self._stopping is None and (turn := self._pending.next()) is not None:
+            lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
             if lock is None:
-                # Somebody, maybe this very run, builds the same: wait for it and take the result.
-                self._schedule.finish(task.id)
-                self._waiting.append(task)
+                self._pending.park(turn)
                 continue
-            del self._ready[task.id]
+            self._pending.begun(turn)
             try:
-                self._start(task, run, stage, lock)
+                self._start(turn, lock)
+            except KeyboardInterrupt:
+                self._pending.restore(turn)  # to be reported as cancelled
+                raise
             except (BlobMissing, BlobDamaged):
-                self._give_up(task, lock)
-                self._heal(run)
+                self._give_up(turn, lock)
+                self._heal(turn.run)
             except (StoreError, OSError) as error:
-                self._give_up(task, lock)
-                self._fail(run, store_failure(stage, error))
+                self._give_up(turn, lock)
+                self._fail(turn.run, store_failure(turn.stage, error))
 
-    def _start(self, task: Task, run: JobRun, stage: str, lock: Lock) -> None:
+    def _start(self, turn: Turn, lock: Lock) -> None:
+        run, stage = turn.run, turn.stage
         self._decider.again(run.job)
         decision = self._decide(run, stage)
         if isinstance(decision, Hit):
-            self._give_up(task, lock)
+            self._give_up(turn, lock)
             self._advance(run)
             return
         folder = self._store.attempt(f"{run.job.folder}-{stage}")
         try:
-            request = self._assignments.request(run, stage, decision, folder)
+            request = self._assignments.request(run, stage, decision, folder, turn.device)
         except BaseException:
             self._store.discard(folder)
             raise
         run.reasons[stage] = run.reasons[stage] if decision.code is None else decision.reason
         self._listener(StageStarted(job=run.job.name, stage=stage, reason=run.reasons[stage]))
-        running = Running(run=run, stage=stage, miss=decision, folder=folder, lock=lock, expected_memory=task.memory)
+        running = Running(
+            run=run,
+            stage=stage,
+            miss=decision,
+            folder=folder,
+            lock=lock,
+            expected_memory=turn.task.memory,
+            device=turn.device,
+        )
         self._supervisor.start(running, request)
 
-    def _give_up(self, task: Task, lock: Lock) -> None:
-        """The task needs no child after all."""
+    def _give_up(self, turn: Turn, lock: Lock) -> None:
+        """It needs no child after all."""
         lock.release()
-        self._schedule.finish(task.id)
+        self._pending.finish(turn.task.id)
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────
 
     def _ended(self, running: Running, ended: Ended) -> None:
         run, stage = running.run, running.stage
-        self._schedule.finish(ended.id)
+        self._pending.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
         self._listener(StageFinished(job=run.job.name, stage=stage, seconds=seconds))
-        if self._stopping:  # it was cancelled, and is reported so
+        if running.cancelled:  # and reported so
             self._supervisor.free(running)
             return
         step: Step
@@ -243,6 +249,8 @@ class Coordinator:
             step = Failed(failure=store_failure(stage, error))
         finally:
             self._supervisor.free(running)
+        if running.device is not None and not isinstance(step, Onward):
+            step = self._elsewhere(running, running.device, step)
         match step:
             case Onward():
                 self._advance(run)
@@ -250,6 +258,18 @@ class Coordinator:
                 self._enqueue(run, step.stage, step.miss, alone=step.alone)
             case Failed():
                 self._fail(run, step.failure)
+
+    def _elsewhere(self, running: Running, device: str, step: Step) -> Step:
+        """A stage that failed on a device that is gone is no worse for it: it runs on another one, if there is one."""
+        if not self._gpus.lost(device):
+            return step
+        run, stage = running.run, running.stage
+        run.stages.pop(stage, None)
+        run.retried.discard(stage)
+        self._listener(Note(text=f"the GPU {device} was lost"))
+        for turn in self._pending.stranded():
+            self._fail(turn.run, loss(turn.stage))
+        return Again(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
 
     def _heal(self, run: JobRun) -> None:
         """A result's files are gone or damaged: forget it and build it again."""
@@ -269,7 +289,8 @@ class Coordinator:
             self._ends.end(run, ok=True)
             return
         try:
-            self._ends.deliver(run)
+            with interrupts.shielded():
+                self._ends.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._heal(run)
         except (StoreError, OSError) as error:
@@ -277,21 +298,15 @@ class Coordinator:
 
     def _fail(self, run: JobRun, failure: Failure) -> None:
         self._ends.fail(run, failure)
-        if self._policy.fail_fast and not self._stopping:
+        if self._policy.fail_fast and self._stopping is None:
             self._cancel("--fail-fast")
 
     def _cancel(self, reason: str) -> None:
         """Start nothing more, end what runs, and report every open job as cancelled."""
-        self._stopping = True
-        self._schedule.drop_ready()
-        open_runs = [(run, stage) for run, stage, _ in self._ready.values()]
-        self._ready.clear()
-        self._waiting.clear()
+        self._stopping = reason
+        open_runs = [(turn.run, turn.stage) for turn in self._pending.drop()]
+        for running, ended in self._supervisor.ended():  # finished in time, and kept
+            self._ended(running, ended)
         open_runs += [(running.run, running.stage) for running in self._supervisor.kill()]
         for run, stage in open_runs:
             self._ends.cancel(run, stage, reason)
-
-    def _retry_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for task in waiting:
-            self._schedule.add(task)

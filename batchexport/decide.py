@@ -12,6 +12,7 @@ from typing import Any
 
 from batchexport import keys
 from batchexport.datafiles import matches
+from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
 from batchexport.report import UNCHANGED
@@ -56,12 +57,14 @@ class Decider:
         results: Results,
         history: History,
         force: Collection[str] = (),
+        devices: Devices | None = None,
     ) -> None:
+        self._devices = devices or Devices()
         self._root = root
         self._toolchain = toolchain
         self._history = history
         self._capture = keys.toolchain_key(toolchain.capture)
-        self._code = keys.toolchain_key(toolchain.summary())
+        self._code: dict[str, str] = {}
         self._traces = traces
         self._results = results
         self._force = force
@@ -160,11 +163,20 @@ class Decider:
             "constants": export.facts["folded"],
             "compile": job.compile.to_json(),
             "env": dict(job.export.env),
-            "toolchain": self._toolchain.summary(),
+            "toolchain": self._for(job.target),
         }
         if self._is_embedded(job):
             form["weights"] = export.facts["state"]
         return form
+
+    def _for(self, target: str) -> dict[str, Any]:
+        """All that does the work for a target; CPU code knows nothing of devices."""
+        return {**self._toolchain.summary(), **self._devices.facts(target)}
+
+    def _code_toolchain(self, target: str) -> str:
+        if target not in self._code:
+            self._code[target] = keys.toolchain_key(self._for(target))
+        return self._code[target]
 
     @staticmethod
     def _is_embedded(job: Job) -> bool:
@@ -180,7 +192,7 @@ class Decider:
                 layout=facts["layout"],
                 folded=facts["folded"],
                 spec=[job.compile.to_json(), dict(job.export.env)],
-                toolchain=self._code,
+                toolchain=self._code_toolchain(job.target),
                 embedded_state=facts["state"] if self._is_embedded(job) else None,
             )
         return self._keys[memo]
@@ -196,7 +208,7 @@ class Decider:
             artifacts=[artifact],
             reference=export.files["reference"],
             spec=[job.target, job.verify.to_json(), dict(job.export.env)],
-            toolchain=self._code,
+            toolchain=self._code_toolchain(job.target),
         )
 
     def verify(self, job: Job, export: Result, compiled: Result | None) -> Hit | Miss:

@@ -85,8 +85,10 @@ class Running:
     folder: Path
     lock: Lock
     expected_memory: int
+    device: str | None = None
     started: float = field(default_factory=time.monotonic)
     deadline: float = math.inf
     timed_out: bool = False
+    cancelled: bool = False
     held: int | None = None
     kernel_kills: int | None = None

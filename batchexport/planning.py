@@ -8,7 +8,6 @@ from batchexport.decide import Hit, Miss
 from batchexport.delivery import FILES
 from batchexport.jobfile import stamp
 from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
-from batchexport.probe import why_no_cuda
 from batchexport.report import STAGES
 from batchexport.session import Session
 from batchexport.specs import Job
@@ -35,8 +34,9 @@ def planned_job(session: Session, job: Job) -> PlannedJob:
             if later == "verify" or job.compile.format != "none":
                 stages[later] = _maybe(session, job, later, "depends on the export")
         return PlannedJob(name=job.name, stages=stages)
-    if job.target.startswith("cuda"):
-        stages |= {later: PlannedStage(action="skip", reason=why_no_cuda()) for later in STAGES[1:]}
+    reason = session.devices.why_not(job.target)
+    if reason is not None:
+        stages |= {later: PlannedStage(action="skip", reason=reason) for later in STAGES[1:]}
         return PlannedJob(name=job.name, stages=stages)
     compiled = None
     if job.compile.format != "none":

@@ -29,6 +29,7 @@ _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "
 # What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
 _BESIDE = ("dependencies", "digests", "distributions", "errors", "keys", "publish", "shapes", "sizes", "wording",
            "workplace")  # fmt: skip
+_DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
 
@@ -145,15 +146,17 @@ def _pipeline_digest() -> str:
     return text_digest("\n".join(f"{path.name} {bytes_digest(path.read_bytes())}" for path in files))
 
 
-def cuda_devices() -> tuple[int, ...]:
-    """Indices of the NVIDIA devices that the driver shows, without touching CUDA."""
-    try:
-        count = len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        return ()
-    return tuple(range(count))
+def driver() -> list[str]:
+    """What the NVIDIA driver says of itself and of its devices in files; empty without one. Starts nothing."""
+    found = []
+    for path in [_DRIVER / "version", *sorted(_DRIVER.glob("gpus/*/information"))]:
+        with contextlib.suppress(OSError):
+            found.append(path.read_text(encoding="utf-8", errors="replace"))
+    return found
 
 
-def why_no_cuda() -> str:
-    """Why CUDA targets are skipped here."""
-    return "this version compiles for CPUs only" if cuda_devices() else "no CUDA device"
+def cuda_runtime() -> str | None:
+    """The version of the CUDA runtime that was installed with torch; None for a torch without one."""
+    installed = Distributions(import_path()).by_name
+    found = [name for name in installed if name.startswith("nvidia-cuda-runtime")]
+    return installed[max(found)].version if found else None

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from batchexport import conclusion, probe
+from batchexport import conclusion, interrupts, probe
 from batchexport.errors import ExitCode, StoreError
 from batchexport.events import JobFinished, Listener, RunStarted
 from batchexport.options import RunOptions
@@ -35,6 +30,11 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     Raises ManifestError, UsageError, StoreError, EnvironmentProblem: what stops the whole command. A
     failed job is in the report.
     """
+    with interrupts.heard():
+        return _run(options, listener)
+
+
+def _run(options: RunOptions, listener: Listener) -> RunReport:
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), time.monotonic()
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
@@ -48,8 +48,7 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     else:
         from batchexport.running import run_jobs
 
-        with _termination():
-            reports, output_dir, interrupted, notes = run_jobs(options, listener)
+        reports, output_dir, interrupted, notes = run_jobs(options, listener)
     path = options.json or output_dir / "report.json"
     report = RunReport(
         manifest=str(options.manifest),
@@ -61,7 +60,8 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
         notes=notes,
         path=_shown(path),
     )
-    _write(report, path)
+    with interrupts.shielded():
+        _write(report, path)
     return report
 
 
@@ -88,7 +88,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
     """Build a sample of the delivered jobs again in an empty store; says of each what differs."""
     from batchexport.rebuilding import rebuild as rebuild_sample
 
-    with _termination():
+    with interrupts.heard():
         return rebuild_sample(options, percent, listener)
 
 
@@ -120,20 +120,3 @@ def _shown(path: Path) -> str:
     """The path as one would type it here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("../..") else relative
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -79,7 +79,8 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         ),
         delivery=session.delivery,
         timings=session.timings,
-        schedule=Schedule(slots=slots, memory=memory),
+        schedule=Schedule(slots=slots, memory=memory, devices=session.devices.slots()),
+        devices=session.devices,
         runner=runner,
         listener=listener,
         policy=Policy(

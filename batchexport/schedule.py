@@ -69,20 +69,25 @@ class Schedule:
         """The device that a running task was given."""
         return next((device for device, task in self._placed.items() if task == name), None)
 
+    def has(self, kind: str | None) -> bool:
+        """Whether there is a device of a kind, be it busy."""
+        return any(slot.kind == kind for name, slot in self.devices.items() if name not in self._lost)
+
     def lose(self, device: str) -> list[Task]:
         """A device is gone; returns, and forgets, the ready tasks that no device is left for."""
         self._lost.add(device)
         kind = self.devices[device].kind
-        if any(slot.kind == kind for name, slot in self.devices.items() if name not in self._lost):
+        if self.has(kind):
             return []
         left = self._ready.pop(kind, Ready()).drain() + [task for task in self._alone if task.kind == kind]
         self._alone = deque(task for task in self._alone if task.kind != kind)
         return left
 
     def see(self, room: Mapping[str, int]) -> None:
-        """How much memory is free on each device now."""
+        """How much memory is free on each device now; on a busy one it says nothing of the time after."""
         self.devices = {
-            name: Slot(kind=slot.kind, room=room.get(name, slot.room)) for name, slot in self.devices.items()
+            name: slot if name in self._placed else Slot(kind=slot.kind, room=room.get(name, slot.room))
+            for name, slot in self.devices.items()
         }
 
     def drop_ready(self) -> list[Task]:

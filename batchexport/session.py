@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from batchexport import probe
 from batchexport.decide import Decider
 from batchexport.delivery import Delivery
 from batchexport.dependencies import Surroundings
+from batchexport.devices import Devices, chosen
 from batchexport.history import History
 from batchexport.options import RunOptions
 from batchexport.results import Results
@@ -38,6 +39,7 @@ class Session:
     delivery: Delivery
     timings: Timings
     history: History
+    devices: Devices
 
 
 def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
@@ -67,6 +69,7 @@ def opened(options: RunOptions) -> Iterator[Session]:
         traces = Traces(store, surroundings)
         results = Results(store)
         history = History(store.index)
+        devices = _devices(manifest, jobs, toolchain)
         decider = Decider(
             root=manifest.root,
             toolchain=toolchain,
@@ -74,6 +77,7 @@ def opened(options: RunOptions) -> Iterator[Session]:
             results=results,
             history=history,
             force=options.force,
+            devices=devices,
         )
         delivery = Delivery(store, manifest.output_dir)
         timings = Timings(store.index)
@@ -90,4 +94,12 @@ def opened(options: RunOptions) -> Iterator[Session]:
             delivery=delivery,
             timings=timings,
             history=history,
+            devices=devices,
         )
+
+
+def _devices(manifest: Manifest, jobs: Sequence[Job], toolchain: probe.Toolchain) -> Devices:
+    """To ask the driver takes longer than a no-op run, so it is asked where some job is for a device."""
+    if not any(job.target.startswith("cuda") for job in jobs):
+        return Devices()
+    return chosen(listed=manifest.pools.cuda_devices, torch=toolchain.capture["torch"], runtime=probe.cuda_runtime())

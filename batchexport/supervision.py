@@ -71,7 +71,14 @@ class Supervisor:
 
     def wait(self, *, poll: bool) -> Iterator[tuple[Running, Ended]]:
         """The children that ended, after waiting for something to happen; `poll`: for a moment at most."""
-        for ended in self._runner.wait(self._patience(poll)):
+        yield from self._heard(self._patience(poll))
+
+    def ended(self) -> Iterator[tuple[Running, Ended]]:
+        """The children that have ended by now."""
+        yield from self._heard(0.0)
+
+    def _heard(self, patience: float) -> Iterator[tuple[Running, Ended]]:
+        for ended in self._runner.wait(patience):
             running = self._running.pop(ended.id, None)
             if running is not None:
                 if ended.status != 0:
@@ -109,7 +116,8 @@ class Supervisor:
 
     def kill(self) -> list[Running]:
         """Kill every child; returns what they worked on."""
-        for name in self._running:
+        for name, running in self._running.items():
+            running.cancelled = True
             self._runner.signal(name, signal.SIGKILL)
         return list(self._running.values())
 

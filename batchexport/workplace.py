@@ -35,9 +35,13 @@ class Workplace:
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)
         return {**os.environ, **self._server_settings()}
 
-    def request(self, job: Job, stage: str, folder: Path, task: Mapping[str, Any]) -> dict[str, Any]:
-        """The request for `stage` of `job`, to be worked on in `folder`."""
+    def request(
+        self, job: Job, stage: str, folder: Path, task: Mapping[str, Any], device: str | None = None
+    ) -> dict[str, Any]:
+        """The request for `stage` of `job`, to be worked on in `folder`, on the device of this UUID, or on none."""
         environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
+        # Whatever the entry says: CUDA reads it when it starts, and no device ever has two children.
+        environment["CUDA_VISIBLE_DEVICES"] = device or ""
         (folder / "tmp").mkdir()
         log = self.log(job, stage)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +51,8 @@ class Workplace:
             "folder": str(folder),
             "log": str(log),
             "environment": environment,
-            "memory_limit": self.memory,
+            # CUDA maps far more than it uses, and how much of that counts as data is up to the driver.
+            "memory_limit": self.memory if device is None else None,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
             # Such a stage needs torch alone, and so need not wait for the rest of what the server imports.
             "light": bool(task.get("base")),
@@ -125,6 +130,8 @@ class Workplace:
             "PYTHONPATH": os.pathsep.join(import_path()),
             # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
             "TMPDIR": str(self.store.layout.inductor / "tmp"),
+            # Else a question like `is_available()` starts CUDA in the server, and no child could use a device.
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
 
     def _settings(self) -> dict[str, str]:
@@ -135,6 +142,7 @@ class Workplace:
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
+            "CUDA_VISIBLE_DEVICES": "",
         }
 
 

@@ -100,6 +100,12 @@ def delivered(project: Project, name: str, command: subprocess.Popen[str]) -> di
     return keys
 
 
+def _watched(coordinator: int, keeper: int) -> bool:
+    """Whether both still hold an end of one pipe."""
+    ends = [{os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()} for pid in (coordinator, keeper)]
+    return any(name.startswith("pipe:") for name in ends[0] & ends[1])
+
+
 def until_gone(project: Project) -> None:
     wait_for(lambda: not project.processes(), saying="the end of every process")
 
@@ -179,6 +185,31 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(project: Project) -> None:
     assert ran.code == ran.report["exit_code"] == 130
     assert ran.outcomes() == {"slow@cpu": "cancelled"}
     assert project.processes() == {}
+
+
+def test_the_second_ctrl_c_waits_for_nothing_and_still_nothing_runs_on(project: Project) -> None:
+    project.manifest(slow("slow"), good("one", 1))
+    process = project.start("run", "--jobs", "2")
+    at_work(project, "slow", process)
+    delivered(project, "one", process)
+    [keeper] = [pid for pid, line in project.processes().items() if "workers.keeper" in line]
+    os.kill(keeper, signal.SIGSTOP)  # so that the run would have to wait for its children's end
+    os.kill(process.pid, signal.SIGINT)
+    # It has closed its end of the pipe that the keeper watches, and waits.
+    wait_for(lambda: not _watched(process.pid, keeper), saying="the first interrupt being heard", during=process)
+    os.kill(process.pid, signal.SIGINT)
+    ran = project.ended(process)
+    assert ran.code == 130
+    assert ran.report == {}
+    assert "Traceback" not in ran.stdout + ran.stderr
+    os.kill(keeper, signal.SIGCONT)
+    until_gone(project)
+    (project.root / "hold").unlink()
+
+    last = project.run()
+    assert last.code == 0
+    assert last.built() == {"slow@cpu"}
+    assert list((project.root / "cache" / "v1" / "staging").iterdir()) == []
 
 
 def test_a_run_can_be_interrupted_while_torch_is_imported(project: Project) -> None:

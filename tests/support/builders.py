@@ -11,6 +11,7 @@ from typing import Any
 
 from batchexport.decide import Decider
 from batchexport.dependencies import Surroundings
+from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
 from batchexport.results import Result, Results
@@ -54,7 +55,14 @@ def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> Surrou
     return Surroundings(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
 
 
-def decider(store: Store, root: Path, *, tools: Toolchain | None = None, force: tuple[str, ...] = ()) -> Decider:
+def decider(
+    store: Store,
+    root: Path,
+    *,
+    tools: Toolchain | None = None,
+    force: tuple[str, ...] = (),
+    devices: Devices | None = None,
+) -> Decider:
     """A decider that has decided nothing yet."""
     return Decider(
         root=root,
@@ -63,6 +71,7 @@ def decider(store: Store, root: Path, *, tools: Toolchain | None = None, force: 
         results=Results(store),
         history=History(store.index),
         force=force,
+        devices=devices,
     )
 
 

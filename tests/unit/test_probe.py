@@ -137,15 +137,13 @@ def test_without_any_compiler_there_is_none(plain: pytest.MonkeyPatch, tmp_path:
     assert probe.compiler() is None
 
 
-def test_without_a_driver_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: real(tmp_path / "none" if "nvidia" in str(path) else path))
-    assert probe.cuda_devices() == ()
-
-
-def test_the_devices_are_those_that_the_driver_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "listdir", lambda path: ["0000:01:00.0", "0000:02:00.0"])
-    assert probe.cuda_devices() == (0, 1)
+def test_the_driver_speaks_in_files_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(probe, "_DRIVER", tmp_path / "nvidia")
+    assert probe.driver() == []
+    (tmp_path / "nvidia" / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    (tmp_path / "nvidia" / "version").write_text("NVRM version: 580")
+    (tmp_path / "nvidia" / "gpus" / "0000:01:00.0" / "information").write_text("Model: H100")
+    assert probe.driver() == ["NVRM version: 580", "Model: H100"]
 
 
 def test_the_isa_names_the_processor_and_its_vector_extensions() -> None:

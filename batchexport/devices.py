@@ -1,0 +1,153 @@
+"""CUDA devices are read from nvidia-smi, never by starting CUDA; equal ones are of one kind, and code is for a kind."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchexport.schedule import Slot
+
+_FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version")
+_PATIENCE = 30.0
+_MIB = 1 << 20
+# The pipeline does not move programs to a device yet, and code for the CPU under the name of a CUDA target would be
+# a wrong artifact. True once it does.
+COMPILES = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One GPU. `sm` is its compute capability without the point; memory in bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    sm: str
+    memory: int
+    free: int
+    driver: str
+
+    @property
+    def kind(self) -> str:
+        """Code that was tuned on one device of a kind is as good on the others."""
+        return f"{self.name} sm{self.sm}"
+
+
+Port = Callable[[], tuple[Device, ...]]
+
+
+def nvidia_smi() -> tuple[Device, ...]:
+    """The devices that the driver shows now; none where there is no driver, or it does not answer."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse(done.stdout)
+
+
+def parse(text: str) -> tuple[Device, ...]:
+    """The devices in the answer of nvidia-smi. A line about one that is broken has words where numbers should be."""
+    found = []
+    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+        try:
+            index, uuid, name, capability, memory, free, driver = row
+            major, minor = map(int, capability.split("."))
+            found.append(
+                Device(
+                    index=int(index),
+                    uuid=uuid,
+                    name=name,
+                    sm=f"{major}{minor}",
+                    memory=int(memory) * _MIB,
+                    free=int(free) * _MIB,
+                    driver=driver,
+                )
+            )
+        except ValueError:
+            continue
+    return tuple(sorted(found, key=lambda device: device.index))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """The devices that a run may use, and why there are none. `runtime` is the version of CUDA that torch brings."""
+
+    usable: tuple[Device, ...] = ()
+    why_none: str = "no CUDA device"
+    runtime: str | None = None
+    port: Port = field(default=nvidia_smi, repr=False)
+
+    def kind(self, target: str) -> str | None:
+        """The kind of device that code for `target` is compiled on: for `cuda`, that of the first device."""
+        fit = (device for device in self.usable if target in ("cuda", f"cuda-sm{device.sm}"))
+        return next((device.kind for device in fit), None)
+
+    def why_not(self, target: str) -> str | None:
+        """Why there is no code for a target here; None where there is, as for every CPU."""
+        if not target.startswith("cuda") or self.kind(target) is not None:
+            return None
+        if not self.usable:
+            return self.why_none
+        return f"no {target.removeprefix('cuda-')} device here, only {', '.join(sorted({d.kind for d in self.usable}))}"
+
+    def facts(self, target: str) -> Mapping[str, Any]:
+        """What of the devices reaches code for `target`: a part of its key."""
+        kind = self.kind(target) if target.startswith("cuda") else None
+        if kind is None:
+            return {}
+        device = next(device for device in self.usable if device.kind == kind)
+        return {"device": device.name, "sm": device.sm, "driver": device.driver, "cuda": self.runtime}
+
+    def slots(self) -> dict[str, Slot]:
+        """The devices as the schedule knows them, by UUID: the numbers of CUDA and of nvidia-smi may differ."""
+        return {device.uuid: Slot(kind=device.kind, room=device.free) for device in self.usable}
+
+    def room(self) -> dict[str, int]:
+        """Free bytes by UUID, now; a device that is not in it is lost."""
+        present = {device.uuid: device.free for device in self.port()}
+        return {device.uuid: present[device.uuid] for device in self.usable if device.uuid in present}
+
+
+def chosen(
+    *,
+    listed: Sequence[int] | None,
+    environment: Mapping[str, str] = os.environ,
+    torch: str | None = None,
+    runtime: str | None = None,
+    port: Port = nvidia_smi,
+) -> Devices:
+    """The devices to use: those `listed` in the manifest, or all that CUDA_VISIBLE_DEVICES leaves visible.
+
+    `torch` and `runtime` are the versions of torch and of the CUDA that it brings.
+    """
+
+    def none(why: str) -> Devices:
+        return Devices(why_none=why, port=port)
+
+    if listed is not None and not listed:
+        return none("[pools.cuda] has no devices")
+    found = port()
+    if not found:
+        return none("no CUDA device")
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        found = tuple(
+            device for device in found if any(n == str(device.index) or device.uuid.startswith(n) for n in names)
+        )
+        if not found:
+            return none("CUDA_VISIBLE_DEVICES hides every device")
+    if listed is not None:
+        found = tuple(device for device in found if device.index in listed)
+        if not found:
+            return none("none of the devices in [pools.cuda] is here")
+    if (torch or "").endswith("+cpu"):
+        return none("torch is built for the CPU only")
+    if not COMPILES:
+        return none("this version compiles for CPUs only")
+    return Devices(usable=found, runtime=runtime, port=port)
