@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys, probe
+from batchexport import keys, needs, probe
 from batchexport.datafiles import matches
 from batchexport.delivery import holds
 from batchexport.dependencies import Surroundings
@@ -68,6 +68,8 @@ def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
         row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
         if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index):
             return None
+        if not needs.mark_used(layout, options.manifest):
+            return None  # gc would not know what the outputs need: the long way writes it down
         return Concluded(
             root=Path(row["root"]),
             output_dir=Path(row["output_dir"]),

@@ -26,6 +26,8 @@ _SETTINGS = {
     "sqlite_synchronous": 0,  # it is disposable: waiting for the disk buys nothing
 }
 
+_FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
+
 # What the machine does to a database, as opposed to what is wrong inside it.
 _CIRCUMSTANCES = {
     sqlite3.SQLITE_BUSY,
@@ -98,8 +100,10 @@ class Database:
         name = str(self._folder)
         if os.path.expandvars(name) != name:
             raise PermissionError(f"diskcache would expand the variable in {name}")
-        if self._folder.exists() and not self._folder.is_dir():
-            raise sqlite3.DatabaseError("a file is in its place")
+        if self._folder.is_symlink() or (self._folder.exists() and not self._folder.is_dir()):
+            raise sqlite3.DatabaseError("a file or a link is in its place")
+        if any((self._folder / file).is_symlink() for file in _FILES):
+            raise sqlite3.DatabaseError("a link is in its place")  # SQLite would write through it
         return diskcache.Cache(name, timeout=self._timeout, disk=TextDisk, **_SETTINGS)
 
     def _renew(self, error: Exception) -> bool:
@@ -113,7 +117,7 @@ class Database:
         try:
             import shutil
 
-            if aside.is_dir():
+            if aside.is_dir() and not aside.is_symlink():
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 aside.unlink(missing_ok=True)

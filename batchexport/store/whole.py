@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from stat import S_ISDIR
 
 _FICLONE = 0x40049409  # linux/fs.h; shares the blocks where the file system can (btrfs, xfs, bcachefs)
 _ABANDONED_AFTER = 3600.0  # seconds
@@ -68,6 +69,26 @@ def clone(source: Path, target: Path) -> None:
         import shutil
 
         shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; what can't be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
+def weight(path: Path) -> int:
+    """The bytes of a file, or of all files below a folder; links count as themselves and are not followed."""
+    total = 0
+    with suppress(OSError):
+        stat = path.lstat()
+        total = stat.st_size if not S_ISDIR(stat.st_mode) else sum(weight(inner) for inner in path.iterdir())
+    return total
 
 
 def _reflink(source: Path, target: Path) -> bool:
