@@ -187,7 +187,7 @@ def _spent_logs(layout: Layout, current: Iterable[Needs], *, busy: bool) -> list
         return []
     wanted = {folder for one in current for folder in one.folders}
     server = layout.logs / "forkserver.log"
-    kept = {*wanted, *([server.name] if weight(server) <= _LOG_BYTES and wanted else [])}
+    kept = {*wanted, "bug.log", *([server.name] if weight(server) <= _LOG_BYTES and wanted else [])}
     return sorted(path for path in layout.logs.iterdir() if path.name not in kept)
 
 

@@ -344,6 +344,8 @@ def main() -> None:
 def _options(given: dict[str, Any]) -> RunOptions:
     from batchexport.run import RunOptions
 
+    click.get_current_context().find_root().meta["batchexport.given"] = given
+
     return RunOptions(
         manifest=given["manifest"],
         cache_dir=given.get("cache_dir"),
@@ -427,27 +429,30 @@ def _complain(message: str) -> None:
 
 def _explain_bug(error: Exception) -> None:
     """Say on one line that batchexport itself failed, and keep the traceback for a bug report."""
-    import tempfile
     import traceback
 
     trace = traceback.format_exc()
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
     where = "set BATCHEXPORT_DEBUG=1 to see where"
-    if os.environ.get("BATCHEXPORT_DEBUG") or click.get_current_context().find_root().meta.get("batchexport.debug"):
+    meta = click.get_current_context().find_root().meta
+    if os.environ.get("BATCHEXPORT_DEBUG") or meta.get("batchexport.debug"):
         sys.stderr.write(trace)
         where = "the traceback is above"
-    else:
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w",
-                prefix="batchexport-",
-                suffix=".log",
-                delete=False,
-                encoding="utf-8",
-                errors="backslashreplace",
-            ) as log:
-                log.write(trace)
-            where = f"the traceback is in {log.name}"
-        except OSError:
-            pass
+    elif log := _kept(trace, meta.get("batchexport.given", {})):
+        where = f"the traceback is in {log}"
     _complain(f"batchexport itself failed, please report it: {what}; {where}")
+
+
+def _kept(trace: str, given: dict[str, Any]) -> Path | None:
+    """The file that now holds `trace`: the last one among the cache's logs. Outside the cache nothing is left."""
+    try:
+        from batchexport.store.layout import Layout
+
+        root = given.get("cache_dir") or _cache_root({"manifest": None, "cache_dir": None, **given})
+        log = Layout(root.absolute()).logs / "bug.log"
+        partial = log.with_suffix(f".{os.getpid()}")
+        partial.write_text(trace, encoding="utf-8", errors="backslashreplace")
+        partial.replace(log)
+    except Exception:  # noqa: BLE001 - it may be what failed in the first place
+        return None
+    return log
