@@ -20,12 +20,15 @@ from batchexport.datafiles import matches
 from batchexport.delivery import holds
 from batchexport.dependencies import Surroundings
 from batchexport.digests import bytes_digest
+from batchexport.nesting import deep_line
 from batchexport.options import RunOptions
 from batchexport.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.statcache import IndexedStats
 from batchexport.version import __version__
+
+_HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +92,9 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
         return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
     head = manifest.partition(b"\n[[entry]]")[0]
     try:
-        named = tomllib.loads(head.decode("utf-8-sig")).get("cache", {}).get("dir")
-    except (ValueError, AttributeError):
+        text = head.decode("utf-8-sig") if len(head) <= _HEAD_BYTES else ""
+        named = tomllib.loads("" if deep_line(text) else text).get("cache", {}).get("dir")
+    except (ValueError, AttributeError, RecursionError):
         named = None
     return (
         Path(os.path.normpath(options.manifest.absolute().parent / named)) if isinstance(named, str) else Path("cache")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from batchexport.archives import UnsafeArchive
 from batchexport.assignment import Assignments
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.delivery import FILES, Delivery
@@ -446,6 +447,8 @@ class Coordinator:
 
 
 def _store_failure(stage: str, error: Exception) -> Failure:
+    if isinstance(error, UnsafeArchive):
+        return Failure(stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from whom you trust")
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)

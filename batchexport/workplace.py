@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.archives import vet
 from batchexport.datafiles import matches
 from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.results import Result
 from batchexport.specs import Job, Manifest
+from batchexport.store.layout import own_folder
 from batchexport.store.store import Store
 
 
@@ -39,7 +41,7 @@ class Workplace:
         environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
         (folder / "tmp").mkdir()
         log = self.log(job, stage)
-        log.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(log.parent)
         log.unlink(missing_ok=True)
         return {
             "id": f"{job.name}:{stage}",
@@ -67,8 +69,10 @@ class Workplace:
         return shlex.join(words)
 
     def export_task(self, job: Job) -> dict[str, Any]:
-        """What the export stage is told; see `pipeline.export.export_stage`."""
+        """What the export stage is told; see `pipeline.export.export_stage`. Raises UnsafeArchive."""
         root = self.manifest.root
+        if job.export.model.endswith(".pt2"):
+            vet(root / job.export.model)
         ours = (self.store.layout.home, self.manifest.output_dir)
         data = [str(root / path) for path in matches(root, job.export.data)]
         return {
