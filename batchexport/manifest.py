@@ -135,7 +135,7 @@ def parse(text: str, path: Path | str) -> Document:
         ManifestError: when the text is not TOML, or is nested too deeply, or has another schema than 1.
     """
     if line := deep_line(text):
-        raise _refusal(f"{path}:{line}", "a key has too many parts")
+        raise _refusal(f"{path}:{line}", "tables are nested too deeply: a key has more than 64 parts")
     try:
         with paused_collector():
             tables = tomllib.loads(text)
