@@ -12,19 +12,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from batchexport import conclusion, probe
 from batchexport.errors import ExitCode, StoreError
-from batchexport.events import JobFinished, Listener, RunStarted
+from batchexport.events import JobFinished, Listener, Note, RunStarted
 from batchexport.options import RunOptions
 from batchexport.plan import JobState, Plan
 from batchexport.report import JobReport, RunReport
 
 if TYPE_CHECKING:
     from batchexport.rebuilding import Rebuilt
+
+NOT_WRITTEN = "not written"
 
 __all__ = ["RunOptions", "cache_root", "ls", "plan", "rebuild", "run"]
 
@@ -61,7 +64,11 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
         notes=notes,
         path=_shown(path),
     )
-    _write(report, path)
+    try:
+        _write(report, path)
+    except StoreError as error:  # all else is done: who started it should hear of that, too
+        report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*notes, str(error)))
+        listener(Note(text=str(error)))
     return report
 
 
@@ -110,8 +117,12 @@ def _write(report: RunReport, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(report.to_json()) + "\n", encoding="utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(json.dumps(report.to_json()) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise StoreError(f"can't write the report {path}: {error.strerror}") from error
 

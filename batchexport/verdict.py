@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.errors import Kind
+from batchexport.fulldisk import explained
 from batchexport.report import Failure
 from batchexport.workers.forkserver import Ended
 
@@ -36,13 +37,13 @@ def verdict(ended: Ended, folder: Path, *, stage: str, timed_out: bool, timeout:
     """What became of a stage."""
     try:
         result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-        return _told(result, stage)
+        return _told(result, stage, folder)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # None, or none that the pipeline writes: model code may write anything anywhere.
-        return _without_result(ended, stage, timed_out=timed_out, timeout=timeout)
+        return explained(_without_result(ended, stage, timed_out=timed_out, timeout=timeout), folder)
 
 
-def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
+def _told(result: Mapping[str, Any], stage: str, folder: Path) -> Success | Changed | Failure:
     if result["ok"] is True:
         return Success(
             output={**result["output"]},
@@ -52,7 +53,8 @@ def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
     if "changed" in result:
         return Changed(path=result["changed"])
     error = result["error"]
-    return Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
+    failure = Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
+    return explained(failure, folder)
 
 
 def _without_result(ended: Ended, stage: str, *, timed_out: bool, timeout: float) -> Failure:

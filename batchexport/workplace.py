@@ -15,6 +15,7 @@ from batchexport.datafiles import matches
 from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.results import Result
 from batchexport.specs import Job, Manifest
+from batchexport.store.errors import plain_errors
 from batchexport.store.layout import own_folder
 from batchexport.store.store import Store
 
@@ -29,8 +30,12 @@ class Workplace:
     code_threads: int
 
     def server_environment(self) -> dict[str, str]:
-        """The environment of the fork server. What torch reads when it is imported must be right here."""
-        (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
+        """The environment of the fork server. What torch reads when it is imported must be right here.
+
+        Raises DiskFull, StoreError.
+        """
+        with plain_errors(self.store.layout.root):
+            (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # met again, and told, when something is delivered
             # There from the start, or a model that lists the folder above it would see it appear.
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ class Blobs:
         Raises:
             DiskFull, StoreError: if the store can't be written; no temporary file is left.
         """
-        with plain_errors(self._layout.root):
+        with plain_errors(self._layout.root, needed=len(data)):
             scratch = self._staging.scratch("blob")
             try:
                 with scratch.open("xb") as file:
@@ -121,7 +121,7 @@ class Blobs:
             DiskFull, StoreError: if `destination` can't be written; no temporary file is left.
         """
         source = self.checked(digest)
-        with plain_errors(destination, remedy="choose another output folder"):
+        with plain_errors(destination, remedy="choose another output folder", needed=source.stat().st_size):
             copy_whole(source, destination)
 
     def remove(self, digest: str) -> None:

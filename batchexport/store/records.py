@@ -77,7 +77,7 @@ class Records:
         body = canonical(dict(data))
         text = b"".join((_head(kind, key), _checksum(body), _MIDDLE, body, b"}"))
         plain: dict[str, Any] = json.loads(body)
-        with plain_errors(self._layout.root):
+        with plain_errors(self._layout.root, needed=len(text)):
             own_folder(path.parent)
             write_whole(path, text, scratch=self._staging.scratch("record"))
         return plain
