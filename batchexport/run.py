@@ -23,6 +23,7 @@ from batchexport.events import JobFinished, Listener, Note, RunStarted
 from batchexport.options import RunOptions
 from batchexport.plan import JobState, Plan
 from batchexport.report import JobReport, RunReport
+from batchexport.store.whole import write_beside
 
 if TYPE_CHECKING:
     from batchexport.rebuilding import Rebuilt
@@ -115,14 +116,7 @@ def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode
 
 def _write(report: RunReport, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            partial.write_text(json.dumps(report.to_json()) + "\n", encoding="utf-8")
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        write_beside(path, f"{json.dumps(report.to_json())}\n".encode())
     except OSError as error:
         raise StoreError(f"can't write the report {path}: {error.strerror}") from error
 
