@@ -70,10 +70,12 @@ def check(store: Store) -> Checkup:
     rows = store.index.check()
     if rows:
         damage.append(Damage(what=f"index: {rows} rows", why="damaged and dropped"))
-    if store.index.problem:
+    notes = [f"{seen.later} records are of a later version of batchexport and were left alone"] if seen.later else []
+    if store.index.problem and store.index.renewed:
         damage.append(Damage(what="index", why=store.index.problem.removeprefix("index: ")))
-    notes = (f"{seen.later} records are of a later version of batchexport and were left alone",) if seen.later else ()
-    return Checkup(records=len(seen.held), files=count, bytes=size, rows=rows, damage=tuple(damage), notes=notes)
+    elif store.index.problem:  # a full disk, say: nothing is wrong with what is there
+        notes.append(store.index.problem)
+    return Checkup(records=len(seen.held), files=count, bytes=size, rows=rows, damage=tuple(damage), notes=tuple(notes))
 
 
 def _fault(path: Path, digest: str) -> str | None:

@@ -45,7 +45,7 @@ _CIRCUMSTANCES = {
 class Database:
     """A diskcache in `folder`, opened at first use; no method raises for a state of the disk.
 
-    `problem` is None, or one line about the first thing that went wrong.
+    `problem` is None, or one line about the first thing that went wrong. `renewed`: it was damaged and set aside.
     """
 
     def __init__(self, folder: Path, *, timeout: float) -> None:
@@ -57,7 +57,7 @@ class Database:
         self._cache: Any = None
         self._readable = True
         self._writable = True
-        self._renewed = False
+        self.renewed = False
 
     def read(self, action: Callable[[Any], T], otherwise: T) -> T:
         """`action` on the open diskcache, or `otherwise`. After a failed read nothing is read any more."""
@@ -109,9 +109,9 @@ class Database:
     def _renew(self, error: Exception) -> bool:
         """Note `error`; if it speaks of damage, set the database aside. Whether a fresh one may be tried."""
         self.problem = self.problem or f"index: {str(error) or type(error).__name__}"
-        if self._renewed or not _is_damage(error):
+        if self.renewed or not _is_damage(error):
             return False
-        self._renewed = True
+        self.renewed = True
         self._disconnect()
         aside = self._folder.with_name(f"{self._folder.name}.damaged")
         try:

@@ -30,6 +30,11 @@ class Index:
         """What is wrong with the index, in one line, as far as it was noticed; else None."""
         return self._database.problem or self._refused
 
+    @property
+    def renewed(self) -> bool:
+        """Whether the database was damaged, and a fresh one was begun."""
+        return self._database.renewed
+
     def get(self, space: str, key: str) -> Any | None:
         """The value, or None."""
         return self.get_many(space, (key,)).get(key)
