@@ -69,12 +69,15 @@ def run(
 def load(folder: str | PathLike[str]) -> Callable[..., Any]:
     """The compiled package in an output folder, as a callable: `load("dist/bert-base@cpu")(input_ids=...)`.
 
-    Imports torch.
+    Imports torch. Raises UnsafeArchive, an OSError, for a package that would be unpacked somewhere else.
     """
     from pathlib import Path
 
+    from batchexport.archives import vet
     from batchexport.pipeline.loading import load as load_package
 
+    for package in Path(folder).glob("*.pt2"):
+        vet(package)
     return load_package(Path(folder))
 
 

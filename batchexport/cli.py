@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from batchexport.errors import BatchExportError, ExitCode, UsageError
+from batchexport.units import seconds as _seconds
+from batchexport.units import size as _size
 from batchexport.version import __version__
 
 if TYPE_CHECKING:
@@ -221,7 +223,7 @@ def list_jobs(**given: Any) -> None:
 
 @cli.group()
 def cache() -> None:
-    """Look at the cache."""
+    """Look at the cache, check it, free some of it."""
 
 
 @cache.command("path")
@@ -235,19 +237,82 @@ def cache_path(**given: Any) -> None:
 @cache.command("stats")
 @click.argument("manifest", type=_MANIFEST, required=False)
 @_cache_dir
-def cache_stats(**given: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def cache_stats(as_json: bool, **given: Any) -> None:
     """Print how much the cache holds."""
     from batchexport import render
-    from batchexport.store.layout import Layout
 
-    root = _cache_root(given)
-    if not Layout(root).home.is_dir():
-        _say([f"cache    {root}", "nothing is cached here yet"])
-        return
-    from batchexport.store.store import Store
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.store.store import Store
 
-    with Store.open(root) as store:
-        _say(render.stats_lines(store.stats(), str(root)))
+        with Store.open(root) as store:
+            stats = store.stats()
+        _say_either(as_json, {"cache": str(root), **asdict(stats)}, render.stats_lines(stats, str(root)))
+
+
+class _Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
+    """A number with a unit, as in a manifest."""
+
+    def __init__(self, name: str, read: Callable[[str], float], example: str) -> None:
+        self.name = name
+        self._read = read
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return self._read(str(value))
+        except ValueError:
+            self.fail(f"{value} is no {self.name}; write {self._example}", param, ctx)
+
+
+@cache.command("gc", short_help="Remove what was not used for longest.")
+@click.argument("manifest", type=_MANIFEST, required=False)
+@_cache_dir
+@click.option("--max-size", type=_Quantity("size", _size, "50GiB"), metavar="SIZE", help="Free down to this: 50GiB.")
+@click.option(
+    "--older-than",
+    type=_Quantity("time", _seconds, "30d"),
+    metavar="AGE",
+    help="Remove what was not used for so long: 30d, 12h.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def cache_gc(as_json: bool, **given: Any) -> None:
+    """Remove from the cache what was not used for longest, and whatever killed runs left.
+
+    Without --max-size, the size_limit under [cache] of the manifests that use this cache is the limit.
+    What the outputs of a manifest were made from stays, as long as the manifest is there; so a limit may not
+    be reached. It is safe while runs are at work.
+    """
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.cache_words import gc_lines
+        from batchexport.caches import collect
+
+        found = collect(root, max_size=given["max_size"], max_age=given["older_than"], dry_run=given["dry_run"])
+        _say_either(as_json, {"cache": str(root), **found.to_json()}, gc_lines(found, str(root)))
+
+
+@cache.command("check", short_help="Hash every file again.")
+@click.argument("manifest", type=_MANIFEST, required=False)
+@_cache_dir
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """Parse every record of the cache and hash every file again.
+
+    What is damaged is set aside, so that the next run builds it again; the exit code is then 4, and 0 the
+    next time.
+    """
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.cache_words import check_lines
+        from batchexport.caches import check
+
+        found = check(root)
+        _say_either(as_json, {"cache": str(root), **asdict(found)}, check_lines(found, str(root)))
+        ctx.exit(int(ExitCode.STORE if found.damage else ExitCode.OK))
 
 
 @cli.command(short_help="Check what this machine has for the work.")
@@ -279,6 +344,8 @@ def main() -> None:
 def _options(given: dict[str, Any]) -> RunOptions:
     from batchexport.run import RunOptions
 
+    click.get_current_context().find_root().meta["batchexport.given"] = given
+
     return RunOptions(
         manifest=given["manifest"],
         cache_dir=given.get("cache_dir"),
@@ -302,6 +369,25 @@ def _cache_root(given: dict[str, Any]) -> Path:
     from batchexport.run import cache_root
 
     return cache_root(_options(given)).resolve()
+
+
+def _existing_cache(given: dict[str, Any], *, as_json: bool) -> Path | None:
+    """The cache folder; None, and it is said, where there is no cache yet: looking makes none."""
+    from batchexport.store.layout import Layout
+
+    root = _cache_root(given)
+    if Layout(root).home.is_dir():
+        return root
+    _say_either(as_json, {"cache": str(root), "empty": True}, [f"cache    {root}", "nothing is cached here yet"])
+    return None
+
+
+def _say_either(as_json: bool, plain: Any, lines: Iterable[str]) -> None:
+    if as_json:
+        import json
+
+        lines = [json.dumps(plain, indent=2)]
+    _say(lines)
 
 
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:
@@ -343,27 +429,30 @@ def _complain(message: str) -> None:
 
 def _explain_bug(error: Exception) -> None:
     """Say on one line that batchexport itself failed, and keep the traceback for a bug report."""
-    import tempfile
     import traceback
 
     trace = traceback.format_exc()
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
     where = "set BATCHEXPORT_DEBUG=1 to see where"
-    if os.environ.get("BATCHEXPORT_DEBUG") or click.get_current_context().find_root().meta.get("batchexport.debug"):
+    meta = click.get_current_context().find_root().meta
+    if os.environ.get("BATCHEXPORT_DEBUG") or meta.get("batchexport.debug"):
         sys.stderr.write(trace)
         where = "the traceback is above"
-    else:
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w",
-                prefix="batchexport-",
-                suffix=".log",
-                delete=False,
-                encoding="utf-8",
-                errors="backslashreplace",
-            ) as log:
-                log.write(trace)
-            where = f"the traceback is in {log.name}"
-        except OSError:
-            pass
+    elif log := _kept(trace, meta.get("batchexport.given", {})):
+        where = f"the traceback is in {log}"
     _complain(f"batchexport itself failed, please report it: {what}; {where}")
+
+
+def _kept(trace: str, given: dict[str, Any]) -> Path | None:
+    """The file that now holds `trace`: the last one among the cache's logs. Outside the cache nothing is left."""
+    try:
+        from batchexport.store.layout import Layout
+
+        root = given.get("cache_dir") or _cache_root({"manifest": None, "cache_dir": None, **given})
+        log = Layout(root.absolute()).logs / "bug.log"
+        partial = log.with_suffix(f".{os.getpid()}")
+        partial.write_text(trace, encoding="utf-8", errors="backslashreplace")
+        partial.replace(log)
+    except Exception:  # noqa: BLE001 - it may be what failed in the first place
+        return None
+    return log

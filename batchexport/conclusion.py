@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys, probe
+from batchexport import keys, needs, probe
 from batchexport.datafiles import matches
 from batchexport.delivery import holds
 from batchexport.dependencies import Surroundings
 from batchexport.digests import bytes_digest
+from batchexport.nesting import deep_line
 from batchexport.options import RunOptions
 from batchexport.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.statcache import IndexedStats
 from batchexport.version import __version__
+
+_HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
         row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
         if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index):
             return None
+        if not needs.mark_used(layout, options.manifest):
+            return None  # gc would not know what the outputs need: the long way writes it down
         return Concluded(
             root=Path(row["root"]),
             output_dir=Path(row["output_dir"]),
@@ -87,8 +92,9 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
         return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
     head = manifest.partition(b"\n[[entry]]")[0]
     try:
-        named = tomllib.loads(head.decode("utf-8-sig")).get("cache", {}).get("dir")
-    except (ValueError, AttributeError):
+        text = head.decode("utf-8-sig") if len(head) <= _HEAD_BYTES else ""
+        named = tomllib.loads("" if deep_line(text) else text).get("cache", {}).get("dir")
+    except (ValueError, AttributeError, RecursionError):
         named = None
     return (
         Path(os.path.normpath(options.manifest.absolute().parent / named)) if isinstance(named, str) else Path("cache")

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchexport.digests import bytes_digest, file_digest
+from batchexport.store.errors import plain_errors
 from batchexport.store.statcache import identity, is_settled
+from batchexport.store.whole import write_beside
 
 if TYPE_CHECKING:
     from batchexport.store.store import Record, Store
@@ -102,9 +104,8 @@ class Delivery:
         for stale in set(FILES.values()) - set(sources):
             (folder / stale).unlink(missing_ok=True)
         text = (json.dumps(job, indent=1, sort_keys=True) + "\n").encode()
-        partial = folder / f".{JOB_FILE}.{os.getpid()}"
-        partial.write_bytes(text)
-        partial.replace(folder / JOB_FILE)
+        with plain_errors(folder / JOB_FILE, remedy="choose another output folder", needed=len(text)):
+            write_beside(folder / JOB_FILE, text)
         files[JOB_FILE] = [*identity((folder / JOB_FILE).stat()), bytes_digest(text)]
         self._fresh[self.folder(name)] = {"stamp": stamp, "files": files}
 

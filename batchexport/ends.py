@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from batchexport.archives import UnsafeArchive
 from batchexport.assignment import Assignments
 from batchexport.delivery import FILES, Delivery
 from batchexport.errors import Kind
@@ -85,7 +86,9 @@ class Ends:
 
 
 def store_failure(stage: str, error: Exception) -> Failure:
-    """What the store could not do is a failure of kind disk."""
+    """What the store could not do is a failure of kind disk; an archive that may not be loaded, one of kind build."""
+    if isinstance(error, UnsafeArchive):
+        return Failure(stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from whom you trust")
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)

@@ -259,10 +259,12 @@ def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
 def stats_lines(stats: StoreStats, root: str) -> list[str]:
     """How much the cache in the folder `root` holds."""
     kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
+    beside = ", ".join(f"{name} {size(count)}" for name, count in stats.more.items() if count)
     return [
         f"cache    {clean(root)}",
         f"records  {stats.records}" + (f" ({kinds})" if kinds else ""),
         f"files    {stats.blobs}, {size(stats.bytes)}",
+        *([f"beside   {beside}"] if beside else []),
     ]
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchexport import conclusion, interrupts, probe
 from batchexport.errors import ExitCode, StoreError
-from batchexport.events import JobFinished, Listener, RunStarted
+from batchexport.events import JobFinished, Listener, Note, RunStarted
 from batchexport.options import RunOptions
 from batchexport.plan import JobState, Plan
 from batchexport.report import JobReport, RunReport
+from batchexport.store.whole import write_beside
 
 if TYPE_CHECKING:
     from batchexport.rebuilding import Rebuilt
+
+NOT_WRITTEN = "not written"
 
 __all__ = ["RunOptions", "cache_root", "ls", "plan", "rebuild", "run"]
 
@@ -60,8 +64,12 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
         notes=notes,
         path=_shown(path),
     )
-    with interrupts.shielded():
-        _write(report, path)
+    try:
+        with interrupts.shielded():
+            _write(report, path)
+    except StoreError as error:  # all else is done: who started it should hear of that, too
+        report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*notes, str(error)))
+        listener(Note(text=str(error)))
     return report
 
 
@@ -108,10 +116,7 @@ def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode
 
 def _write(report: RunReport, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(report.to_json()) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_beside(path, f"{json.dumps(report.to_json())}\n".encode())
     except OSError as error:
         raise StoreError(f"can't write the report {path}: {error.strerror}") from error
 

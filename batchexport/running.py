@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport import conclusion
+from batchexport import conclusion, needs
 from batchexport.coordinator import Coordinator, Policy
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
+from batchexport.errors import StoreError
 from batchexport.events import Listener, Note, RunStarted
 from batchexport.options import RunOptions
 from batchexport.probe import usable_cores, usable_memory
@@ -29,6 +30,7 @@ def run_jobs(options: RunOptions, listener: Listener) -> tuple[tuple[JobReport, 
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.settle()
+        _remember(session, reports, listener)
         _conclude(options, text, session, reports)
         notes = tuple(note for note in (session.store.index.problem,) if note)
         for note in notes:
@@ -91,6 +93,25 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
             retries=not options.in_process,
         ),
     )
+
+
+def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:
+    """Write down what the outputs were made from, for gc."""
+    jobs = {}
+    for job, report in zip(session.jobs, reports, strict=True):
+        export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None
+        code = session.decider.code_key(job, export) if export is not None else None
+        jobs[job.name] = needs.names_of(report, code)
+    found = needs.Needs(
+        manifest=session.manifest.path.absolute(),
+        size_limit=session.manifest.size_limit,
+        jobs=jobs,
+        folders=tuple(job.folder for job in session.manifest.jobs),
+    )
+    try:
+        needs.remember(session.store, found, [job.name for job in session.manifest.jobs])
+    except StoreError as error:  # a full disk; the run itself is done
+        listener(Note(text=f"gc will not know what these outputs need: {error}"))
 
 
 def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:

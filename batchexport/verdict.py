@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.errors import Kind
+from batchexport.fulldisk import explained
 from batchexport.phrases import size
 from batchexport.report import Failure
 from batchexport.workers.forkserver import Ended
@@ -57,17 +58,17 @@ def verdict(ended: Ended, folder: Path, *, stage: str, seen: Circumstances) -> S
     """What became of a stage."""
     try:
         result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-        told = _told(result, stage)
+        told = _told(result, stage, folder)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # None, or none that the pipeline writes: model code may write anything anywhere.
-        return _without_result(ended, stage, seen)
+        return explained(_without_result(ended, stage, seen), folder)
     if isinstance(told, Failure) and told.kind is Kind.COMPILE and seen.kernel_killed:
         # The compiler was killed, not the child that waited for it.
         return replace(told, kind=Kind.OOM, message=f"memory ran out: {told.message}", remedy=_LESS)
     return told
 
 
-def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
+def _told(result: Mapping[str, Any], stage: str, folder: Path) -> Success | Changed | Failure:
     if result["ok"] is True:
         return Success(
             output={**result["output"]},
@@ -78,7 +79,8 @@ def _told(result: Mapping[str, Any], stage: str) -> Success | Changed | Failure:
     if "changed" in result:
         return Changed(path=result["changed"])
     error = result["error"]
-    return Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
+    failure = Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
+    return explained(failure, folder)
 
 
 def _without_result(ended: Ended, stage: str, seen: Circumstances) -> Failure:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.archives import vet
 from batchexport.datafiles import matches
 from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.results import Result
 from batchexport.specs import Job, Manifest
+from batchexport.store.errors import plain_errors
+from batchexport.store.layout import own_folder
 from batchexport.store.store import Store
 
 
@@ -28,8 +31,12 @@ class Workplace:
     memory: int | None = None
 
     def server_environment(self) -> dict[str, str]:
-        """The environment of the fork server. What torch reads when it is imported must be right here."""
-        (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
+        """The environment of the fork server. What torch reads when it is imported must be right here.
+
+        Raises DiskFull, StoreError.
+        """
+        with plain_errors(self.store.layout.root):
+            (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # met again, and told, when something is delivered
             # There from the start, or a model that lists the folder above it would see it appear.
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)
@@ -44,7 +51,7 @@ class Workplace:
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
         (folder / "tmp").mkdir()
         log = self.log(job, stage)
-        log.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(log.parent)
         log.unlink(missing_ok=True)
         return {
             "id": f"{job.name}:{stage}",
@@ -76,8 +83,10 @@ class Workplace:
         return shlex.join(words)
 
     def export_task(self, job: Job, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What the export stage is told; see `pipeline.export.export_stage`."""
+        """What the export stage is told; see `pipeline.export.export_stage`. Raises UnsafeArchive."""
         root = self.manifest.root
+        if job.export.model.endswith(".pt2"):
+            vet(root / job.export.model)
         ours = (self.store.layout.home, self.manifest.output_dir)
         data = [str(root / path) for path in matches(root, job.export.data)]
         return {

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
-from batchexport.store.layout import Layout, is_digest
+from batchexport.store.layout import Layout, is_digest, own_folder
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import StatCache, identity
 from batchexport.store.whole import clone, copy_whole
@@ -77,7 +77,7 @@ class Blobs:
         Raises:
             DiskFull, StoreError: if the store can't be written; no temporary file is left.
         """
-        with plain_errors(self._layout.root):
+        with plain_errors(self._layout.root, needed=len(data)):
             scratch = self._staging.scratch("blob")
             try:
                 with scratch.open("xb") as file:
@@ -99,6 +99,8 @@ class Blobs:
         path = self._layout.blob_path(digest)
         with plain_errors(self._layout.root):
             try:
+                if path.parent.is_symlink():
+                    own_folder(path.parent)
                 stat = path.lstat()
                 if S_ISREG(stat.st_mode) and self._is_known(path, stat, digest):
                     return path
@@ -129,7 +131,7 @@ class Blobs:
             DiskFull, StoreError: if `destination` can't be written; no temporary file is left.
         """
         source = self.checked(digest)
-        with plain_errors(destination, remedy="choose another output folder"):
+        with plain_errors(destination, remedy="choose another output folder", needed=source.stat().st_size):
             copy_whole(source, destination)
 
     def remove(self, digest: str) -> None:
@@ -140,6 +142,8 @@ class Blobs:
         """
         path = self._layout.blob_path(digest)
         with plain_errors(self._layout.root):
+            if path.parent.is_symlink():
+                return
             if path.is_dir() and not path.is_symlink():
                 import shutil
 
@@ -150,7 +154,7 @@ class Blobs:
     def __iter__(self) -> Iterator[Blob]:
         """All blobs, in no order, unchecked."""
         for folder in self._layout.objects.iterdir():
-            if len(folder.name) == 2 and folder.is_dir():
+            if len(folder.name) == 2 and folder.is_dir() and not folder.is_symlink():
                 for path in folder.iterdir():
                     digest = folder.name + path.name
                     if is_digest(digest):
@@ -170,12 +174,14 @@ class Blobs:
         if self._is_known_good(target, digest):
             path.unlink()
         else:  # a blob that is there but may be damaged costs more to check than to replace by its like
-            target.parent.mkdir(exist_ok=True)
+            own_folder(target.parent)
             path.replace(target)
             self._remember(stat, target.lstat(), began, digest)
         return Blob(digest=digest, size=size)
 
     def _is_known_good(self, target: Path, digest: str) -> bool:
+        if target.parent.is_symlink():
+            return False
         try:
             stat = target.lstat()
         except FileNotFoundError:

@@ -26,6 +26,8 @@ _SETTINGS = {
     "sqlite_synchronous": 0,  # it is disposable: waiting for the disk buys nothing
 }
 
+_FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
+
 # What the machine does to a database, as opposed to what is wrong inside it.
 _CIRCUMSTANCES = {
     sqlite3.SQLITE_BUSY,
@@ -43,7 +45,7 @@ _CIRCUMSTANCES = {
 class Database:
     """A diskcache in `folder`, opened at first use; no method raises for a state of the disk.
 
-    `problem` is None, or one line about the first thing that went wrong.
+    `problem` is None, or one line about the first thing that went wrong. `renewed`: it was damaged and set aside.
     """
 
     def __init__(self, folder: Path, *, timeout: float) -> None:
@@ -55,7 +57,7 @@ class Database:
         self._cache: Any = None
         self._readable = True
         self._writable = True
-        self._renewed = False
+        self.renewed = False
 
     def read(self, action: Callable[[Any], T], otherwise: T) -> T:
         """`action` on the open diskcache, or `otherwise`. After a failed read nothing is read any more."""
@@ -98,22 +100,24 @@ class Database:
         name = str(self._folder)
         if os.path.expandvars(name) != name:
             raise PermissionError(f"diskcache would expand the variable in {name}")
-        if self._folder.exists() and not self._folder.is_dir():
-            raise sqlite3.DatabaseError("a file is in its place")
+        if self._folder.is_symlink() or (self._folder.exists() and not self._folder.is_dir()):
+            raise sqlite3.DatabaseError("a file or a link is in its place")
+        if any((self._folder / file).is_symlink() for file in _FILES):
+            raise sqlite3.DatabaseError("a link is in its place")  # SQLite would write through it
         return diskcache.Cache(name, timeout=self._timeout, disk=TextDisk, **_SETTINGS)
 
     def _renew(self, error: Exception) -> bool:
         """Note `error`; if it speaks of damage, set the database aside. Whether a fresh one may be tried."""
         self.problem = self.problem or f"index: {str(error) or type(error).__name__}"
-        if self._renewed or not _is_damage(error):
+        if self.renewed or not _is_damage(error):
             return False
-        self._renewed = True
+        self.renewed = True
         self._disconnect()
         aside = self._folder.with_name(f"{self._folder.name}.damaged")
         try:
             import shutil
 
-            if aside.is_dir():
+            if aside.is_dir() and not aside.is_symlink():
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 aside.unlink(missing_ok=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from batchexport.errors import StoreError
+from batchexport.phrases import size
 
 __all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "plain_errors"]
 
@@ -38,8 +40,10 @@ class BlobDamaged(StoreError):
 
 
 @contextmanager
-def plain_errors(place: Path, *, remedy: str = ELSEWHERE) -> Iterator[None]:
+def plain_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | None = None) -> Iterator[None]:
     """Turn an `OSError` about `place` into a sentence with the path, the cause and what to do.
+
+    `needed`: the bytes that have to be written, for who has to make room for them.
 
     Raises:
         DiskFull: for ENOSPC and EDQUOT.
@@ -50,10 +54,22 @@ def plain_errors(place: Path, *, remedy: str = ELSEWHERE) -> Iterator[None]:
     except OSError as error:
         cause = error.strerror or str(error)
         if error.errno in _FULL:
-            raise DiskFull(f"can't write to {place}: {cause}; free some space or {remedy}") from error
+            raise DiskFull(
+                f"can't write to {place}: {cause}{_missing(place, needed)}; free some space or {remedy}"
+            ) from error
         if error.errno in _REFUSED:
             raise StoreError(f"can't write to {place}: {cause}; make it writable or {remedy}") from error
         if error.errno in _IN_THE_WAY:
             blocker = error.filename or place
             raise StoreError(f"can't use {place}: {blocker} is in the way; move it or {remedy}") from error
         raise StoreError(f"can't use {place}: {error}; {remedy}") from error
+
+
+def _missing(place: Path, needed: int | None) -> str:
+    """How much room there is, and how much there should be."""
+    near = next((folder for folder in (place, *place.parents) if folder.is_dir()), place)
+    try:
+        free = size(shutil.disk_usage(near).free)
+    except OSError:
+        return ""
+    return f" ({free} free)" if needed is None else f" ({size(needed)} needed, {free} free)"

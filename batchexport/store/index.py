@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from batchexport.store.database import Database
-from batchexport.store.disk import RefusedRow, seal, unseal
+from batchexport.store.disk import RAW, RefusedRow, seal, unseal
 
 _CHUNK = 900  # every SQLite takes 999 variables in one statement
 
@@ -28,6 +29,11 @@ class Index:
     def problem(self) -> str | None:
         """What is wrong with the index, in one line, as far as it was noticed; else None."""
         return self._database.problem or self._refused
+
+    @property
+    def renewed(self) -> bool:
+        """Whether the database was damaged, and a fresh one was begun."""
+        return self._database.renewed
 
     def get(self, space: str, key: str) -> Any | None:
         """The value, or None."""
@@ -64,7 +70,57 @@ class Index:
 
     def delete(self, space: str, key: str) -> None:
         """Forget one value."""
-        self._database.write(lambda cache: cache.delete(_name(space, key)))
+        self.delete_many(space, (key,))
+
+    def delete_many(self, space: str, keys: Iterable[str]) -> None:
+        """Forget many values."""
+        names = [_name(space, key) for key in keys]
+
+        def write(cache: Any) -> None:
+            with cache.transact():
+                for name in names:
+                    cache.delete(name)
+
+        if names:
+            self._database.write(write)
+
+    def items(self, space: str) -> dict[str, Any]:
+        """All good values of a space, by key. Rows whose keys are not UTF-8 are left out."""
+        return self.get_many(space, self.keys(space))
+
+    def keys(self, space: str, *, before: float | None = None) -> list[str]:
+        """The keys of a space's rows; with `before`, of those that were put before that time."""
+        first = (_name(space, ""), f"{space};")  # ";" comes after ":"
+        query = "SELECT key FROM Cache WHERE raw = 1 AND key >= ? AND key < ?"
+        query, values = (query, first) if before is None else (f"{query} AND store_time < ?", (*first, before))
+        nothing: list[tuple[str]] = []
+        rows = self._database.read(lambda cache: cache._sql(query, values).fetchall(), nothing)  # noqa: SLF001
+        return [name.partition(":")[2] for (name,) in rows]
+
+    def check(self) -> int:
+        """Read every row and the database around them; returns how many rows were damaged, which are dropped.
+
+        A damaged database is set aside, and `problem` says so.
+        """
+        nothing: list[tuple[Any, ...]] = []
+        self._database.read(_integrity, None)
+        query = "SELECT rowid, key, raw, mode, filename, value FROM Cache"
+        bad = []
+        for row, *rest in self._database.read(lambda cache: cache._sql(query).fetchall(), nothing):  # noqa: SLF001
+            if not _is_good(*rest):
+                bad.append(row)
+
+        def write(cache: Any) -> None:
+            for row in bad:
+                cache._sql("DELETE FROM Cache WHERE rowid = ?", (row,))  # noqa: SLF001
+
+        if bad:
+            self._database.write(write)
+        return len(bad)
+
+    def shrink(self) -> None:
+        """Give the room of deleted rows back to the disk."""
+        self._database.write(lambda cache: cache._sql("VACUUM"))  # noqa: SLF001
 
     def close(self) -> None:
         """Close this thread's connection; the index opens again when it is used again."""
@@ -84,6 +140,25 @@ class Index:
                 except RefusedRow as error:
                     self._refused = f"index: a row was refused: {error}"
         return rows
+
+
+def _integrity(cache: Any) -> None:
+    (found,) = cache._sql("PRAGMA integrity_check(1)").fetchone()  # noqa: SLF001
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"its database is damaged: {found}")
+
+
+def _is_good(key: Any, raw: Any, mode: Any, filename: Any, value: Any) -> bool:
+    """Whether a row is one that this program wrote. The name of a key that is not UTF-8 is not its checksum's."""
+    if raw != 1 or mode != RAW or filename is not None or type(key) is not str or type(value) is not str:
+        return False
+    if "\\" in key:
+        return True
+    try:
+        unseal(key, value)
+    except (RefusedRow, ValueError):
+        return False
+    return True
 
 
 def _name(space: str, key: str) -> str:

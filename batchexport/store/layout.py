@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from batchexport.store.errors import plain_errors
+from batchexport.store.errors import ELSEWHERE, StoreError, plain_errors
 
+SCHEMA = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RECORD_NAME = re.compile(r"([a-z][a-z0-9-]{0,31})-([0-9a-f]{64})\.json")
@@ -94,6 +96,16 @@ class Layout:
         """Logs of children."""
         return self.home / "logs"
 
+    @cached_property
+    def gate(self) -> Path:
+        """The file that gc and those who publish lock; it stays."""
+        return self.home / "gate"
+
+    @cached_property
+    def schema(self) -> Path:
+        """The format of what is in `home`: a number."""
+        return self.home / "schema"
+
     def blob_path(self, digest: str) -> Path:
         """`objects/ab/cdef…`. Raises ValueError if `digest` is not one."""
         return Path(self.blob_name(digest))
@@ -128,7 +140,7 @@ class Layout:
         them from git and from backups. Its `v1` is marked instead.
 
         Raises:
-            DiskFull, StoreError: if the folder can't be made or written.
+            DiskFull, StoreError: if the folder can't be made or written, is of a newer format, or leads elsewhere.
         """
         with plain_errors(self.root):
             if not self.home.is_dir():
@@ -136,8 +148,52 @@ class Layout:
                 ours = {path.name for path in self.root.iterdir()} <= _OURS
                 self.home.mkdir(exist_ok=True)
                 _mark(self.root if ours else self.home)
+            self._refuse_newer()
             for folder in (self.objects, self.entries, self.staging, self.inductor, self.locks, self.logs):
                 folder.mkdir(exist_ok=True)
+                if folder.is_symlink() and not self._is_lent(folder):
+                    raise self._leads_elsewhere(folder)
+            if self.home.is_symlink():
+                raise self._leads_elsewhere(self.home)
+
+    def _refuse_newer(self) -> None:
+        try:
+            found = self.schema.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            self.schema.write_text(f"{SCHEMA}\n", encoding="ascii")
+            return
+        with suppress(ValueError):  # damaged: what is damaged besides is found by its own checksums
+            if int(found[:8]) > SCHEMA:
+                message = f"it is of a newer batchexport (schema {int(found[:8])}) and was left alone"
+                raise StoreError(f"can't use {self.root}: {message}; use that version or {ELSEWHERE}")
+
+    def _is_lent(self, folder: Path) -> bool:
+        """A trial store in the staging of another one works with that one's compiler caches."""
+        owner = folder.resolve().parent
+        return folder == self.inductor and self.root.resolve().is_relative_to(owner / "staging")
+
+    @staticmethod
+    def _leads_elsewhere(folder: Path) -> StoreError:
+        message = "is a link, and what is written there would land outside"
+        return StoreError(f"can't use {folder}: it {message}; remove the link or {ELSEWHERE}")
+
+
+def own_folder(path: Path) -> Path:
+    """`path` as a folder of its own: made if it is not there; a link or a file in its place is removed.
+
+    What is written through a link that somebody put into the cache would land, or be removed, outside.
+    """
+    for _ in range(2):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if path.is_dir() and not path.is_symlink():
+                return path
+            path.unlink(missing_ok=True)
+        else:
+            return path
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def parse_record_name(name: str) -> tuple[str, str] | None:

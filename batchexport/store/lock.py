@@ -1,18 +1,21 @@
-"""At most one process holds a key's lock, and the death of its holder frees it."""
+"""At most one process holds a key's lock, and the death of its holder frees it; where that can't be had, nothing is."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from batchexport.store.errors import plain_errors
+from batchexport.store.errors import StoreError, plain_errors
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+_ELSEWHERE = "put the cache on a local disk with --cache-dir"
 
 
 class Lock:
@@ -47,6 +50,7 @@ class KeyLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._tried = False
 
     def try_lock(self, key: str) -> Lock | None:
         """The lock of `key` if nobody holds it, else None; never waits.
@@ -62,9 +66,55 @@ class KeyLock:
         path = self._folder / f"{key}.lock"
         # A soft lock would outlive its owner, so a file system without flock is an error instead.
         held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
-        with plain_errors(self._folder, remedy="put the cache on a local disk with --cache-dir"):
+        with plain_errors(self._folder, remedy=_ELSEWHERE):
             try:
                 held.acquire()
             except Timeout:
                 return None
-        return Lock(held, path)
+            except NotImplementedError:
+                raise self._without_locks() from None
+            lock = Lock(held, path)
+            if not self._tried and not _excludes(path):
+                lock.release()
+                raise self._without_locks()
+        self._tried = True
+        return lock
+
+    def abandoned(self) -> int:
+        """Remove the lock files that killed processes left; returns how many there were."""
+        count = 0
+        for path in sorted(self._folder.glob("*.lock")):
+            if _NAME.fullmatch(path.stem):
+                lock = self.try_lock(path.stem)
+                if lock is not None:
+                    lock.release()
+                    count += 1
+        return count
+
+    def held(self, prefix: str) -> set[str]:
+        """The keys that start with `prefix` whose locks somebody holds."""
+        found = set()
+        for path in self._folder.glob(f"{prefix}*.lock"):
+            if _NAME.fullmatch(path.stem):
+                lock = self.try_lock(path.stem)
+                if lock is None:
+                    found.add(path.stem)
+                else:
+                    lock.release()
+        return found
+
+    def _without_locks(self) -> StoreError:
+        message = "file locks don't work there, and two runs would overwrite each other's work"
+        return StoreError(f"can't use {self._folder}: {message}; {_ELSEWHERE}")
+
+
+def _excludes(path: Path) -> bool:
+    """Whether the lock that is held on `path` keeps a second one out: some file systems only say yes to everybody."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

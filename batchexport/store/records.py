@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 
 from batchexport.keys import canonical
 from batchexport.store.errors import plain_errors
-from batchexport.store.layout import Layout, parse_record_name
+from batchexport.store.layout import Layout, own_folder, parse_record_name
 from batchexport.store.staging import Staging
 from batchexport.store.whole import write_whole
 
 SCHEMA = 1
 _MIDDLE = b'","data":'
-_TOUCH_AFTER = 3600.0  # seconds; "recently used" is no finer, so a no-op run writes next to nothing
+_LATER = {"later": True}
 
 
 class Records:
@@ -35,10 +35,23 @@ class Records:
         Raises:
             ValueError: if `kind` or `key` is malformed.
         """
+        found = self._read(kind, key)
+        return None if found is None or found is _LATER else found
+
+    def is_later(self, kind: str, key: str) -> bool:
+        """Whether there is a record of a later version of batchexport, whose meaning is not known here."""
+        return self._read(kind, key) is _LATER
+
+    def _read(self, kind: str, key: str) -> dict[str, Any] | None:
+        name = self._layout.record_name(kind, key)
+        if os.path.islink(os.path.dirname(name)):
+            return None
         try:
-            with open(self._layout.record_name(kind, key), "rb") as file:
+            with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 text = file.read()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.EIO):  # no file of ours, or none any more
+                self.set_aside(kind, key)
             return None
         head = _head(kind, key)
         checksum, body = text[len(head) : len(head) + 64], text[len(head) + 64 + len(_MIDDLE) : -1]
@@ -47,7 +60,7 @@ class Records:
                 data: dict[str, Any] = json.loads(body)
                 return data
             if json.loads(text)["schema"] > SCHEMA:
-                return None  # of a later version of batchexport, which may still want it
+                return _LATER  # which that version may still want
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         self.set_aside(kind, key)
@@ -64,17 +77,15 @@ class Records:
         body = canonical(dict(data))
         text = b"".join((_head(kind, key), _checksum(body), _MIDDLE, body, b"}"))
         plain: dict[str, Any] = json.loads(body)
-        with plain_errors(self._layout.root):
+        with plain_errors(self._layout.root, needed=len(text)):
+            own_folder(path.parent)
             write_whole(path, text, scratch=self._staging.scratch("record"))
         return plain
 
     def touch(self, kind: str, key: str) -> None:
-        """Mark a record as used now, to the hour. A record that can't be marked is left as it is."""
-        name = self._layout.record_name(kind, key)
-        now = time.time()
+        """Mark a record as used now. A record that can't be marked is left as it is."""
         with suppress(OSError):
-            if os.stat(name).st_mtime < now - _TOUCH_AFTER:
-                os.utime(name, (now, now))
+            os.utime(self._layout.record_name(kind, key), follow_symlinks=False)
 
     def iterate(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """(kind, key, data) of every good record, in no order."""
@@ -97,6 +108,8 @@ class Records:
     def set_aside(self, kind: str, key: str) -> None:
         """Rename a record to `….damaged`, where it is a miss but can still be looked at."""
         path = self._layout.record_path(kind, key)
+        if path.parent.is_symlink():
+            return
         with suppress(OSError):
             path.replace(path.with_suffix(".damaged"))
 
@@ -104,7 +117,8 @@ class Records:
         with suppress(OSError):
             for folder in self._layout.entries.iterdir():
                 with suppress(OSError):
-                    yield from folder.iterdir()
+                    if not folder.is_symlink():
+                        yield from folder.iterdir()
 
 
 def _head(kind: str, key: str) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batchexport.store.errors import StoreError, plain_errors
 from batchexport.store.lock import KeyLock, Lock
+from batchexport.store.whole import remove
 
 _OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
 _UNSAFE = re.compile(r"[^a-z0-9]+")
@@ -62,11 +63,23 @@ class Staging:
         """
         if path.parent != self._folder:
             raise ValueError(f"not an attempt of this store: {path}")
-        _remove(path)
+        remove(path)
 
     def sweep(self) -> int:
         """Remove the attempts of dead owners; returns how many there were."""
         swept = 0
+        for paths in self._dead():
+            for path in paths:
+                remove(path)
+                swept += 1
+        return swept
+
+    def abandoned(self) -> list[Path]:
+        """The attempts of dead owners, which `sweep` would remove."""
+        return [path for paths in self._dead() for path in paths]
+
+    def _dead(self) -> Iterator[list[Path]]:
+        """The attempts of each dead owner, whose lock is held meanwhile."""
         for owner, paths in self._by_owner().items():
             if owner == self._owner and self._pid == os.getpid():
                 continue
@@ -76,10 +89,12 @@ class Staging:
                 continue
             if lock is not None:
                 with lock:
-                    for path in paths:
-                        _remove(path)
-                        swept += 1
-        return swept
+                    yield paths
+
+    def others_at_work(self) -> bool:
+        """Whether another process works in this folder now."""
+        mine = {f"owner-{self._owner}"} if self._pid == os.getpid() else set()
+        return bool(self._locks.held("owner-") - mine)
 
     def close(self) -> None:
         """Give up what this process owns here; anything left may be swept from now on."""
@@ -110,17 +125,5 @@ class Staging:
 def _children(folder: Path) -> Iterator[Path]:
     try:
         yield from folder.iterdir()
-    except OSError:
-        return
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    try:
-        path.unlink()
     except OSError:
         return

@@ -11,12 +11,14 @@ from typing import Any, Self
 
 from batchexport.store.blobs import Blob, Blobs
 from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
+from batchexport.store.gate import Gate
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout, is_digest
 from batchexport.store.lock import KeyLock, Lock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats
+from batchexport.store.whole import weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStats:
-    """How much the store holds; `bytes` are those of the blobs."""
+    """How much the store holds; `bytes` are those of the blobs, `more` what it keeps beside them."""
 
     records: int
     blobs: int
     bytes: int
     by_kind: Mapping[str, int]
+    more: Mapping[str, int]
 
 
 class Store:
@@ -45,6 +48,7 @@ class Store:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.index = Index(layout.index)
+        self.gate = Gate(layout.gate)
         self._locks = KeyLock(layout.locks)
         self._staging = Staging(layout.staging, self._locks)
         self.records = Records(layout, self._staging)
@@ -71,15 +75,16 @@ class Store:
         Raises:
             ValueError: if `kind` or `key` is malformed.
         """
-        stored = self.records.get(kind, key)
-        if stored is None:
-            return None
-        record = _parse(kind, key, stored)
-        if record is None or not all(self.blobs.holds(blob) for blob in record.files.values()):
-            self.records.set_aside(kind, key)
-            return None
-        self.records.touch(kind, key)
-        return record
+        with self.gate.together():
+            stored = self.records.get(kind, key)
+            if stored is None:
+                return None
+            record = parse(kind, key, stored)
+            if record is None or not all(self.blobs.holds(blob) for blob in record.files.values()):
+                self.records.set_aside(kind, key)
+                return None
+            self.records.touch(kind, key)
+            return record
 
     def publish(self, kind: str, key: str, *, files: Mapping[str, Path], data: Mapping[str, Any]) -> Record:
         """Move `files` into the store, then, last of all, write the record that makes them known.
@@ -89,9 +94,10 @@ class Store:
             DiskFull, StoreError: if it can't be written; nothing is known under the key that was not before.
         """
         self.layout.record_path(kind, key)
-        blobs = {name: self.blobs.put(path) for name, path in files.items()}
-        rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
-        stored = self.records.put(kind, key, {"files": rows, "data": dict(data)})
+        with self.gate.together():  # between its blobs and its record, gc would take them for orphans
+            blobs = {name: self.blobs.put(path) for name, path in files.items()}
+            rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
+            stored = self.records.put(kind, key, {"files": rows, "data": dict(data)})
         return Record(kind=kind, key=key, data=stored["data"], files=blobs)
 
     def path(self, record: Record, name: str) -> Path:
@@ -133,6 +139,18 @@ class Store:
         """Remove an attempt's folder; see `Staging.discard`."""
         self._staging.discard(path)
 
+    def others_at_work(self) -> bool:
+        """Whether another process builds with this store now; see `Staging.others_at_work`."""
+        return self._staging.others_at_work()
+
+    def abandoned(self) -> list[Path]:
+        """What dead processes left in staging; `sweep` removes it."""
+        return self._staging.abandoned()
+
+    def unlock_abandoned(self) -> int:
+        """Remove the lock files of dead processes; returns how many there were."""
+        return self._locks.abandoned()
+
     def sweep(self) -> int:
         """Remove what dead processes left in staging; returns how many attempts there were."""
         return self._staging.sweep()
@@ -147,7 +165,20 @@ class Store:
         for kind, _, _ in self.records.iterate():
             by_kind[kind] = by_kind.get(kind, 0) + 1
         sizes = [blob.size for blob in self.blobs]
-        return StoreStats(records=sum(by_kind.values()), blobs=len(sizes), bytes=sum(sizes), by_kind=by_kind)
+        layout = self.layout
+        beside = {
+            "index": layout.index,
+            "compiler caches": layout.inductor,
+            "logs": layout.logs,
+            "staging": layout.staging,
+        }
+        return StoreStats(
+            records=sum(by_kind.values()),
+            blobs=len(sizes),
+            bytes=sum(sizes),
+            by_kind=by_kind,
+            more={name: weight(folder) for name, folder in beside.items()},
+        )
 
     def close(self) -> None:
         """Give up the index's connection and what this process owns in staging."""
@@ -163,7 +194,8 @@ class Store:
         self.close()
 
 
-def _parse(kind: str, key: str, stored: Mapping[str, Any]) -> Record | None:
+def parse(kind: str, key: str, stored: Mapping[str, Any]) -> Record | None:
+    """A record's data as `lookup` gives it; None where it is of another make."""
     try:
         files = {name: Blob(digest=row["digest"], size=row["size"]) for name, row in stored["files"].items()}
         data = stored["data"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from stat import S_ISDIR
 
 _FICLONE = 0x40049409  # linux/fs.h; shares the blocks where the file system can (btrfs, xfs, bcachefs)
 _ABANDONED_AFTER = 3600.0  # seconds
@@ -44,18 +47,43 @@ def copy_whole(source: Path, destination: Path, *, mode: int = 0o644) -> None:
     Raises:
         OSError: as from the disk; no temporary file is left.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    _drop_abandoned(destination)
-    part = destination.with_name(f".{destination.name}.{os.getpid()}-{next(_counter)}.part")
-    try:
+    with _part_of(destination) as part:
         clone(source, part)
         with part.open("rb+") as file:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        part.replace(destination)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+
+
+def write_beside(destination: Path, data: bytes) -> None:
+    """Write `data` to a name beside `destination` and rename it into place; the folder is made if it is missing.
+
+    Raises:
+        OSError: as from the disk; no temporary file is left.
+    """
+    with _part_of(destination) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def _part_of(destination: Path) -> Iterator[Path]:
+    """A new file beside `destination`, locked while it is filled, that takes its name at the end.
+
+    What a killed process left there is removed: it is a part that nobody has locked.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    _drop_abandoned(destination)
+    part = destination.with_name(f".{destination.name}.{os.getpid()}-{next(_counter)}.part")
+    with part.open("xb") as file:
+        with suppress(OSError):  # without locks, its age tells
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink == 0:  # somebody else was faster with the lock, and took it for abandoned
+            part.touch()
+        try:
+            yield part
+            part.replace(destination)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def clone(source: Path, target: Path) -> None:
@@ -70,11 +98,29 @@ def clone(source: Path, target: Path) -> None:
         shutil.copyfile(source, target, follow_symlinks=False)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; what can't be removed stays."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
+def weight(path: Path) -> int:
+    """The bytes of a file, or of all files below a folder; links count as themselves and are not followed."""
+    total = 0
+    with suppress(OSError):
+        stat = path.lstat()
+        total = stat.st_size if not S_ISDIR(stat.st_mode) else sum(weight(inner) for inner in path.iterdir())
+    return total
+
+
 def _reflink(source: Path, target: Path) -> bool:
     if sys.platform != "linux":
         return False
-    import fcntl
-
     with source.open("rb") as have, target.open("wb") as want:
         try:
             fcntl.ioctl(want.fileno(), _FICLONE, have.fileno())
@@ -84,11 +130,22 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _drop_abandoned(destination: Path) -> None:
-    """Remove what a killed process left beside `destination`; a copy that still runs is younger than this."""
-    before = time.time() - _ABANDONED_AFTER
+    """Remove what a killed process left beside `destination`."""
     prefix = f".{destination.name}."
     for path in destination.parent.iterdir():
         if path.name.startswith(prefix) and path.name.endswith(".part"):
-            with suppress(FileNotFoundError):
-                if path.lstat().st_mtime < before:
+            with suppress(OSError):
+                if path.is_symlink() or _is_abandoned(path):
                     path.unlink()
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether nobody fills it any more; where locks don't tell, a part that still grows is younger than an hour."""
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return os.fstat(file.fileno()).st_mtime < time.time() - _ABANDONED_AFTER
+        return True

@@ -257,16 +257,16 @@ def test_ctrl_c_exits_130(fake: Fake, invoke: Invoke) -> None:
     assert result.stderr == "error: interrupted\n"
 
 
-def test_a_bug_is_one_line_with_the_way_to_its_traceback(
-    fake: Fake, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_a_bug_is_one_line_with_the_way_to_its_traceback(fake: Fake, invoke: Invoke, tmp_path: Path) -> None:
+    logs = tmp_path / "c" / "v1" / "logs"
+    logs.mkdir(parents=True)
     fake.error = KeyError("oops")
-    result = invoke("run", "m.toml")
+    for _ in range(2):
+        result = invoke("run", "m.toml", "--cache-dir", "c")
     assert result.exit_code == ExitCode.ENVIRONMENT
     assert len(result.stderr.splitlines()) == 1
     assert "batchexport itself failed, please report it: KeyError: 'oops'" in result.stderr
-    (log,) = tmp_path.glob("batchexport-*.log")
+    (log,) = logs.iterdir()
     assert str(log) in result.stderr
     assert "Traceback" in log.read_text()
 
@@ -279,6 +279,17 @@ def test_a_bug_shows_its_traceback_to_who_asks(
 ) -> None:
     fake.error = KeyError("oops")
     assert "Traceback" in invoke("run", "m.toml", *words, env=env).stderr
+
+
+def test_a_bug_without_a_cache_leaves_no_file_and_says_how_to_see_it(
+    fake: Fake, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fake.error = KeyError("oops")
+    result = invoke("run", "m.toml")
+    assert len(result.stderr.splitlines()) == 1
+    assert "BATCHEXPORT_DEBUG=1" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["m.toml"]
 
 
 def test_a_broken_pipe_inside_the_coordinator_is_not_taken_for_success(fake: Fake, invoke: Invoke) -> None:

@@ -221,11 +221,14 @@ def test_ls_lines_up_the_names_and_explains_only_what_is_stale() -> None:
 
 
 def test_stats_name_the_folder_and_what_it_holds() -> None:
-    stats = StoreStats(records=3, blobs=2, bytes=3 * 2**20, by_kind={"export": 2, "compile": 1})
+    stats = StoreStats(
+        records=3, blobs=2, bytes=3 * 2**20, by_kind={"export": 2, "compile": 1}, more={"logs": 2048, "staging": 0}
+    )
     assert render.stats_lines(stats, "/c") == [
         "cache    /c",
         "records  3 (1 compile, 2 export)",
         "files    2, 3.0 MiB",
+        "beside   logs 2.0 KiB",
     ]
 
 

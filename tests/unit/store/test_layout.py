@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.store.errors import StoreError
 from batchexport.store.layout import Layout, parse_record_name
 
 DIGEST = "ab" + "0123456789" * 6 + "cd"
@@ -76,3 +77,20 @@ def test_the_tracked_default_cache_has_the_marks_that_a_new_one_gets(tmp_path: P
     for name in (".gitignore", "CACHEDIR.TAG"):
         assert (tracked / name).read_text() == (tmp_path / "cache" / name).read_text()
     assert (tracked / "README.md").exists()
+
+
+def test_a_cache_of_a_newer_schema_is_left_alone_with_a_message(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "cache")
+    layout.home.mkdir(parents=True)
+    layout.schema.write_text("2\n")
+    with pytest.raises(StoreError, match=r"newer batchexport.*left alone"):
+        layout.create()
+    assert [path.name for path in layout.home.iterdir()] == ["schema"]
+
+
+@pytest.mark.parametrize("text", ["", "1\n", "garbage", "\x00\x00"])
+def test_a_damaged_schema_file_stops_nothing(tmp_path: Path, text: str) -> None:
+    layout = Layout(tmp_path / "cache")
+    layout.create()
+    layout.schema.write_text(text)
+    layout.create()

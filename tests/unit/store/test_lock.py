@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -76,3 +78,35 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="file"):
         KeyLock(tmp_path / "file").try_lock("k")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StoreError, match="local disk"):
+        KeyLock(tmp_path).try_lock("a")
+
+
+def test_a_file_system_that_gives_everybody_the_lock_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)
+    with pytest.raises(StoreError, match="file locks don't work there"):
+        KeyLock(tmp_path).try_lock("a")
+
+
+def test_the_lock_files_of_the_dead_are_removed_and_held_ones_stay(tmp_path: Path) -> None:
+    locks = KeyLock(tmp_path)
+    (tmp_path / "key-dead.lock").touch()
+    (tmp_path / "strange name.lock").touch()
+    with locks.try_lock("owner-1") as held:
+        assert held is not None
+        assert locks.held("owner-") == {"owner-1"}
+        assert locks.abandoned() == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["owner-1.lock", "strange name.lock"]
+    assert locks.held("owner-") == set()

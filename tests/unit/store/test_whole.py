@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.whole import clone, copy_whole, write_whole
+from batchexport.store.whole import clone, copy_whole, write_beside, write_whole
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,12 +50,25 @@ def test_a_reflink_is_used_where_the_file_system_gives_one(tmp_path: Path, monke
     assert (tmp_path / "target").read_bytes() == b"shared x"
 
 
-def test_a_copy_that_a_killed_process_left_is_removed_and_one_in_progress_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_copy_that_a_killed_process_left_is_removed_and_one_in_progress_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
     (tmp_path / "source").write_bytes(b"x")
     abandoned, running, other = (tmp_path / name for name in (".out.1-0.part", ".out.2-0.part", ".my.part"))
     for path in (abandoned, running, other):
         path.write_bytes(b"half")
-    for path in (abandoned, other):
-        os.utime(path, (time.time() - 7200,) * 2)
-    copy_whole(tmp_path / "source", tmp_path / "out")
+
+    def no_locks(descriptor: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with running.open("rb") as held:
+        if locks:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        else:
+            monkeypatch.setattr(fcntl, "flock", no_locks)
+            os.utime(abandoned, (time.time() - 7200,) * 2)
+        copy_whole(tmp_path / "source", tmp_path / "out")
+        write_beside(tmp_path / "out", b"y")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".my.part", ".out.2-0.part", "out", "source"]
+    assert (tmp_path / "out").read_bytes() == b"y"

@@ -1,0 +1,45 @@
+"""What became of a cache → lines of text. Pure, as all of rendering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchexport.phrases import clean, counted, size
+
+if TYPE_CHECKING:
+    from batchexport.caches import Collected
+    from batchexport.store.checkup import Checkup
+
+
+def gc_lines(found: Collected, root: str) -> list[str]:
+    """What a gc of the cache in the folder `root` removed, or would remove."""
+    would = "would be " if found.dry_run else ""
+    limit = "no limit is set" if found.max_size is None else f"the limit is {size(found.max_size)}"
+    removed = "nothing"
+    if found.removed:
+        kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in found.removed.items())
+        removed = (
+            f"{would}{counted(sum(found.removed.values()), 'record')} ({kinds}), {size(found.before - found.after)}"
+        )
+    needed = f"{size(found.needed_bytes)} needed by the outputs of {counted(len(found.manifests), 'manifest')}"
+    return [
+        f"cache    {clean(root)}",
+        f"size     {size(found.before)} in records and files; {limit}",
+        f"removed  {removed}",
+        *(f"swept    {would}{one.count} {one.what}, {size(one.bytes)}" for one in found.swept),
+        f"left     {would}{size(found.after)}; {needed}",
+        *(f"note     {note}" for note in found.notes),
+    ]
+
+
+def check_lines(found: Checkup, root: str) -> list[str]:
+    """What a checkup of the cache in the folder `root` found."""
+    looked = f"{counted(found.records, 'record')}, {counted(found.files, 'file')} of {size(found.bytes)}"
+    lines = [f"cache    {clean(root)}", f"checked  {looked}"]
+    for one in found.damage:
+        jobs = f"; of {', '.join(one.jobs[:3])}{' and more' if len(one.jobs) > 3 else ''}" if one.jobs else ""
+        lines.append(f"damaged  {clean(one.what)}: {clean(one.why)}{clean(jobs)}")
+    lines += [f"note     {note}" for note in found.notes]
+    if not found.damage:
+        return [*lines, "all is sound"]
+    return [*lines, f"{len(found.damage)} damaged and set aside; the next run builds again what it needs"]

@@ -1,0 +1,209 @@
+"""The verbs of the cache: what it holds, whether that is sound, and what of it may go."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from batchexport import needs as needs_module
+from batchexport.needs import Needs
+from batchexport.pruning import prune
+from batchexport.store.checkup import Checkup
+from batchexport.store.checkup import check as check_store
+from batchexport.store.choice import Bounds, Choice, Held, Name, choose
+from batchexport.store.collect import Survey, orphans, survey, sweep, take
+from batchexport.store.layout import Layout
+from batchexport.store.store import Store
+from batchexport.store.whole import remove, weight
+
+_DAY = 86400.0
+_FOR_GOOD = ("distrust",)  # few and tiny, and without them a model that builds at random would be cached
+_COMPILER_BYTES = 1 << 30  # what Inductor keeps for itself; half a minute of work, once
+_LOG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One sort of remains: how many, and how many bytes."""
+
+    what: str
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a gc did, or with `dry_run` would do. `before` and `after` are the bytes of records and their files."""
+
+    dry_run: bool
+    before: int
+    after: int
+    max_size: int | None
+    removed: Mapping[str, int]
+    oldest_left: float | None
+    needed_bytes: int
+    manifests: tuple[str, ...]
+    swept: tuple[Swept, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "dry_run": self.dry_run,
+            "bytes_before": self.before,
+            "bytes_after": self.after,
+            "max_size": self.max_size,
+            "removed": dict(self.removed),
+            "needed_bytes": self.needed_bytes,
+            "manifests": list(self.manifests),
+            "swept": {one.what: {"count": one.count, "bytes": one.bytes} for one in self.swept},
+            "notes": list(self.notes),
+        }
+
+
+def check(root: Path) -> Checkup:
+    """Hash every file and parse every record again. Raises StoreError."""
+    with Store.open(root) as store:
+        return check_store(store)
+
+
+def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run: bool) -> Collected:
+    """Free what is not needed: records past `max_age` seconds, or beyond `max_size` bytes; and all remains.
+
+    Without `max_size`, the largest limit that a manifest of this cache has set holds. Raises StoreError.
+    """
+    with Store.open(root) as store:
+        remembered: dict[Name, Needs] = {}
+
+        def hear(name: Name, data: Mapping[str, Any]) -> None:
+            if name[0] == needs_module.KIND and (found := needs_module.parsed(data)) is not None:
+                remembered[name] = found
+
+        seen = survey(store, hear=hear)
+        current = {name: one for name, one in remembered.items() if one.is_current}
+        limits = [one.size_limit for one in current.values() if one.size_limit is not None]
+        limit = max_size if max_size is not None else max(limits, default=None)
+        busy = store.others_at_work()
+        now = time.time()
+        bounds = Bounds(
+            max_size=limit,
+            before=None if max_age is None else now - max_age,
+            spare_after=now - _DAY if busy else None,
+        )
+        needed = needed_names(seen, current)
+        choice = choose(used_through(seen, remembered), needed=needed, bounds=bounds)
+        gone = {one.name for one in choice.go}
+        if not dry_run:
+            gone = take(store, seen, gone)
+        swept = _swept(store, seen, gone, current.values(), dry_run=dry_run, busy=busy, before=bounds.before)
+        return Collected(
+            dry_run=dry_run,
+            before=choice.before,
+            after=choice.after if dry_run else sum(one.size for one in _left(seen, gone)) + _files(_left(seen, gone)),
+            max_size=limit,
+            removed=dict(sorted(Counter(kind for kind, _ in gone).items())),
+            oldest_left=min((one.used for one in _left(seen, gone)), default=None),
+            needed_bytes=_bytes_of(seen, needed),
+            manifests=tuple(sorted(str(one.manifest) for one in current.values())),
+            swept=tuple(one for one in swept if one.count),
+            notes=tuple(_notes(seen, choice, limit, busy=busy)),
+        )
+
+
+def needed_names(seen: Survey, current: Mapping[Name, Needs]) -> set[Name]:
+    """The records that no gc takes."""
+    named = {name for one in current.values() for name in one.needed}
+    return named | set(current) | {name for name in seen.held if name[0] in _FOR_GOOD}
+
+
+def used_through(seen: Survey, remembered: Mapping[Name, Needs]) -> list[Held]:
+    """All records; the use of a manifest's record is a use of all that it names."""
+    used = {name: held.used for name, held in seen.held.items()}
+    for manifest, one in remembered.items():
+        for name in one.used & used.keys():
+            used[name] = max(used[name], seen.held[manifest].used)
+    return [replace(held, used=used[name]) for name, held in seen.held.items()]
+
+
+def _left(seen: Survey, gone: set[Name]) -> list[Held]:
+    return [held for name, held in seen.held.items() if name not in gone]
+
+
+def _files(held: Iterable[Held]) -> int:
+    return sum({digest: size for one in held for digest, size in one.files.items()}.values())
+
+
+def _bytes_of(seen: Survey, names: set[Name]) -> int:
+    held = [seen.held[name] for name in names if name in seen.held]
+    return sum(one.size for one in held) + _files(held)
+
+
+def _swept(
+    store: Store,
+    seen: Survey,
+    gone: set[Name],
+    current: Iterable[Needs],
+    *,
+    dry_run: bool,
+    busy: bool,
+    before: float | None,
+) -> list[Swept]:
+    """The remains, of every sort; removed unless `dry_run`."""
+    layout = store.layout
+    dead = [(path, weight(path)) for path in store.abandoned()]
+    logs = [(path, weight(path)) for path in _spent_logs(layout, current, busy=busy)]
+    aside = [(path, weight(path)) for path in layout.home.glob("index.damaged")]
+    compiler = [] if busy else _spent_compiler_files(layout, before)
+    if dry_run:
+        freed = {digest for name in gone for digest in seen.held[name].files}
+        left = [] if seen.later else orphans(store, seen, gone)
+        lost = [(path, weight(path)) for path in left if path.parent.name + path.name not in freed]
+    else:
+        freed = {digest for name in gone for digest in seen.held[name].files}
+        removed = [] if seen.later else sweep(store, seen)
+        lost = [(path, size) for path, size in removed if path.parent.name + path.name not in freed]
+        store.sweep()
+        store.unlock_abandoned()
+        for path, _ in (*logs, *aside, *compiler):
+            remove(path)
+        prune(store, busy=busy)
+    sorts = {
+        "files of no record": lost,
+        "attempts of dead processes": dead,
+        "old logs": logs,
+        "damaged indexes": aside,
+        "compiler caches": compiler,
+    }
+    return [Swept(what=what, count=len(rows), bytes=sum(size for _, size in rows)) for what, rows in sorts.items()]
+
+
+def _spent_logs(layout: Layout, current: Iterable[Needs], *, busy: bool) -> list[Path]:
+    """The logs of jobs that no manifest has any more, and the fork servers' where it grew large."""
+    if busy:
+        return []
+    wanted = {folder for one in current for folder in one.folders}
+    server = layout.logs / "forkserver.log"
+    kept = {*wanted, "bug.log", *([server.name] if weight(server) <= _LOG_BYTES and wanted else [])}
+    return sorted(path for path in layout.logs.iterdir() if path.name not in kept)
+
+
+def _spent_compiler_files(layout: Layout, before: float | None) -> list[tuple[Path, int]]:
+    """Inductor's own caches go as a whole, where they are too large or too old; the folders themselves stay."""
+    parts = [part for folder in layout.inductor.iterdir() if folder.is_dir() for part in folder.iterdir()]
+    weights = [(part, weight(part)) for part in parts]
+    large = sum(size for _, size in weights) > _COMPILER_BYTES
+    old = before is not None and max((part.lstat().st_mtime for part in parts), default=before) < before
+    return weights if large or old else []
+
+
+def _notes(seen: Survey, choice: Choice, limit: int | None, *, busy: bool) -> Iterable[str]:
+    if seen.later:
+        yield f"{seen.later} records are of a later version of batchexport: they and all files were left alone"
+    if busy:
+        yield "a run is at work: what was used in the last day was left alone"
+    if limit is not None and choice.after > limit:
+        yield "what is left is needed by manifests that are there, or in use"

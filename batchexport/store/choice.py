@@ -1,0 +1,61 @@
+"""What gc takes is chosen from uses, sizes and needs alone: never what is needed, and the longest unused first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+Name = tuple[str, str]  # kind and key of a record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One record: when it was last used (Unix time), its own bytes, and its files' sizes by digest."""
+
+    name: Name
+    used: float
+    size: int
+    files: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """`max_size` in bytes over all records and files; what was last used `before` this time goes; None: no bound.
+
+    `spare_after`: what was used after this time stays, since a run at work may be using it.
+    """
+
+    max_size: int | None = None
+    before: float | None = None
+    spare_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The records that go, in order, and the bytes of all records and files before and after."""
+
+    go: tuple[Held, ...]
+    before: int
+    after: int
+
+
+def choose(held: Sequence[Held], *, needed: Collection[Name], bounds: Bounds) -> Choice:
+    """What has to go. The size may stay above its bound where what is left is needed, or spared."""
+    names = Counter(digest for one in held for digest in one.files)
+    sizes = {digest: size for one in held for digest, size in one.files.items()}
+    total = before = sum(one.size for one in held) + sum(sizes.values())
+    go = []
+    for one in sorted(held, key=lambda one: (one.used, one.name)):
+        too_old = bounds.before is not None and one.used < bounds.before
+        too_much = bounds.max_size is not None and total > bounds.max_size
+        spared = bounds.spare_after is not None and one.used > bounds.spare_after
+        if one.name in needed or spared or not (too_old or too_much):
+            continue
+        go.append(one)
+        total -= one.size
+        for digest in one.files:
+            names[digest] -= 1
+            if not names[digest]:
+                total -= sizes[digest]
+    return Choice(go=tuple(go), before=before, after=total)

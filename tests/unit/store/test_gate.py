@@ -1,0 +1,53 @@
+"""gc waits for those who publish and hand out, and they for it; nobody else waits."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchexport.store import gate as gate_module
+from batchexport.store.errors import StoreError
+from batchexport.store.gate import Gate
+
+
+def passes(way: str, gate: Gate) -> threading.Thread:
+    def run() -> None:
+        with getattr(gate, way)():
+            pass
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("inside", "outside"), [("together", "alone"), ("alone", "together"), ("alone", "alone")])
+def test_alone_excludes_everybody(tmp_path: Path, inside: str, outside: str) -> None:
+    gate = Gate(tmp_path / "gate")
+    with getattr(gate, inside)():
+        other = passes(outside, gate)
+        other.join(0.2)
+        assert other.is_alive()
+    other.join(10)
+    assert not other.is_alive()
+
+
+def test_many_pass_together(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    with gate.together(), gate.together():
+        other = passes("together", gate)
+        other.join(10)
+        assert not other.is_alive()
+
+
+def test_without_locks_gc_is_refused_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(gate_module.fcntl, "flock", no_locks)
+    gate = Gate(tmp_path / "gate")
+    with gate.together():
+        pass
+    with pytest.raises(StoreError, match="No locks available"), gate.alone():
+        pass
