@@ -61,8 +61,6 @@ class Workplace:
             # CUDA maps far more than it uses, and how much of that counts as data is up to the driver.
             "memory_limit": self.memory if device is None else None,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
-            # Such a stage needs torch alone, and so need not wait for the rest of what the server imports.
-            "light": bool(task.get("base")),
             "spawn": any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
             "task": {
                 "stage": stage,

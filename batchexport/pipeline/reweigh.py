@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed
 from torch import nn
+from torch.export.pt2_archive.constants import WEIGHTS_CONFIG_FILENAME_FORMAT, WEIGHTS_DIR
 
 from batchexport.errors import Kind
+from batchexport.pipeline.compile import MODEL
 from batchexport.pipeline.failure import failing_as
 from batchexport.pipeline.identity import content_digest
 from batchexport.pipeline.likeness import likeness
 
 Row = Sequence[Any]
 
-# torch/export/pt2_archive/constants.py; that module's package imports all of Dynamo, which takes a second.
-_WEIGHTS = "data/weights/"
-_CONFIG = f"{_WEIGHTS}model_weights_config.json"
 # The writer adds these itself, the last with a checksum over all that it has written.
 _WRITERS_OWN = ("version", "byteorder", ".data/serialization_id")
 
@@ -78,13 +77,15 @@ def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list
 
 def _payloads(archive: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.UntypedStorage] | None:
     """What to write in place of each record that holds weights; None where they are not stored plainly."""
-    config = json.loads(torch._C.PyTorchFileReader(archive).get_record(_CONFIG))["config"]
+    config = json.loads(torch._C.PyTorchFileReader(archive).get_record(WEIGHTS_CONFIG_FILENAME_FORMAT.format(MODEL)))[
+        "config"
+    ]
     payloads = {}
     for name, entry in config.items():
         tensor = tensors[name].detach()
         if entry["use_pickle"] or type(tensor) is not torch.Tensor or tensor.device.type != "cpu":
             return None
-        payloads[_WEIGHTS + entry["path_name"]] = tensor.untyped_storage()
+        payloads[WEIGHTS_DIR + entry["path_name"]] = tensor.untyped_storage()
     return payloads
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -13,40 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._inductor.compile_fx
+import torch._inductor.package
+import torch.export
+import torch.export.pt2_archive._package
 
 from batchexport.errors import Kind
+from batchexport.pipeline.compile import compile_stage
+from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import StageFailure, classified
 from batchexport.pipeline.observe import InputChanged, Observer, installed
+from batchexport.pipeline.pack import pack_stage
+from batchexport.pipeline.verify import verify_stage
 
 RESULT = "result.json"
-# Imported when they are needed: an export that only takes new weights needs neither Dynamo nor Inductor.
-_STAGES = {
-    "export": "batchexport.pipeline.export:export_stage",
-    "compile": "batchexport.pipeline.compile:compile_stage",
-    "pack": "batchexport.pipeline.pack:pack_stage",
-    "verify": "batchexport.pipeline.verify:verify_stage",
+_STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+    "export": export_stage,
+    "compile": compile_stage,
+    "pack": pack_stage,
+    "verify": verify_stage,
 }
-_HEAVY = (
-    "torch._inductor.compile_fx",
-    "torch._inductor.package",
-    "torch.export",
-    "torch.export.pt2_archive._package",
-)
 
 
 def warm() -> None:
     """What the fork server does once for all its children; it must run no tensor operation."""
-    for name in _HEAVY:
-        importlib.import_module(name)
-    for stage in _STAGES:
-        _stage(stage)
     installed().of_file("")
-
-
-def _stage(name: str) -> Callable[[Mapping[str, Any], str], dict[str, Any]]:
-    module, _, function = _STAGES[name].partition(":")
-    found: Callable[[Mapping[str, Any], str], dict[str, Any]] = getattr(importlib.import_module(module), function)
-    return found
 
 
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -83,7 +73,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
                 observer.declare(os.path.join(task["root"], path))
         elif task["modules"]:
             _import_from(task["root"])
-        output = _stage(task["stage"])(task, folder)
+        output = _STAGES[task["stage"]](task, folder)
         ended = time.perf_counter()
         dependencies = observer.dependencies() if observer else []
         # What it takes to know what this result is made of.

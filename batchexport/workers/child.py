@@ -7,8 +7,6 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +15,15 @@ from batchexport.workers import process
 PIPELINE = "batchexport.pipeline.stages"
 
 
-def load_torch() -> None:
-    """Import torch, which is all that some stages need. Raises whatever an import raises."""
-    with _uncollected():
-        importlib.import_module(PIPELINE)
-
-
 def load_pipeline() -> None:
-    """Import all that any stage needs, once for this process and all that it forks.
+    """Import the pipeline, and torch with it, once for this process and all that it forks.
 
     Raises whatever an import raises.
     """
-    with _uncollected():
-        importlib.import_module(PIPELINE).warm()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
     # Imports leave next to no garbage, and a collection walks all that they made: later ones, too, unless frozen.
     gc.disable()
     try:
-        yield
+        importlib.import_module(PIPELINE).warm()
     finally:
         gc.enable()
     gc.freeze()

@@ -30,17 +30,14 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    server = Server(channel)
     try:
-        child.load_torch()
-        server.begin()
         child.load_pipeline()
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
     # From here on the socket tells of the coordinator's end, and there are children to kill first.
     process.outlive_parent()
-    server.serve()
+    Server(channel).serve()
     # There is nothing to tidy up, and taking torch down takes a second.
     os._exit(0)
 
@@ -50,9 +47,7 @@ class Server:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._fork = True
-        # Requests that came before all imports were done.
-        self._early: list[dict[str, Any]] = []
+        self._threads = len(os.listdir("/proc/self/task"))
         self._children: dict[int, tuple[str, float]] = {}
         # Kept until they are reaped here, or subprocess would reap them and nobody would know how they ended.
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
@@ -62,25 +57,9 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._signal.fileno(), warn_on_full_buffer=False)
 
-    def begin(self) -> None:
-        """Start what the first requests ask for if torch alone will do; it runs beside the other imports."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._channel, selectors.EVENT_READ)
-            self._early = (self._channel.receive() or []) if selector.select(0) else []
-        if _threads() != 1:
-            return
-        for request in [request for request in self._early if request["do"] == "start" and request["light"]]:
-            self._early.remove(request)
-            self._start(request)
-
     def serve(self) -> None:
         """Until the coordinator closes its end."""
-        threads = _threads()
-        self._fork = threads == 1
-        self._channel.send({"event": "ready", "threads": threads, "pid": os.getpid()})
-        for message in self._early:
-            self._do(message)
-        self._reap()
+        self._channel.send({"event": "ready", "threads": self._threads, "pid": os.getpid()})
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ)
         selector.register(self._wakeup, selectors.EVENT_READ)
@@ -118,7 +97,7 @@ class Server:
                 _signal(pid, message["signal"])
 
     def _start(self, request: dict[str, Any]) -> None:
-        pid = self._forked(request) if self._fork and not request["spawn"] else self._spawn(request)
+        pid = self._forked(request) if self._threads == 1 and not request["spawn"] else self._spawn(request)
         self._children[pid] = (request["id"], time.monotonic())
         self._channel.send({"event": "started", "id": request["id"], "pid": pid})
 
@@ -174,10 +153,6 @@ class Server:
                     "peak_rss_bytes": usage.ru_maxrss * 1024,
                 }
             )
-
-
-def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))
 
 
 def _signal(pid: int, number: int) -> None:

@@ -76,6 +76,8 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "skeleton": word,
             "state": [],
             "modules": [],
+            "likeness": None,
+            "reweighed": False,
             "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0},
         },
         "compile": {"compiled": "compiled.pt2", "code": None},
@@ -83,5 +85,5 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
     }
     for name in {"export": ["exported.pt2", "reference.pt"], "compile": ["compiled.pt2"]}.get(stage, []):
         (folder / name).write_text(f"{stage} {entry} {name}")
-    result = {"ok": True, "output": outputs[stage], "dependencies": [], "uncacheable": []}
+    result = {"ok": True, "output": outputs[stage], "dependencies": [], "uncacheable": [], "key_seconds": 0.0}
     (folder / "result.json").write_text(json.dumps(result))

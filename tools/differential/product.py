@@ -67,14 +67,13 @@ class Product:
 
         They are made once on a machine, in half a minute, and say nothing of any model.
         """
-        compiler = self.world.base / "compiler"
-        compiler.mkdir(exist_ok=True)
+        inductor, aside = self.folder("clean") / "cache/v1/inductor", self.world.base / "aside"
+        if inductor.exists():
+            inductor.rename(aside)
         shutil.rmtree(self.folder("clean"), ignore_errors=True)
-        for name in ("clean", "kept"):
-            inductor = self.folder(name) / "cache/v1/inductor"
-            inductor.parent.mkdir(parents=True, exist_ok=True)
-            if not inductor.exists():
-                inductor.symlink_to(compiler)
+        if aside.exists():
+            inductor.parent.mkdir(parents=True)
+            aside.rename(inductor)
 
     def start(self, name: str) -> subprocess.Popen[str]:
         """Start a run of the manifest `name`."""

@@ -1,0 +1,29 @@
+"""A short run of tools/truth.py: after random edits, the cache gives what a clean build gives, and works no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.process, pytest.mark.torch]
+TOOL = Path(__file__).parents[2] / "tools/truth.py"
+
+
+def test_no_edit_leaves_a_wrong_hit_or_needless_work(tmp_path: Path) -> None:
+    command = [sys.executable, str(TOOL), "--edits", "24", "--seed", "7", "--together", "8", "--compile-every", "0"]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "told.json")],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert told["done"] == 24
+    assert told["findings"] == []
+    assert len(told["kinds"]) >= 20
