@@ -27,7 +27,8 @@ class Run:
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch, rack: Rack, targets: list[str]) -> None:
         entries = [
-            f'[[entry]]\nname = "m{n}"\nmodel = "m:M"\ntargets = ["{target}"]' for n, target in enumerate(targets)
+            f'[[entry]]\nname = "m{n}"\nmodel = "m:M"\nseed = {n}\ntargets = ["{target}"]'
+            for n, target in enumerate(targets)
         ]
         (root / "manifest.toml").write_text("\n".join([HEAD, *entries]))
         self.root, self.rack, self.patch = root, rack, patch
@@ -127,6 +128,16 @@ def test_with_the_last_device_its_jobs_fail_and_the_others_are_delivered(run: Ca
             assert (report.error.kind, report.error.message) == (
                 "toolchain", "the GPU was lost, and there is no other of its kind"
             )  # fmt: skip
+
+
+def test_jobs_that_want_the_same_code_have_it_compiled_once(run: Callable[..., Run]) -> None:
+    one = run(Rack(2), *["cuda"] * 4)
+    manifest = one.root / "manifest.toml"
+    manifest.write_text("".join(line for line in manifest.read_text().splitlines(True) if "seed" not in line))
+    reports = one(lambda now: (min(now, key=lambda name: (now[name], name)), 0))
+    one.check()
+    assert all(report.ok for report in reports.values())
+    assert sorted(str(report.stages["compile"].outcome) for report in reports.values()) == ["built"] + ["cached"] * 3
 
 
 def test_a_crash_on_a_device_that_is_still_there_is_tried_once_more_alone(run: Callable[..., Run]) -> None:
