@@ -1,4 +1,4 @@
-"""A short run of tools/chaos.py; the long ones are for `python tools/chaos.py`, and runs at once for test_at_once.py."""
+"""A short run of tools/chaos.py; the long ones are for the tool itself, and runs at once for test_at_once.py."""
 
 from __future__ import annotations
 
