@@ -36,7 +36,10 @@ class Workplace:
         Raises DiskFull, StoreError.
         """
         with plain_errors(self.store.layout.root):
-            (self.store.layout.inductor / "tmp").mkdir(parents=True, exist_ok=True)
+            for folder in ("tmp", "cache"):  # through a link in their place, compilers would write outside
+                own_folder(self.store.layout.inductor / folder)
+            if (server_log := self.store.layout.logs / "forkserver.log").is_symlink():
+                server_log.unlink()
         with contextlib.suppress(OSError):  # met again, and told, when something is delivered
             # There from the start, or a model that lists the folder above it would see it appear.
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)

@@ -160,7 +160,7 @@ class Layout:
         try:
             found = self.schema.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
-            self.schema.write_text(f"{SCHEMA}\n", encoding="ascii")
+            _write_new(self.schema, f"{SCHEMA}\n")
             return
         with suppress(ValueError):  # damaged: what is damaged besides is found by its own checksums
             if int(found[:8]) > SCHEMA:
@@ -204,6 +204,10 @@ def parse_record_name(name: str) -> tuple[str, str] | None:
 
 def _mark(folder: Path) -> None:
     for name, text in (("CACHEDIR.TAG", _TAG), (".gitignore", _IGNORE)):
-        path = folder / name
-        if not path.exists():
-            path.write_text(text, encoding="utf-8")
+        _write_new(folder / name, text)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file if there is none; not through a link, and not over what another process just wrote."""
+    with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchexport.archives import UnsafeArchive
 from batchexport.results import Result
 from batchexport.specs import Job
 from batchexport.store.store import Store
@@ -144,3 +146,30 @@ def test_verify_is_told_what_to_hold_against_what(place: Workplace) -> None:
     assert task["target"] == "cuda"
     bare = place.verify_task(job(), export_result(), exported=Path("/e"), reference=Path("/r"), compiled=None)
     assert bare["compiled"] is None
+
+
+def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(place: Workplace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    one = job()
+    layout = place.store.layout
+    links = (
+        layout.inductor / "tmp",
+        layout.inductor / "cache",
+        layout.logs / one.folder,
+        layout.logs / "forkserver.log",
+    )
+    for link in links:
+        link.symlink_to(outside)
+    place.server_environment()
+    Path(request(place, one)["log"]).write_text("a log")
+    assert not any(link.is_symlink() for link in links)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("member", ["../evil", "/evil"])
+def test_a_model_archive_that_leads_out_is_refused_before_a_child_gets_it(place: Workplace, member: str) -> None:
+    with zipfile.ZipFile(place.manifest.root / "evil.pt2", "w") as archive:
+        archive.writestr(member, "x")
+    with pytest.raises(UnsafeArchive):
+        place.export_task(job(export={"model": "evil.pt2"}))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 
 import psutil
@@ -12,8 +14,8 @@ import psutil
 from havoc.audit import unaccounted
 from havoc.ground import Ground
 
-_LONGEST = 9.0  # seconds between two kills at most
-_ROLES = {"coordinator": 1, "server": 2, "child": 4, "compiler": 6}  # how often each is taken where it is there
+# How often each role is the victim, and how many seconds it may have been there by then, at most.
+_ROLES = {"coordinator": (3, 8.0), "server": (2, 6.0), "child": (4, 0.7), "compiler": (4, 3.0)}
 
 
 def kills(ground: Ground, rng: Random, count: int, compile_every: int, say: Callable[[str], None]) -> dict[str, object]:
@@ -27,12 +29,7 @@ def kills(ground: Ground, rng: Random, count: int, compile_every: int, say: Call
         ground.manifest([runs, runs + 1, runs + 2], compiled=compiled)
         process = ground.start("run", "manifest.toml")
         while process.poll() is None and killed.total() < count:
-            deadline = time.monotonic() + rng.uniform(0.0, _LONGEST) * rng.random()
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            role = _kill_one(ground, rng)
-            if role:
-                killed[role] += 1
+            killed.update(_kill_one(ground, process, rng, compiles=compiled is not None))
         ended = ground.ended(process)
         if ended.code not in (0, 1, 3, -9):
             wrong.append(f"run {runs} ended with {ended.code}: {ended.output[-400:]}")
@@ -58,18 +55,21 @@ def kills(ground: Ground, rng: Random, count: int, compile_every: int, say: Call
     return {"kills": killed.total(), "runs": runs, **{f"of {role}": killed[role] for role in _ROLES}, "wrong": wrong}
 
 
-def _kill_one(ground: Ground, rng: Random) -> str | None:
-    there = list(ground.processes())
-    roles = sorted({role for _, role in there})
-    if not roles:
-        return None
-    role = rng.choices(roles, [_ROLES[role] for role in roles])[0]
-    victim, _ = rng.choice([one for one in there if one[1] == role])
-    try:
-        victim.kill()
-    except psutil.Error:
-        return None
-    return role
+def _kill_one(ground: Ground, run: subprocess.Popen[str], rng: Random, *, compiles: bool) -> list[str]:
+    """Wait for a process of the role that was drawn, and for some more, and kill it; empty if the run ends before."""
+    roles = [role for role in _ROLES if compiles or role != "compiler"]
+    [role] = rng.choices(roles, [_ROLES[role][0] for role in roles])
+    while run.poll() is None:
+        found = sorted((process.pid, process) for process, one in ground.processes() if one == role)
+        if found:
+            deadline = time.monotonic() + rng.uniform(0.0, _ROLES[role][1])
+            while run.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with suppress(psutil.Error):
+                rng.choice(found)[1].kill()
+                return [role]
+        time.sleep(0.05)
+    return []
 
 
 def _left_running(ground: Ground) -> list[str]:

@@ -44,6 +44,15 @@ def test_a_folder_of_the_cache_that_is_a_link_is_refused(tmp_path: Path, outside
     assert [path.name for path in outside.iterdir()] == ["precious"]
 
 
+@pytest.mark.parametrize("name", ["v1/schema", "CACHEDIR.TAG", ".gitignore"])
+def test_no_new_file_of_the_cache_is_written_through_a_link(tmp_path: Path, outside: Path, name: str) -> None:
+    link = tmp_path / "cache" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside / "new")
+    Store.open(tmp_path / "cache").close()
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+
+
 def test_all_of_the_data_behind_a_link_is_refused_and_the_cache_folder_itself_may_be_one(
     tmp_path: Path, outside: Path
 ) -> None:

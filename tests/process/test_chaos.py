@@ -1,0 +1,42 @@
+"""A short run of tools/chaos.py; the long ones are for the tool itself, and runs at once for test_at_once.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.projects import GUARD
+
+pytestmark = pytest.mark.process
+
+TOOL = Path(__file__).parents[2] / "tools" / "chaos.py"
+SHORT = {
+    "kills": ("--count", "2", "--compile-every", "0"),
+    "flips": ("--count", "4", "--a-round", "20"),
+    "disk": ("--disks", "1"),
+}
+
+
+@pytest.mark.skipif(not TOOL.exists(), reason="the tools are not in a source distribution")
+@pytest.mark.parametrize("part", SHORT)
+def test_after_some_chaos_everything_is_delivered_right_and_nothing_is_left(part: str, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "--part", part, *SHORT[part], "--seed", "11", "--json", str(told)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(told.read_text())["parts"][part]
+    if "skipped" in found:
+        pytest.skip(found["skipped"])
+    assert found["wrong"] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
