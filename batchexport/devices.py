@@ -14,9 +14,6 @@ from batchexport.schedule import Slot
 _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version")
 _PATIENCE = 30.0
 _MIB = 1 << 20
-# The pipeline does not move programs to a device yet, and code for the CPU under the name of a CUDA target would be
-# a wrong artifact. True once it does.
-COMPILES = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +145,4 @@ def chosen(
             return none("none of the devices in [pools.cuda] is here")
     if (torch or "").endswith("+cpu"):
         return none("torch is built for the CPU only")
-    if not COMPILES:
-        return none("this version compiles for CPUs only")
     return Devices(usable=found, runtime=runtime, port=port)

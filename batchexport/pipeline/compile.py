@@ -13,6 +13,7 @@ import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import PT2ArchiveReader, package_pt2
 from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 
@@ -52,6 +53,14 @@ def graph_digest(archive: str) -> str:
     return bytes_digest(text)
 
 
+def on_target(program: ExportedProgram, target: str) -> ExportedProgram:
+    """The program with its weights, constants and example inputs where code for `target` runs; moved in place."""
+    if not target.startswith("cuda"):
+        return program
+    with failing_as(Kind.COMPILE, "moving the program to the GPU"):
+        return move_to_device_pass(program, "cuda")
+
+
 def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` or `compiled.so` in `folder`, and in `code/` what other weights need.
 
@@ -59,8 +68,8 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     the generated code is for). Returns the name of the artifact, and `code`: the names of the code files,
     where weights can be exchanged, or why they can't. Raises StageFailure of kind save, compile, toolchain.
     """
-    program = load_program(task)
     spec = task["spec"]
+    program = on_target(load_program(task), spec["target"])
     package = spec["format"] == "package"
     work = Path(folder, "code")
     work.mkdir()

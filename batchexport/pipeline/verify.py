@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from batchexport.errors import Kind
-from batchexport.pipeline.compile import load_program
+from batchexport.pipeline.compile import load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.loading import load_compiled
@@ -36,7 +36,7 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _artifact(task: Mapping[str, Any], device: str) -> Callable[..., Any]:
     if task["compiled"] is None:
-        return load_program(task).module()
+        return on_target(load_program(task), task["target"]).module()
     for module in task["modules"]:
         with failing_as(Kind.VERIFY, f"importing {module}"):
             __import__(module)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import devices
 from batchexport.devices import Device, Devices, chosen, nvidia_smi, parse
 from batchexport.store.store import Store
 from support.builders import decider, export_result, job
@@ -17,11 +16,6 @@ ANSWER = """\
 1, GPU-bbbb, NVIDIA H100 80GB HBM3, 9.0, 81559, 70000, 580.65.06
 2, GPU-cccc, Tesla T4, 7.5, 15360, 15000, 580.65.06
 """
-
-
-@pytest.fixture(autouse=True)
-def compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "COMPILES", True)
 
 
 def found(text: str = ANSWER, **more: object) -> Devices:
@@ -105,11 +99,6 @@ def test_a_device_of_another_capability_is_told_by_what_is_here() -> None:
 )
 def test_the_devices_are_those_that_manifest_and_environment_leave(more: dict[str, object], uuids: list[str]) -> None:
     assert list(found(**more).slots()) == uuids
-
-
-def test_while_the_pipeline_compiles_for_cpus_only_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "COMPILES", False)
-    assert found().why_not("cuda") == "this version compiles for CPUs only"
 
 
 def test_a_device_that_is_gone_has_no_room() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchexport import devices, running, session
+from batchexport import running, session
 from batchexport.devices import chosen
 from batchexport.events import Event, Note
 from batchexport.options import RunOptions
@@ -36,7 +36,6 @@ class Run:
 
     def __call__(self, choose: Choose, **options: Any) -> dict[str, JobReport]:
         self.children = Children(choose)
-        self.patch.setattr(devices, "COMPILES", True)
         self.patch.setattr(running, "ForkServer", lambda **_: self.children)
         self.patch.setattr(
             session,
