@@ -183,7 +183,13 @@ class Coordinator:
 
     def _start_ready(self) -> None:
         while self._stopping is None and (turn := self._pending.next()) is not None:
-            lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
+            try:
+                lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
+            except (StoreError, OSError) as error:
+                self._pending.begun(turn)
+                self._pending.finish(turn.task.id)
+                self._fail(turn.run, store_failure(turn.stage, error))
+                continue
             if lock is None:
                 self._pending.park(turn)
                 continue

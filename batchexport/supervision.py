@@ -27,6 +27,7 @@ class Runner(Protocol):
 
     note: str | None
 
+    def open(self) -> None: ...
     def start(self, request: dict[str, Any]) -> None: ...
     def signal(self, name: str, number: int) -> None: ...
     def held(self, *, exact: bool) -> dict[str, int]: ...
@@ -58,6 +59,7 @@ class Supervisor:
 
     def open(self) -> None:
         """Make the place fit for children."""
+        self._runner.open()
         self._store.sweep()
         self._headers.open()
 
@@ -65,7 +67,11 @@ class Supervisor:
         """Start a child. Raises EnvironmentProblem where none can be started at all."""
         self._running[request["id"]] = running
         running.kernel_kills = memory.kernel_kills()
-        self._runner.start(request)
+        try:
+            self._runner.start(request)
+        except BaseException:
+            del self._running[request["id"]]
+            raise
         # The first start waits for the import of torch, which is no stage's own time.
         running.deadline = time.monotonic() + running.run.job.timeout
 

@@ -49,13 +49,17 @@ class ForkServer:
         self._ended: list[Ended] = []
         self.note: str | None = None
 
+    def open(self) -> None:
+        """Let the server begin to import torch; the coordinator has other things to do meanwhile."""
+        if self._channel is None:
+            self._begin()
+
     def start(self, request: dict[str, Any]) -> None:
         """Start a child for `request` (id, task, folder, log, environment); the first waits for torch's import.
 
         Raises EnvironmentProblem where torch can't be imported.
         """
-        if self._channel is None:
-            self._begin()
+        self.open()
         assert self._channel is not None
         self._running[request["id"]] = None
         with contextlib.suppress(OSError):  # a lost server is met in `wait`

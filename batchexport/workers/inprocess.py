@@ -26,6 +26,9 @@ class InProcess:
         self._environment = environment
         self._ended: list[Ended] = []
 
+    def open(self) -> None:
+        """Torch is imported by the first stage."""
+
     def start(self, request: dict[str, Any]) -> None:
         """Run the stage now."""
         started = time.monotonic()

@@ -44,6 +44,9 @@ class Children:
         self._running: dict[str, dict[str, Any]] = {}
         self.seen: list[dict[str, str]] = []
 
+    def open(self) -> None:
+        pass
+
     def start(self, request: dict[str, Any]) -> None:
         self._running[request["id"]] = request
 

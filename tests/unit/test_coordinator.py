@@ -1,0 +1,73 @@
+"""The coordinator, with stand-in children: what goes wrong around one job's stage is that job's failure alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchexport import running
+from batchexport.options import RunOptions
+from batchexport.report import JobReport
+from batchexport.running import run_jobs
+from batchexport.store.errors import StoreError
+from batchexport.store.store import Store
+from support.standins import Children
+
+MANIFEST = """
+schema = 1
+cache = { dir = "cache" }
+defaults.inputs.x = { shape = [2] }
+entry = [{ name = "a", model = "m:A" }, { name = "b", model = "m:B" }, { name = "c", model = "m:C" }]
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Children], dict[str, JobReport]]:
+    (tmp_path / "manifest.toml").write_text(MANIFEST)
+
+    def make(children: Children) -> dict[str, JobReport]:
+        monkeypatch.setattr(running, "ForkServer", lambda **_: children)
+        reports, *_ = run_jobs(RunOptions(manifest=tmp_path / "manifest.toml"), lambda event: None)
+        return {report.entry: report for report in reports}
+
+    return make
+
+
+def first(now: dict[str, str]) -> tuple[str, int]:
+    return min(now), 0
+
+
+def failed_alone(reports: dict[str, JobReport], name: str, message: str) -> None:
+    assert [entry for entry, report in reports.items() if not report.ok] == [name]
+    error = reports[name].error
+    assert error is not None
+    assert (error.kind, error.message) == ("disk", message)
+
+
+def test_a_lock_that_cannot_be_had_fails_its_job_alone(
+    run: Callable[[Children], dict[str, JobReport]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Store.try_lock
+    asked: list[str] = []
+
+    def try_lock(self: Store, key: str) -> Any:
+        asked.append(key)
+        if len(asked) == 2:
+            raise StoreError("no room for a lock")
+        return original(self, key)
+
+    monkeypatch.setattr(Store, "try_lock", try_lock)
+    failed_alone(run(Children(first)), "b", "no room for a lock")
+
+
+def test_a_child_that_cannot_be_started_fails_its_job_alone(run: Callable[[Children], dict[str, JobReport]]) -> None:
+    class Refusing(Children):
+        def start(self, request: dict[str, Any]) -> None:
+            if request["id"].startswith("b"):
+                raise OSError("no more processes")
+            super().start(request)
+
+    failed_alone(run(Refusing(first)), "b", "no more processes")
