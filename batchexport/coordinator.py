@@ -26,7 +26,7 @@ from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.results import Results
 from batchexport.schedule import Schedule
 from batchexport.specs import Job
-from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError
+from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.lock import Lock
 from batchexport.supervision import Runner, Supervisor
 from batchexport.timings import Timings
@@ -185,7 +185,7 @@ class Coordinator:
         while self._stopping is None and (turn := self._pending.next()) is not None:
             try:
                 lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
-            except (StoreError, OSError) as error:
+            except DiskFull as error:  # where locks don't work at all, no job can go on
                 self._pending.begun(turn)
                 self._pending.finish(turn.task.id)
                 self._fail(turn.run, store_failure(turn.stage, error))

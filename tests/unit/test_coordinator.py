@@ -12,7 +12,7 @@ from batchexport import running
 from batchexport.options import RunOptions
 from batchexport.report import JobReport
 from batchexport.running import run_jobs
-from batchexport.store.errors import StoreError
+from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store
 from support.standins import Children
 
@@ -47,7 +47,7 @@ def failed_alone(reports: dict[str, JobReport], name: str, message: str) -> None
     assert (error.kind, error.message) == ("disk", message)
 
 
-def test_a_lock_that_cannot_be_had_fails_its_job_alone(
+def test_a_lock_for_which_there_is_no_room_fails_its_job_alone(
     run: Callable[[Children], dict[str, JobReport]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Store.try_lock
@@ -56,7 +56,7 @@ def test_a_lock_that_cannot_be_had_fails_its_job_alone(
     def try_lock(self: Store, key: str) -> Any:
         asked.append(key)
         if len(asked) == 2:
-            raise StoreError("no room for a lock")
+            raise DiskFull("no room for a lock")
         return original(self, key)
 
     monkeypatch.setattr(Store, "try_lock", try_lock)
