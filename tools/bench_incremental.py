@@ -3,11 +3,11 @@
     python tools/bench_incremental.py             one round
     python tools/bench_incremental.py --rounds 3  ratios are then medians of the rounds
 
-Each round, in one project and one cache: (a) a run with no results in the cache, though with Inductor's own
-precompiled headers, as on any machine that has compiled before; (b) a run after the weights file was replaced by
+Each round, in one project: (0) the first run with a new cache; (a) a run with no results in the cache, though with
+Inductor's own precompiled headers, as on any machine that has compiled before; (b) a run after the weights file was replaced by
 another one of the same layout; (c) after a comment was edited in the module that defines the model;
 (d) after that module was rewritten so that the same graph comes out. The target is (b) <= 0.15 x (a), whole processes
-by the clock, and what must not happen is held against the counts: (b) and (d) compile nothing, (c) runs
+by the clock; (b) / (0) is told beside it. And what must not happen is held against the counts: (b) and (d) compile nothing, (c) runs
 nothing at all. Exit status: 0 all of that holds, 1 something does not.
 """
 
@@ -55,27 +55,6 @@ batch = { min = 1, max = 4, example = 2 }
 seq = { min = 1, max = 64, example = 16 }
 """
 
-# Fills Inductor's folder with the precompiled headers and probes that every later compile uses.
-_WARM = """schema = 1
-
-[output]
-dir = "warm"
-
-[cache]
-dir = "cache"
-
-[[entry]]
-name = "warm"
-model = "torch.nn:Linear"
-args = [4, 4]
-
-[entry.inputs]
-input = { shape = ["batch", 4] }
-
-[entry.dims]
-batch = { min = 1, max = 4, example = 2 }
-"""
-
 _WEIGHTS = """
 import sys
 import torch
@@ -119,21 +98,21 @@ class Project:
         self._layers = layers
         shutil.copytree(_ZOO, folder / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "bert.toml").write_text(_MANIFEST.replace("LAYERS", str(layers)), encoding="utf-8")
-        (folder / "warm.toml").write_text(_WARM, encoding="utf-8")
         (folder / "weights.py").write_text(_WEIGHTS, encoding="utf-8")
         self._model = folder / "zoo" / "encoders.py"
         self._source = self._model.read_text(encoding="utf-8")
 
-    def warm(self) -> None:
-        """Compile something else."""
-        measured(batchexport("run", "warm.toml"), folder=self.folder)
+    def begin(self) -> None:
+        """Remove the cache and the outputs, and undo the edits."""
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        shutil.rmtree(self.folder / "dist", ignore_errors=True)
+        self._model.write_text(self._source, encoding="utf-8")
 
     def forget(self) -> None:
-        """Empty the result cache and the outputs, and undo the edits."""
+        """Empty the cache but for what the compiler keeps there for itself."""
         for name in ("entries", "objects", "index"):
             shutil.rmtree(self.folder / "cache" / "v1" / name, ignore_errors=True)
         shutil.rmtree(self.folder / "dist", ignore_errors=True)
-        self._model.write_text(self._source, encoding="utf-8")
 
     def write_weights(self, seed: int) -> None:
         """Put another weights file in place."""
@@ -170,18 +149,18 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench_incremental-", dir=given.folder) as name:
         project = Project(Path(name), given.layers)
-        project.warm()
         return _judge([_round(project, number) for number in range(given.rounds)])
 
 
 def _round(project: Project, number: int) -> dict[str, Ran]:
     edits: dict[str, Callable[[], None]] = {
-        "a everything": lambda: project.write_weights(2 * number),
+        "0 first run": lambda: project.write_weights(2 * number),
+        "a everything": project.forget,
         "b new weights": lambda: project.write_weights(2 * number + 1),
         "c comment": project.comment,
         "d refactor": project.refactor,
     }
-    project.forget()
+    project.begin()
     print(
         f"{'run':<14} {'wall':>8} {'/ (a)':>7} {'cpu':>8} "
         + " ".join(f"{stage:>9}" for stage in STAGES)
@@ -193,7 +172,7 @@ def _round(project: Project, number: int) -> dict[str, Ran]:
         ran = found[title[0]] = project.run()
         times = " ".join(f"{ran.stages[stage]['seconds']:>7.2f} s" for stage in STAGES)
         work = ", ".join(f"{count} {what}" for what, count in ran.work.items()) or "nothing"
-        ratio = ran.cost.seconds / found["a"].cost.seconds
+        ratio = ran.cost.seconds / found["a" if "a" in found else "0"].cost.seconds
         wall, cpu = f"{ran.cost.seconds:>6.2f} s", f"{ran.cost.cpu_seconds:>6.2f} s"
         print(f"{title:<14} {wall} {ratio:>7.3f} {cpu} {times}   {work}", flush=True)
     return found
@@ -206,6 +185,7 @@ def _judge(rounds: Sequence[dict[str, Ran]]) -> int:
         complaints.append(f"new weights cost {ratio:.3f} of a compile run, the target is {TARGET:g}")
     for found in rounds:
         wanted = {
+            "0": {"export": 1, "compile": 1, "verify": 1},
             "a": {"export": 1, "compile": 1, "verify": 1},
             "b": {"export": 1, "pack": 1, "verify": 1},
             "c": {},
@@ -213,7 +193,8 @@ def _judge(rounds: Sequence[dict[str, Ran]]) -> int:
         }
         complaints += [f"({name}) ran {dict(found[name].work)}, not {work}" for name, work in wanted.items()
                        if dict(found[name].work) != work]  # fmt: skip
-    print(f"(b) / (a): {ratio:.3f}, target {TARGET:g}")
+    first = median(found["b"].cost.seconds / found["0"].cost.seconds for found in rounds)
+    print(f"(b) / (a): {ratio:.3f}, target {TARGET:g}; (b) / (0): {first:.3f}")
     for complaint in complaints:
         print(f"MISSED: {complaint}")
     return 1 if complaints else 0
