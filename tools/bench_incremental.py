@@ -4,11 +4,11 @@
     python tools/bench_incremental.py --rounds 3  ratios are then medians of the rounds
 
 Each round, in one project: (0) the first run with a new cache; (a) a run with no results in the cache, though with
-Inductor's own precompiled headers, as on any machine that has compiled before; (b) a run after the weights file was replaced by
-another one of the same layout; (c) after a comment was edited in the module that defines the model;
+Inductor's own precompiled headers, as on any machine that has compiled before; (b) a run after the weights file was
+replaced by another one of the same layout; (c) after a comment was edited in the module that defines the model;
 (d) after that module was rewritten so that the same graph comes out. The target is (b) <= 0.15 x (a), whole processes
-by the clock; (b) / (0) is told beside it. And what must not happen is held against the counts: (b) and (d) compile nothing, (c) runs
-nothing at all. Exit status: 0 all of that holds, 1 something does not.
+by the clock; (b) / (0) is told beside it. What must not happen is held against the counts: (b) and (d) compile
+nothing, (c) runs nothing at all. Exit status: 0 all of that holds, 1 something does not.
 """
 
 from __future__ import annotations
