@@ -14,7 +14,7 @@ from batchexport.report import Failure, Outcome, StageReport
 from batchexport.results import Results
 from batchexport.store.store import Store
 from batchexport.timings import Timings
-from batchexport.verdict import Changed, Circumstances, Success, verdict
+from batchexport.verdict import Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 
 
@@ -75,7 +75,8 @@ class Aftermath:
             return self._input_changed(run, stage, outcome.path, running.miss)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)
-        if (again := self._once_more(running, outcome, seen)) is not None:
+        hopeless = outcome.kind is Kind.OOM and had_all(ended, seen)
+        if not hopeless and (again := self._once_more(running, outcome, seen)) is not None:
             return again
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
         if stage in run.retried:

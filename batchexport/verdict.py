@@ -138,6 +138,12 @@ def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
     return None
 
 
+def had_all(ended: Ended, seen: Circumstances) -> bool:
+    """Whether a stage had nearly all the memory of its pool to itself, so that alone it would get no more."""
+    most = max(seen.held or 0, ended.peak_rss_bytes or 0)
+    return seen.limit is not None and most >= _NEARLY * seen.limit
+
+
 def _name(number: int) -> str:
     try:
         return signal.Signals(number).name

@@ -71,6 +71,14 @@ class HogsPrivately(Good):
             hoard.append(b"x" * (32 << 20))
 
 
+class Needs(Good):
+    def __init__(self):
+        super().__init__()
+        hoard = b"x" * (1100 << 20)
+        time.sleep(3)
+        assert len(hoard)
+
+
 class HogsShared(Good):
     def forward(self, x):
         hoard = []
@@ -139,7 +147,17 @@ def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind
     error = survived[1].error(f"{name}@cpu")
     assert (error["kind"], word in error["message"]) == (kind, True), error
     assert error["remedy"]
-    assert ("second try" in error["message"]) == (kind != "timeout")
+    # Who had all the memory to itself would get no more of it alone.
+    assert ("second try" in error["message"]) == (kind == "crash")
+
+
+def test_two_jobs_that_only_fit_one_after_the_other_are_both_delivered(project: Project) -> None:
+    project.manifest(entry("Needs", "seed = 1"), entry("Needs", "seed = 2").replace("Needs", "More", 1), head=POOL)
+    ran = project.run("--jobs", "2")
+    assert ran.code == 0, ran
+    stages = [job["stages"]["export"]["reason"] for job in ran.jobs.values()]
+    assert sum("tried again, alone, after oom" in reason for reason in stages) == 1
+    assert project.processes() == {}
 
 
 def test_nothing_of_what_was_ended_is_left_in_staging(survived: tuple[Project, Ran]) -> None:
