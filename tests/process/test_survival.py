@@ -147,8 +147,10 @@ def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind
     error = survived[1].error(f"{name}@cpu")
     assert (error["kind"], word in error["message"]) == (kind, True), error
     assert error["remedy"]
-    # Who had all the memory to itself would get no more of it alone.
-    assert ("second try" in error["message"]) == (kind == "crash")
+    if (
+        kind != "oom"
+    ):  # which is tried again where it had not all the memory to itself, and that depends on what else ran
+        assert ("second try" in error["message"]) == (kind == "crash")
 
 
 def test_two_jobs_that_only_fit_one_after_the_other_are_both_delivered(project: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from batchexport.errors import Kind
 from batchexport.report import Failure
-from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, verdict
+from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 
 SUCCESS = {
@@ -160,3 +160,14 @@ def test_a_result_that_the_pipeline_does_not_write_is_none(tmp_path: Path, resul
 
 def test_a_folder_that_is_gone_holds_no_result(tmp_path: Path) -> None:
     assert failure(tmp_path / "none", status=-signal.SIGKILL).kind is Kind.OOM
+
+
+@pytest.mark.parametrize(
+    ("held", "peak", "limit", "all_of_it"),
+    [(None, 90, 100, True), (90, 10, 100, True), (50, 60, 100, False), (None, None, 100, False), (90, 90, None, False)],
+)
+def test_a_stage_had_all_the_memory_where_it_held_nearly_what_its_pool_has(
+    held: int | None, peak: int | None, limit: int | None, all_of_it: bool
+) -> None:
+    ended = Ended(id="x", status=-9, peak_rss_bytes=peak)
+    assert had_all(ended, Circumstances(timeout=1.0, held=held, limit=limit)) is all_of_it
