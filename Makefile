@@ -2,7 +2,8 @@
 # PYTHON names another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# Two files of tests at a time: most tests wait for processes.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
