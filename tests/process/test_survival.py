@@ -147,9 +147,8 @@ def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind
     error = survived[1].error(f"{name}@cpu")
     assert (error["kind"], word in error["message"]) == (kind, True), error
     assert error["remedy"]
-    if (
-        kind != "oom"
-    ):  # which is tried again where it had not all the memory to itself, and that depends on what else ran
+    # Whether a hog is tried again depends on how much of the memory it had, and so on what else ran.
+    if kind != "oom":
         assert ("second try" in error["message"]) == (kind == "crash")
 
 
