@@ -125,6 +125,9 @@ class Replay:
     def note(self) -> str | None:
         return self._real.note
 
+    def open(self) -> None:
+        pass
+
     def start(self, request: dict[str, Any]) -> None:
         self._request = request
         if request["task"]["stage"] not in self._templates:
