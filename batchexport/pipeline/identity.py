@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -127,8 +127,7 @@ def _hints(program: ExportedProgram) -> list[Any]:
 def state_ids(program: ExportedProgram) -> list[list[Any]]:
     """`[name, kind, dtype, shape, strides, tie group, content digest]` of every parameter, buffer and constant.
 
-    Tensors of one tie group share their storage. Contents are hashed in parallel threads: hashlib gives
-    up the GIL.
+    Tensors of one tie group share their storage.
     """
     tensors: list[tuple[str, str, torch.Tensor]] = []
     parameters = set(program.graph_signature.parameters)
@@ -139,8 +138,8 @@ def state_ids(program: ExportedProgram) -> list[list[Any]]:
             tensors.append((name, "constant", value))
     groups: dict[int, int] = {}
     for _, _, tensor in tensors:
-        groups.setdefault(tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor), len(groups))
-    digests = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensor) for _, _, tensor in tensors)
+        groups.setdefault(storage_of(tensor), len(groups))
+    digests = content_digests(tensor for _, _, tensor in tensors)
     ids = [
         [
             name,
@@ -148,12 +147,23 @@ def state_ids(program: ExportedProgram) -> list[list[Any]]:
             str(tensor.dtype),
             list(tensor.shape),
             list(tensor.stride()),
-            groups[tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)],
+            groups[storage_of(tensor)],
             content,
         ]
         for (name, kind, tensor), content in zip(tensors, digests, strict=True)
     ]
     return sorted(ids, key=lambda row: row[0])
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """What tied tensors have in common; an empty tensor has no storage to share."""
+    return tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)
+
+
+def content_digests(tensors: Iterable[torch.Tensor]) -> list[str]:
+    """`content_digest` of each, in parallel threads: hashlib gives up the GIL."""
+    found: list[str] = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensor) for tensor in tensors)
+    return found
 
 
 def content_digest(tensor: torch.Tensor) -> str:

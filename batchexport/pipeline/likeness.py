@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from batchexport.digests import bytes_digest
 from batchexport.keys import digest
+from batchexport.pipeline.identity import content_digest
 
 LIKENESS_VERSION = 1
 _PLAIN = (bool, int, str, type(None))
@@ -108,8 +108,7 @@ class _Look:
         about = [str(tensor.dtype), str(tensor.device), list(tensor.shape), list(tensor.stride()), tensor.requires_grad]
         if id(tensor) in self._state:
             return about
-        plain = tensor.detach().cpu().contiguous()
-        return [*about, bytes_digest(plain.view(-1).view(torch.uint8).numpy().tobytes()) if plain.numel() else ""]
+        return [*about, content_digest(tensor)]
 
 
 def _name(kind: type) -> str:

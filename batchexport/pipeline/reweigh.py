@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
 from torch import nn
 from torch.export.pt2_archive.constants import WEIGHTS_CONFIG_FILENAME_FORMAT, WEIGHTS_DIR
 
 from batchexport.errors import Kind
 from batchexport.pipeline.compile import MODEL
 from batchexport.pipeline.failure import failing_as
-from batchexport.pipeline.identity import content_digest
+from batchexport.pipeline.identity import content_digests, storage_of
 from batchexport.pipeline.likeness import likeness
 
 Row = Sequence[Any]
@@ -63,12 +62,12 @@ def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list
         tensor = tensors.get(name)
         if tensor is None or [str(tensor.dtype), [*tensor.shape], [*tensor.stride()]] != [dtype, shape, strides]:
             return None
-        where = tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)
+        where = storage_of(tensor)
         ties.setdefault(group, set()).add(where)
         owners.setdefault(where, set()).add(group)
     if any(len(others) != 1 for others in (*ties.values(), *owners.values())):
         return None
-    found = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensors[row[0]]) for row in named)
+    found = content_digests(tensors[row[0]] for row in named)
     contents = dict(zip((row[0] for row in named), found, strict=True))
     if any(row[1] == "constant" and contents.get(row[0], row[-1]) != row[-1] for row in known):
         return None
