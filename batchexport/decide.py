@@ -108,7 +108,7 @@ class Decider:
         found = self._traces.find(ask)
         if isinstance(found, Fallen):
             reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
-            base = self._base(ask) if reweigh else None
+            base = self._base(found) if reweigh else None
             reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
             return Miss(key=None, lock=ask, reason=reason, base=base)
         result = self._results.get("export", found.export_key)
@@ -116,9 +116,9 @@ class Decider:
             return Miss(key=None, lock=ask, reason="its record is missing or damaged")
         return Hit(result=result, reason=UNCHANGED["export"])
 
-    def _base(self, ask: str) -> Result | None:
+    def _base(self, fallen: Fallen) -> Result | None:
         """The export whose graph a model with new weights may have."""
-        key = self._traces.but_for_weights(ask)
+        key = fallen.but_for_weights
         base = self._results.get("export", key) if key else None
         return base if base is not None and base.facts.get("likeness") else None
 

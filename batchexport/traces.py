@@ -27,10 +27,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallen:
-    """No export stands, and why, in words; `known` tells whether there was a trace at all."""
+    """No export stands, and why, in words; `known` tells whether there was a trace at all.
+
+    `but_for_weights`: the key of an export of which nothing changed but weight files.
+    """
 
     reason: str
     known: bool
+    but_for_weights: str | None = None
 
 
 class Traces:
@@ -55,23 +59,16 @@ class Traces:
     def find(self, ask: str) -> Standing | Fallen:
         """Whether an earlier export of `ask` stands."""
         row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
-        reason = None
+        reason = but_for_weights = None
         for set_key, export_key in row:
             changes = self._changed(set_key)
             if not changes:
                 return Standing(export_key=export_key, set_key=set_key)
             if reason is None:
                 reason = _words(changes, len(self._sets.get(set_key) or ()))
-        return Fallen(reason=reason or "never built", known=reason is not None)
-
-    def but_for_weights(self, ask: str) -> str | None:
-        """The key of an export of `ask` of which nothing changed but weight files; None where there is none."""
-        row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
-        for set_key, export_key in row:
-            changed = [each for each in self._sets.get(set_key) or () if self._surroundings.change(each)]
-            if changed and all(each[0] == "weights" for each in changed):
-                return str(export_key)
-        return None
+            if but_for_weights is None and self._is_weights_alone(set_key):
+                but_for_weights = str(export_key)
+        return Fallen(reason=reason or "never built", known=reason is not None, but_for_weights=but_for_weights)
 
     def refresh(self, ask: str) -> None:
         """Another process may have added to the traces of `ask`."""
@@ -91,6 +88,13 @@ class Traces:
         """No export of `ask` stands any more."""
         self._index.delete("trace", ask)
         self._rows[ask] = []
+
+    def _is_weights_alone(self, set_key: str) -> bool:
+        """Whether all that changed of a set, which is there, are weight files."""
+        dependencies = self._sets.get(set_key)
+        if dependencies is None:
+            return False
+        return all(each[0] == "weights" for each in dependencies if self._surroundings.change(each))
 
     def _changed(self, set_key: str) -> list[str]:
         if set_key not in self._changes:
