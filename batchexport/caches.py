@@ -14,7 +14,7 @@ from batchexport.needs import Needs
 from batchexport.pruning import prune
 from batchexport.store.checkup import Checkup
 from batchexport.store.checkup import check as check_store
-from batchexport.store.choice import Bounds, Choice, Held, Name, choose
+from batchexport.store.choice import Bounds, Choice, Held, Name, choose, total
 from batchexport.store.collect import Survey, orphans, survey, sweep, take
 from batchexport.store.layout import Layout
 from batchexport.store.store import Store
@@ -100,14 +100,15 @@ def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run:
         if not dry_run:
             gone = take(store, seen, gone)
         swept = _swept(store, seen, gone, current.values(), dry_run=dry_run, busy=busy, before=bounds.before)
+        left = [held for name, held in seen.held.items() if name not in gone]
         return Collected(
             dry_run=dry_run,
             before=choice.before,
-            after=choice.after if dry_run else sum(one.size for one in _left(seen, gone)) + _files(_left(seen, gone)),
+            after=total(left),
             max_size=limit,
             removed=dict(sorted(Counter(kind for kind, _ in gone).items())),
-            oldest_left=min((one.used for one in _left(seen, gone)), default=None),
-            needed_bytes=_bytes_of(seen, needed),
+            oldest_left=min((one.used for one in left), default=None),
+            needed_bytes=total([seen.held[name] for name in needed & seen.held.keys()]),
             manifests=tuple(sorted(str(one.manifest) for one in current.values())),
             swept=tuple(one for one in swept if one.count),
             notes=tuple(_notes(seen, choice, limit, busy=busy)),
@@ -129,19 +130,6 @@ def used_through(seen: Survey, remembered: Mapping[Name, Needs]) -> list[Held]:
     return [replace(held, used=used[name]) for name, held in seen.held.items()]
 
 
-def _left(seen: Survey, gone: set[Name]) -> list[Held]:
-    return [held for name, held in seen.held.items() if name not in gone]
-
-
-def _files(held: Iterable[Held]) -> int:
-    return sum({digest: size for one in held for digest, size in one.files.items()}.values())
-
-
-def _bytes_of(seen: Survey, names: set[Name]) -> int:
-    held = [seen.held[name] for name in names if name in seen.held]
-    return sum(one.size for one in held) + _files(held)
-
-
 def _swept(
     store: Store,
     seen: Survey,
@@ -158,14 +146,15 @@ def _swept(
     logs = [(path, weight(path)) for path in _spent_logs(layout, current, busy=busy)]
     aside = [(path, weight(path)) for path in layout.home.glob("index.damaged")]
     compiler = [] if busy else _spent_compiler_files(layout, before)
-    if dry_run:
-        freed = {digest for name in gone for digest in seen.held[name].files}
-        left = [] if seen.later else orphans(store, seen, gone)
-        lost = [(path, weight(path)) for path in left if path.parent.name + path.name not in freed]
+    if seen.later:
+        unnamed = []
+    elif dry_run:
+        unnamed = [(path, weight(path)) for path in orphans(store, seen, gone)]
     else:
-        freed = {digest for name in gone for digest in seen.held[name].files}
-        removed = [] if seen.later else sweep(store, seen)
-        lost = [(path, size) for path, size in removed if path.parent.name + path.name not in freed]
+        unnamed = sweep(store, seen)
+    freed = {digest for name in gone for digest in seen.held[name].files}
+    lost = [(path, size) for path, size in unnamed if path.parent.name + path.name not in freed]
+    if not dry_run:
         store.sweep()
         store.unlock_abandoned()
         for path, _ in (*logs, *aside, *compiler):

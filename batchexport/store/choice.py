@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Name = tuple[str, str]  # kind and key of a record
@@ -40,22 +40,32 @@ class Choice:
     after: int
 
 
+def file_sizes(held: Iterable[Held]) -> dict[str, int]:
+    """The files of some records, each once, with their sizes."""
+    return {digest: size for one in held for digest, size in one.files.items()}
+
+
+def total(held: Collection[Held]) -> int:
+    """The bytes of some records and of their files; a file that several share counts once."""
+    return sum(one.size for one in held) + sum(file_sizes(held).values())
+
+
 def choose(held: Sequence[Held], *, needed: Collection[Name], bounds: Bounds) -> Choice:
     """What has to go. The size may stay above its bound where what is left is needed, or spared."""
     names = Counter(digest for one in held for digest in one.files)
-    sizes = {digest: size for one in held for digest, size in one.files.items()}
-    total = before = sum(one.size for one in held) + sum(sizes.values())
+    sizes = file_sizes(held)
+    left = before = total(held)
     go = []
     for one in sorted(held, key=lambda one: (one.used, one.name)):
         too_old = bounds.before is not None and one.used < bounds.before
-        too_much = bounds.max_size is not None and total > bounds.max_size
+        too_much = bounds.max_size is not None and left > bounds.max_size
         spared = bounds.spare_after is not None and one.used > bounds.spare_after
         if one.name in needed or spared or not (too_old or too_much):
             continue
         go.append(one)
-        total -= one.size
+        left -= one.size
         for digest in one.files:
             names[digest] -= 1
             if not names[digest]:
-                total -= sizes[digest]
-    return Choice(go=tuple(go), before=before, after=total)
+                left -= sizes[digest]
+    return Choice(go=tuple(go), before=before, after=left)
