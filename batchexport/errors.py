@@ -6,8 +6,12 @@ A failed *job* is not an exception: it is a `Failure`, data that travels in the 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+# What the system calls a full disk, or a quota that is used up.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class ExitCode(IntEnum):

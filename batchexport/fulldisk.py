@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from batchexport.errors import Kind
+from batchexport.errors import NO_ROOM, Kind
 from batchexport.phrases import size
 from batchexport.report import Failure
 
 _PROBE = 1 << 16  # bytes; who ran out of room has left less than this
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOOKS_LIKE_IT = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)
 
 
@@ -35,7 +33,7 @@ def is_full(folder: Path) -> bool:
         with probe.open("xb", buffering=0) as file:
             return file.write(b"\1" * _PROBE) < _PROBE
     except OSError as error:
-        return error.errno in _FULL
+        return error.errno in NO_ROOM
     finally:
         probe.unlink(missing_ok=True)
 

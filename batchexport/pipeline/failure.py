@@ -5,13 +5,12 @@ Some of torch's exceptions can't be pickled or sent; none of them leaves the chi
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from batchexport.errors import Kind
+from batchexport.errors import NO_ROOM, Kind
 
 _MESSAGE_LENGTH = 400
 
@@ -69,7 +68,7 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
                 f"{doing}: {one_line(cause)}",
                 "run fewer jobs at a time (--jobs 1) or use smaller dims",
             )
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             return StageFailure(Kind.DISK, f"{doing}: {one_line(cause)}", "free some disk space and run again")
         if type(cause).__name__ in ("InvalidCxxCompiler", "InvalidCxxCompilerError"):
             return StageFailure(

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchexport.errors import StoreError
+from batchexport.errors import NO_ROOM, StoreError
 from batchexport.phrases import size
 
 __all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "plain_errors"]
 
 ELSEWHERE = "choose another cache folder with --cache-dir"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
@@ -53,7 +52,7 @@ def plain_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | None = N
         yield
     except OSError as error:
         cause = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in NO_ROOM:
             raise DiskFull(
                 f"can't write to {place}: {cause}{_missing(place, needed)}; free some space or {remedy}"
             ) from error
