@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from batchexport.carried import GraphOutdated
-from batchexport.decide import Decider, Miss
+from batchexport.decide import Decider, Hit, Miss
 from batchexport.errors import Kind
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
@@ -109,7 +109,29 @@ class Aftermath:
         run.packed = run.packed or running.miss.code is not None
         spent = outcome.key_seconds + self.decider.spent(run.job, stage)
         run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key, key_seconds=spent)
+        if stage == "export" and outcome.output["packed"] is not None:
+            self._take_package(running, float(outcome.output["packed"]))
         return Onward()
+
+    def _take_package(self, running: Running, seconds: float) -> None:
+        """The export stage has packed its weights around the code it was given: that code's package for this export."""
+        run = running.run
+        assert run.export is not None
+        miss = self.decider.compile(run.job, run.export, pack=run.packs)
+        if isinstance(miss, Hit) or miss.code != running.miss.around:
+            return
+        result = self.publisher.package(run, miss, running.folder)
+        run.take("compile", result)
+        run.packed = True
+        run.stages["export"] = replace(run.stages["export"], seconds=run.stages["export"].seconds - seconds)
+        run.stages["compile"] = StageReport(
+            outcome=Outcome.CACHED,
+            reason=miss.reason,
+            key=result.key,
+            seconds=seconds,
+            key_seconds=self.decider.spent(run.job, "compile"),
+            peak_rss_bytes=run.stages["export"].peak_rss_bytes,
+        )
 
     def _held_against_twin(self, running: Running, outcome: Success, report: StageReport) -> Step:
         """Under --paranoid every export is built twice, and results that differ are not kept for later runs."""

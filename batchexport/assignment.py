@@ -38,7 +38,7 @@ class Assignments:
 
     def _task(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
         if stage == "export":
-            base = None if miss.base is None else self._base(miss.base, folder)
+            base = None if miss.base is None else self._base(miss.base, miss.around, folder)
             return self._workplace.export_task(run.job, base)
         assert run.export is not None
         export = self.record("export", run.export)
@@ -46,12 +46,7 @@ class Assignments:
         if stage == "compile" and miss.code is None:
             return self._workplace.compile_task(run.job, run.export, exported)
         if miss.code is not None:
-            code = self.record("code", miss.code)
-            files = folder / "code"
-            files.mkdir()
-            for name in code.files:
-                self._linked(code, name, files / name)
-            return self._workplace.pack_task(run.job, run.export, exported, miss.code, files)
+            return self._workplace.pack_task(run.job, run.export, exported, self._code(miss.code, folder))
         compiled = None
         if run.compiled is not None:
             record = self.record("compile", run.compiled)
@@ -64,12 +59,22 @@ class Assignments:
             compiled=compiled,
         )
 
-    def _base(self, base: Result, folder: Path) -> dict[str, Any]:
-        """An earlier export, for `pipeline.reweigh`."""
+    def _base(self, base: Result, around: Result | None, folder: Path) -> dict[str, Any]:
+        """An earlier export, for `pipeline.reweigh`, and code to pack the weights around."""
         record = self.record("export", base)
         facts = {name: base.facts[name] for name in ("program", "skeleton", "modules", "likeness")}
         stored = {name: record.data[name] for name in ("state", "stats")}
-        return {**facts, **stored, "exported": str(self._linked(record, "exported", folder / "base.pt2"))}
+        exported = str(self._linked(record, "exported", folder / "base.pt2"))
+        code = None if around is None else self._code(around, folder)
+        return {**facts, **stored, "exported": exported, "code": code}
+
+    def _code(self, code: Result, folder: Path) -> dict[str, Any]:
+        """Compiled code without its weights, for `pipeline.pack`."""
+        record, files = self.record("code", code), folder / "code"
+        files.mkdir()
+        for name in record.files:
+            self._linked(record, name, files / name)
+        return {**code.facts, "folder": str(files), "frozen_file": str(files / "frozen.bin")}
 
     def _linked(self, record: Record, name: str, path: Path) -> Path:
         path.symlink_to(self._store.path(record, name))

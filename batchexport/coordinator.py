@@ -153,7 +153,9 @@ class Coordinator:
 
     def _decide(self, run: JobRun, stage: str) -> Hit | Miss:
         if stage == "export":
-            return self._decider.export(run.job, reweigh=run.reweighs and not self._policy.paranoid)
+            reweigh = run.reweighs and not self._policy.paranoid
+            pack = run.packs and self._policy.last_stage != "export" and self._gpus.why_not(run, "compile") is None
+            return self._decider.export(run.job, reweigh=reweigh, pack=pack)
         assert run.export is not None
         if stage == "compile":
             return self._decider.compile(run.job, run.export, pack=run.packs)

@@ -35,6 +35,7 @@ class Miss:
 
     `code`: compiled code for the same program is there, and only needs these weights packed beside it.
     `base`: an export that differs in nothing but the weights, whose graph may stand for this one.
+    `around`: code compiled from that graph, around which the weights are packed in one go.
     `lock`: what must not be built twice at a time.
     """
 
@@ -43,6 +44,7 @@ class Miss:
     reason: str
     code: Result | None = None
     base: Result | None = None
+    around: Result | None = None
 
 
 class Decider:
@@ -93,15 +95,16 @@ class Decider:
             known = self._asks[memo] = keys.ask_key(spec, self._capture)
         return known
 
-    def export(self, job: Job, *, reweigh: bool = True) -> Hit | Miss:
+    def export(self, job: Job, *, reweigh: bool = True, pack: bool = False) -> Hit | Miss:
         """Whether an earlier export stands: the trace hit, which needs no torch.
 
         `reweigh` False: its graph is to be captured, even if only the weights are new.
+        `pack`: a package with the new weights is wanted too, where it takes no compile.
         """
         with self._timed(job, "export"):
-            return self._export(job, reweigh=reweigh)
+            return self._export(job, reweigh=reweigh, pack=pack)
 
-    def _export(self, job: Job, *, reweigh: bool) -> Hit | Miss:
+    def _export(self, job: Job, *, reweigh: bool, pack: bool) -> Hit | Miss:
         ask = self.ask(job)
         if "export" in self._force:
             return Miss(key=None, lock=ask, reason="forced")
@@ -110,7 +113,10 @@ class Decider:
             reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
             base = self._base(found) if reweigh else None
             reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
-            return Miss(key=None, lock=ask, reason=reason, base=base)
+            around = (
+                self._exchangeable(self.code_key(job, base)) if base and pack and "compile" not in self._force else None
+            )
+            return Miss(key=None, lock=ask, reason=reason, base=base, around=around)
         result = self._results.get("export", found.export_key)
         if result is None:
             return Miss(key=None, lock=ask, reason="its record is missing or damaged")
@@ -139,13 +145,18 @@ class Decider:
         result = self._results.get("compile", key)
         if result is not None:
             return Hit(result=result, reason=UNCHANGED["compile"])
+        if pack and (usable := self._exchangeable(code_key)) is not None:
+            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
         code = self._results.get("code", code_key)
-        if code is not None and "why" not in code.facts and pack:
-            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=code)
         reason = self._history.difference("compile", job.name, self.compiled_from(job, export)) or "never compiled"
         if code is not None and "why" in code.facts:
             reason += f"; its weights can't be exchanged: {code.facts['why']}"
         return Miss(key=key, lock=code_key, reason=reason)
+
+    def _exchangeable(self, key: str) -> Result | None:
+        """Compiled code that takes other weights."""
+        code = self._results.get("code", key)
+        return code if code is not None and "why" not in code.facts else None
 
     def asked(self, job: Job) -> dict[str, Any]:
         """What an export was asked for, labelled, to explain a rebuild with."""

@@ -11,6 +11,7 @@ from typing import Any
 from batchexport import keys
 from batchexport.carried import GraphOutdated, carried_over
 from batchexport.decide import Decider, Miss
+from batchexport.delivery import FILES
 from batchexport.dependencies import in_order, relative_to, source_digest
 from batchexport.digests import file_digest
 from batchexport.history import History
@@ -110,6 +111,10 @@ class Publisher:
             self.traces.add(ask, dependencies, key)
         self.history.remember("export", job.name, self.decider.asked(job))
         return result
+
+    def package(self, run: JobRun, miss: Miss, folder: Path) -> Result:
+        """Keep the package that an export stage left, for the compile that `miss` speaks of."""
+        return self._compile(run, miss, folder, {"compiled": FILES["package"], "code": None})
 
     def _compile(self, run: JobRun, miss: Miss, folder: Path, output: Mapping[str, Any]) -> Result:
         assert miss.key is not None

@@ -109,13 +109,9 @@ class Workplace:
             "threads": _threads(job, self.code_threads),
         }
 
-    def pack_task(self, job: Job, export: Result, exported: Path, code: Result, files: Path) -> dict[str, Any]:
-        """What packing new weights is told; see `pipeline.compile.pack_stage`. `files`: the folder of the code."""
-        return {
-            **self.compile_task(job, export, exported),
-            "stage": "pack",
-            "code": {**code.facts, "folder": str(files), "frozen_file": str(files / "frozen.bin")},
-        }
+    def pack_task(self, job: Job, export: Result, exported: Path, code: Mapping[str, Any]) -> dict[str, Any]:
+        """What packing new weights is told; see `pipeline.pack.pack_stage`."""
+        return {**self.compile_task(job, export, exported), "stage": "pack", "code": code}
 
     def verify_task(
         self, job: Job, export: Result, *, exported: Path, reference: Path, compiled: Path | None

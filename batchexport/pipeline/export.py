@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +22,10 @@ from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
 from batchexport.pipeline.likeness import likeness
-from batchexport.pipeline.reweigh import new_ids, reweighed
+from batchexport.pipeline.reweigh import ARCHIVE, new_ids, renewed
 from batchexport.pipeline.undoing import unchanged
 from batchexport.shapes import Dim, corners
 
-ARCHIVE = "exported.pt2"
 REFERENCE = "reference.pt"
 
 
@@ -33,7 +33,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `exported.pt2` and `reference.pt` in `folder`; return digests, state ids and stats.
 
     `task` holds spec (the export spec), root, samples (`"corners"` or `"example"`) and, where an earlier
-    export differs in nothing but its weights, base: what that export gave. Raises StageFailure.
+    export differs in nothing but its weights, base: what that export gave, with code compiled from it, or None.
+    The weights are packed around that code too: `compiled.pt2`, and its seconds in `packed`. Raises StageFailure.
     """
     spec, root = task["spec"], task["root"]
     clock = _Clock()
@@ -59,10 +60,11 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     archive, base = os.path.join(folder, ARCHIVE), task.get("base")
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
-    if base and ids is not None and reweighed(model, base, archive):
+    if base and ids is not None and (written := renewed(model, base, Path(folder))).archive:
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
-        return {**kept, "reweighed": True, "state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
+        about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
+        return {**kept, **about, "reweighed": True, "packed": written.packed}
     # Dynamo may choose by anything that it finds in a model, so in strict mode no likeness is enough.
     alike = None if spec["strict"] else likeness(model)
     clock.lap("identity")
@@ -82,6 +84,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "modules": node_modules(program),
         "likeness": alike,
         "reweighed": False,
+        "packed": None,
         "stats": stats(program, clock.laps),
     }
 

@@ -27,25 +27,33 @@ def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     `task` holds exported, skeleton, modules and spec as for a compile, and code (as `compile_stage` gave it)
     with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
     """
-    code = task["code"]
+    write_package(task["code"], _state(task), Path(folder, PACKAGE))
+    return {"compiled": PACKAGE, "code": None}
+
+
+def write_package(code: Mapping[str, Any], state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write the package of `code` and the weights of `state`, by name. Raises StageFailure of kind compile."""
     source = Path(code["folder"])
     layout = read_layout((source / code["wrapper"]).read_text(encoding="utf-8"))
     frozen = {}
     with Path(code["frozen_file"]).open("rb") as file:
         for index, length in code["frozen"]:
             frozen[index] = file.read(length)
-    weights = blob(layout, _state(task), frozen)
+    weights = blob(layout, state, frozen)
     with (
         failing_as(Kind.COMPILE, "packing new weights around the compiled code"),
-        PT2ArchiveWriter(str(Path(folder, PACKAGE))) as archive,
+        PT2ArchiveWriter(str(path)) as archive,
     ):
         for name in code["files"]:  # as package_pt2 does, which can't take a file's bytes from memory
             place = f"{AOTINDUCTOR_DIR}{MODEL}/{name}"
-            if name == code["blob"]:
-                archive.write_bytes(place, weights)
-            else:
+            if name != code["blob"]:
                 archive.write_file(place, str(source / name))
-    return {"compiled": PACKAGE, "code": None}
+            elif weights:
+                # A storage, unlike bytes, is written without holding up other threads.
+                storage = torch.frombuffer(weights, dtype=torch.uint8).untyped_storage()
+                archive.archive_file.write_record(place, storage, len(weights))  # type: ignore[arg-type]
+            else:
+                archive.write_bytes(place, b"")
 
 
 def _state(task: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:

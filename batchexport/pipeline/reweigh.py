@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +20,13 @@ from torch import nn
 from torch.export.pt2_archive.constants import WEIGHTS_CONFIG_FILENAME_FORMAT, WEIGHTS_DIR
 
 from batchexport.errors import Kind
-from batchexport.pipeline.compile import MODEL
-from batchexport.pipeline.failure import failing_as
+from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
+from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of
 from batchexport.pipeline.likeness import likeness
+from batchexport.pipeline.pack import write_package
 
+ARCHIVE = "exported.pt2"
 Row = Sequence[Any]
 
 # The writer adds these itself, the last with a checksum over all that it has written.
@@ -37,13 +43,38 @@ def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None
     return _ids(base["state"], _tensors(model))
 
 
-def reweighed(model: nn.Module, base: Mapping[str, Any], path: str) -> bool:
-    """Write the archive `base["exported"]`, with the weights of `model`, to `path`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """What took the new weights: whether the archive did, and the seconds that a package took, where one did too."""
 
-    False, and nothing is written, where it keeps its weights in some other way than byte for byte.
+    archive: bool
+    packed: float | None
+
+
+def renewed(model: nn.Module, base: Mapping[str, Any], folder: Path) -> Renewed:
+    """Write the archive `base["exported"]`, with the weights of `model`, into `folder`, and beside it a package.
+
+    The archive is not written where it keeps its weights in some other way than byte for byte. The package is that
+    of `base["code"]`; it is not written where that is None, or does not take the weights: who packs them then says why.
     """
-    payloads = _payloads(base["exported"], _tensors(model))
-    return payloads is not None and _write(base["exported"], payloads, path)
+    tensors = _tensors(model)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        packing = beside.submit(_packed, tensors, base, folder / PACKAGE)
+        payloads = _payloads(base["exported"], tensors)
+        done = payloads is not None and _write(base["exported"], payloads, str(folder / ARCHIVE))
+        return Renewed(archive=done, packed=packing.result())
+
+
+def _packed(tensors: Mapping[str, torch.Tensor], base: Mapping[str, Any], path: Path) -> float | None:
+    """The seconds that the package took; None where it was not written."""
+    code, started = base["code"], time.perf_counter()
+    if code is None or graph_digest(base["exported"]) != code["graph"]:
+        return None
+    try:
+        write_package(code, tensors, path)
+    except StageFailure:
+        return None
+    return time.perf_counter() - started
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -117,12 +117,12 @@ def misfit(constant: Constant, tensor: torch.Tensor) -> str | None:
     return None
 
 
-def blob(layout: Layout, state: Mapping[str, torch.Tensor], frozen: Mapping[int, bytes]) -> bytes:
+def blob(layout: Layout, state: Mapping[str, torch.Tensor], frozen: Mapping[int, bytes]) -> bytearray:
     """The blob of these weights for code of this layout.
 
     Raises StageFailure of kind compile, with the tensor's name, where one does not fit.
     """
-    return b"".join(_parts(layout, state, frozen))
+    return bytearray().join(_parts(layout, state, frozen))
 
 
 def _parts(

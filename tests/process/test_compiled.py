@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from support.projects import GUARD, Project, Ran
 
@@ -77,6 +79,10 @@ kwargs = { shift = 4.0 }
 seed = 1
 
 [[entry]]
+name = "weighed"
+weights = "weights.pt"
+
+[[entry]]
 name = "inside"
 seed = 1
 compile = { weights = "embedded" }
@@ -91,6 +97,7 @@ PACKAGES: dict[str, tuple[float, ...]] = {
     "seeds[seed=1]@cpu": (1,),
     "seeds[seed=2]@cpu": (2,),
     "shifted@cpu": (1, 4.0),
+    "weighed@cpu": (4,),
     "inside@cpu": (1,),
 }
 LIBRARY = "library@cpu"
@@ -142,11 +149,19 @@ def with_plain_torch(project: Project, jobs: dict[str, tuple[float, ...]], libra
     return told
 
 
+def write_weights(project: Project, *, seed: int) -> None:
+    """Make the weights file of the entry "weighed" that of `models.built(seed)`."""
+    made: dict[str, Any] = {}
+    exec(MODELS, made)
+    torch.save(made["built"](seed).state_dict(), project.root / "weights.pt")
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("compiled"))
     project.write("models.py", MODELS)
     project.manifest(head=MANIFEST)
+    write_weights(project, seed=4)
     return project
 
 
@@ -171,7 +186,7 @@ def test_other_weights_share_the_code_and_another_constant_does_not(ran: Ran) ->
     assert sorted([outcomes["seeds[seed=1]@cpu"], outcomes["seeds[seed=2]@cpu"]]) == ["built", "cached"]
     assert {outcomes[name] for name in ("shifted@cpu", "inside@cpu", LIBRARY)} == {"built"}
     # All of them are the same program.
-    assert len({job["stages"]["export"]["key"] for job in ran.jobs.values()}) == 3
+    assert len({job["stages"]["export"]["key"] for job in ran.jobs.values()}) == 4
 
 
 def test_the_evidence_of_verification_is_delivered_with_the_artifact(project: Project, ran: Ran) -> None:
@@ -206,6 +221,31 @@ def test_new_weights_are_packed_around_the_code_without_a_compile_and_are_right(
     }
     assert again.built() == {"seeds[seed=3]@cpu"}
     with_plain_torch(project, {"seeds[seed=3]@cpu": (3,)})
+
+
+def test_a_new_weights_file_is_packed_by_the_child_that_exports_it_and_is_right(project: Project, ran: Ran) -> None:
+    write_weights(project, seed=5)
+    logs = project.root / "cache/v1/logs/weighed@cpu"
+    (logs / "compile.log").unlink()
+    again = project.run()
+    assert again.code == 0, again
+    assert again.built() == {"weighed@cpu"}
+    compiled = again.jobs["weighed@cpu"]["stages"]["compile"]
+    assert (compiled["outcome"], compiled["reason"]) == ("cached", "program unchanged, new weights")
+    assert compiled["seconds"] > 0
+    assert not (logs / "compile.log").exists()
+    with_plain_torch(project, {"weighed@cpu": (5,)})
+    # The package is what packing in a child of its own gives, byte for byte.
+    package = project.root / "dist" / "weighed@cpu" / "compiled.pt2"
+    content = package.read_bytes()
+    (project.root / "cache/v1/entries" / compiled["key"][:2] / f"compile-{compiled['key']}.json").unlink()
+    shutil.rmtree(project.root / "cache/v1/index")
+    package.unlink()
+    apart = project.run()
+    assert apart.code == 0, apart
+    assert apart.outcomes()["weighed@cpu"] == "cached"
+    assert (logs / "compile.log").exists()
+    assert package.read_bytes() == content
 
 
 def test_a_missing_compiler_fails_the_compile_as_a_matter_of_the_toolchain(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "modules": [],
             "likeness": None,
             "reweighed": False,
+            "packed": None,
             "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0},
         },
         "compile": {"compiled": "compiled.pt2", "code": None},

@@ -245,17 +245,17 @@ def test_the_same_question_has_the_same_keys_in_every_process(tmp_path: Path) ->
 # ── hits and misses ──────────────────────────────────────────────────────────────────────────────
 
 
-def publish(store: Store, decider: Decider, one: Job, tmp_path: Path) -> Result:
-    """An export as a run leaves it: a record, then a trace."""
+def publish(store: Store, decider: Decider, one: Job, tmp_path: Path, *, kind: str = "file") -> Result:
+    """An export as a run leaves it: a record, then a trace, of one dependency of that kind."""
     path = store.attempt("job") / "artifact"
     path.write_bytes(b"artifact")
     reference = path.with_name("reference")
     reference.write_bytes(b"reference")
-    facts = dict(export_result().facts)
+    facts = {**export_result().facts, "likeness": key("likeness")}
     files = {"exported": path, "reference": reference}
     result = Results(store).publish("export", key("export"), files=files, facts=facts, more={})
     (tmp_path / "m.py").write_text("x = 1")
-    dependencies = [["file", "m.py", bytes_digest(b"x = 1")]]
+    dependencies = [[kind, "m.py", bytes_digest(b"x = 1")]]
     Traces(store, builders.surroundings(store, tmp_path)).add(decider.ask(one), dependencies, result.key)
     return result
 
@@ -331,6 +331,26 @@ def test_code_of_the_same_program_only_needs_the_new_weights(
     without = decide().compile(job(), export, pack=False)
     assert isinstance(without, Miss)
     assert without.code is None
+
+
+def test_new_weights_are_packed_in_one_go_where_they_are_all_that_changed_and_a_package_is_wanted(
+    decide: Callable[..., Decider], store: Store, tmp_path: Path
+) -> None:
+    export = publish(store, decide(), job(), tmp_path, kind="weights")
+    (tmp_path / "m.py").write_text("x = 2")
+    assert around(decide().export(job(), pack=True)) is None
+    code = Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"files": []}, more={})
+    assert around(decide().export(job(), pack=True)) == code
+    assert around(decide().export(job())) is None
+    assert around(decide().export(job(), reweigh=False, pack=True)) is None
+    assert around(decide(force=("compile",)).export(job(), pack=True)) is None
+    Results(store).publish("code", code.key, files={}, facts={"why": "folded"}, more={})
+    assert around(decide().export(job(), pack=True)) is None
+
+
+def around(decision: Hit | Miss) -> Result | None:
+    assert isinstance(decision, Miss)
+    return decision.around
 
 
 def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(

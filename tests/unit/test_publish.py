@@ -63,6 +63,7 @@ def outcome(
         "modules": [],
         "likeness": key("likeness"),
         "reweighed": False,
+        "packed": None,
         "stats": stats,
     }
     dependencies = [["file", str(root / "m.py"), bytes_digest(data)]]

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from batchexport.archives import UnsafeArchive
-from batchexport.results import Result
 from batchexport.specs import Job
 from batchexport.store.store import Store
 from batchexport.workplace import Workplace
 from support import builders
-from support.builders import export_result, job, key
+from support.builders import export_result, job
 
 
 @pytest.fixture
@@ -51,9 +50,8 @@ def test_a_request_names_its_stage_and_where_to_work(place: Workplace) -> None:
 
 
 def test_a_task_may_be_of_another_kind_than_its_stage(place: Workplace) -> None:
-    code = Result(key=key("code"), files={}, facts={"files": []})
     one = job()
-    task = place.pack_task(one, export_result(), Path("/e.pt2"), code, Path("/code"))
+    task = place.pack_task(one, export_result(), Path("/e.pt2"), {"files": []})
     made = place.request(one, "compile", place.store.attempt("job"), task)
     assert (made["id"], made["task"]["stage"]) == ("bert@cpu:compile", "pack")
 
