@@ -12,7 +12,7 @@ from batchexport.errors import Kind
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
 from batchexport.report import Failure, Outcome, StageReport
-from batchexport.results import Results
+from batchexport.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.timings import Timings
 from batchexport.verdict import Changed, Circumstances, Success, had_all, verdict
@@ -74,6 +74,8 @@ class Aftermath:
             return self._succeeded(running, outcome, report)
         if isinstance(outcome, Changed):
             return self._input_changed(run, stage, outcome.path, running.miss)
+        if stage == "verify" and run.export is not None and run.export.facts["reweighed"]:
+            return self._capture_instead(run, run.export, outcome)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)
         hopeless = outcome.kind is Kind.OOM and had_all(ended, seen)
@@ -159,6 +161,14 @@ class Aftermath:
             return Failed(failure=Failure(stage=stage, kind=Kind.EXPORT, message=message, remedy=remedy))
         run.changed_once = True
         return Again(stage=stage, miss=replace(miss, reason=f"{shown} changed while the stage ran"))
+
+    def _capture_instead(self, run: JobRun, export: Result, failure: Failure) -> Step:
+        """New weights in an old graph did not do: the model knows them in a way that its likeness does not tell."""
+        self.results.remove("export", export.key)
+        run.forget()
+        run.reweighs = False
+        reason = f"the stored graph was no use for the new weights: {failure.message}"
+        return Again(stage="export", miss=Miss(key=None, lock=self.decider.ask(run.job), reason=reason))
 
     def _compile_instead(self, run: JobRun, failure: Failure) -> Step:
         """New weights around old code did not do: compile, as a clean run would, and say why."""

@@ -97,6 +97,7 @@ class Publisher:
                 "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
                 "modules": output["modules"],
                 "likeness": output["likeness"],
+                "reweighed": output["reweighed"],
                 "stats": {name: output["stats"][name] for name in _SLIM},
             },
             more={

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from support.projects import Project, Ran
@@ -141,3 +142,46 @@ def test_with_weights_and_code_both_new_the_graph_is_captured_anew(settled: Proj
     ran = settled.run()
     assert "weighed@cpu" in ran.built()
     assert "stored graph" not in reasons(ran)["weighed@cpu"]
+
+
+KNOWS = """
+from torch import nn
+
+KNOWN = {}
+
+
+def look(model, _):
+    KNOWN["positive"] = bool(model.linear.weight.sum() > 0)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_load_state_dict_post_hook(look)
+
+    def forward(self, x):
+        y = self.linear(x)
+        return y + 1 if KNOWN["positive"] else y
+"""
+
+
+def test_a_graph_that_turns_out_not_to_fit_the_new_weights_is_captured_anew(settled: Project) -> None:
+    settled.write("knows.py", KNOWS)
+    manifest = settled.root / "manifest.toml"
+    entry = (
+        'name = "knows"\nmodel = "knows:Model"\nweights = "knows.safetensors"\ninputs = { x = { shape = [3, 4] } }\n'
+    )
+    manifest.write_text(f"{manifest.read_text()}\n[[entry]]\n{entry}")
+    save_file({"linear.weight": torch.ones(2, 4), "linear.bias": torch.ones(2)}, settled.root / "knows.safetensors")
+    assert settled.run().code == 0
+    save_file({"linear.weight": -torch.ones(2, 4), "linear.bias": torch.ones(2)}, settled.root / "knows.safetensors")
+    ran = settled.run()
+    assert ran.code == 0, ran
+    assert reasons(ran)["knows@cpu"].startswith(
+        "the stored graph was no use for the new weights: at the example: output 0"
+    )
+    delivered = (settled.root / "dist" / "knows@cpu" / "exported.pt2").read_bytes()
+    assert settled.run().built() == set()
+    settled.run("--cache-dir", "clean", "--only", "knows@cpu")
+    assert (settled.root / "dist" / "knows@cpu" / "exported.pt2").read_bytes() == delivered

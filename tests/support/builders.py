@@ -79,7 +79,7 @@ def export_result(word: str = "export", **facts: Any) -> Result:
     """What an export gave, as the decider sees it; `exported` and `reference` are digests."""
     files = {name: facts.pop(name, key(name)) for name in ("exported", "reference")}
     known = {name: key(name) for name in ("program", "skeleton", "layout", "folded", "state")}
-    return Result(key=key(word), files=files, facts={**known, "modules": [], **facts})
+    return Result(key=key(word), files=files, facts={**known, "modules": [], "reweighed": False, **facts})
 
 
 def manifest(root: Path, *jobs: Job, **more: Any) -> Manifest:
