@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from batchexport.carried import GraphOutdated
 from batchexport.decide import Decider, Hit, Miss
-from batchexport.delivery import FILES
 from batchexport.errors import Kind
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
@@ -101,9 +100,6 @@ class Aftermath:
 
     def _succeeded(self, running: Running, outcome: Success, report: StageReport) -> Step:
         run, stage = running.run, running.stage
-        packed = outcome.output["packed"] if stage == "export" else None
-        if packed is not None:
-            self.store.blobs.seal([running.folder / FILES[name] for name in ("exported", "package")])
         try:
             result = self.publisher.publish(run, stage, running.miss, running.folder, outcome)
         except GraphOutdated:
@@ -115,8 +111,8 @@ class Aftermath:
         run.packed = run.packed or running.miss.code is not None
         spent = outcome.key_seconds + self.decider.spent(run.job, stage)
         run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key, key_seconds=spent)
-        if packed is not None:
-            self._take_package(running, packed)
+        if stage == "export" and outcome.output["packed"] is not None:
+            self._take_package(running, float(outcome.output["packed"]))
         return Onward()
 
     def _take_package(self, running: Running, seconds: float) -> None:

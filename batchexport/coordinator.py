@@ -110,7 +110,6 @@ class Coordinator:
             self._cancel("interrupted")
         finally:
             self._supervisor.close()
-            self._ends.close()
         return self._ends.reports(self._jobs)
 
     def _loop(self) -> None:
@@ -235,9 +234,6 @@ class Coordinator:
             device=turn.device,
         )
         self._supervisor.start(running, request)
-        if stage == "verify":
-            with interrupts.shielded():
-                self._ends.begin(run)
 
     def _give_up(self, turn: Turn, lock: Lock) -> None:
         """It needs no child after all."""

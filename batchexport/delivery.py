@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchexport.digests import bytes_digest, file_digest
-from batchexport.store.ahead import CopyAhead
 from batchexport.store.errors import plain_errors
 from batchexport.store.statcache import identity, is_settled
 from batchexport.store.whole import write_beside
@@ -65,7 +64,6 @@ class Delivery:
         self._root = str(output_dir)
         self._rows: dict[str, dict[str, Any]] = {}
         self._fresh: dict[str, dict[str, Any]] = {}
-        self._begun: dict[str, dict[str, CopyAhead]] = {}
 
     def folder(self, name: str) -> str:
         """The folder of a job's outputs; `name` is the job's folder name."""
@@ -92,29 +90,6 @@ class Delivery:
             self._fresh[folder] = {"stamp": stamp, "files": found}
         return True
 
-    def begin(self, name: str, sources: Mapping[str, tuple[Record, str]]) -> None:
-        """Begin to copy what may be delivered soon, if anything was before; the copies wait for `deliver` or `drop`.
-
-        Raises BlobMissing, BlobDamaged, StoreError.
-        """
-        folder = Path(self.folder(name))
-        if not folder.is_dir():  # a job gets its folder with its first outputs, not before
-            return
-        self.drop(name)
-        begun = self._begun[name] = {}
-        for file, (record, inner) in sources.items():
-            begun[file] = CopyAhead(self._store.path(record, inner), record.files[inner].digest, folder / file)
-
-    def drop(self, name: str) -> None:
-        """Remove what was begun and not delivered."""
-        for copy in self._begun.pop(name, {}).values():
-            copy.drop()
-
-    def close(self) -> None:
-        """Remove all that was begun and not delivered."""
-        for name in [*self._begun]:
-            self.drop(name)
-
     def deliver(self, name: str, sources: Mapping[str, tuple[Record, str]], job: Mapping[str, Any], stamp: str) -> None:
         """Copy each file (name → record, name in the record) and write `job.json`.
 
@@ -123,13 +98,9 @@ class Delivery:
         folder = Path(self.folder(name))
         folder.mkdir(parents=True, exist_ok=True)
         files: Files = {}
-        begun = self._begun.get(name, {})
         for file, (record, inner) in sources.items():
-            digest = record.files[inner].digest
-            ahead = begun.get(file)
-            if ahead is None or ahead.digest != digest or not ahead.place():
-                self._store.deliver(record, inner, folder / file)
-            files[file] = [*identity((folder / file).stat()), digest]
+            self._store.deliver(record, inner, folder / file)
+            files[file] = [*identity((folder / file).stat()), record.files[inner].digest]
         for stale in set(FILES.values()) - set(sources):
             (folder / stale).unlink(missing_ok=True)
         text = (json.dumps(job, indent=1, sort_keys=True) + "\n").encode()

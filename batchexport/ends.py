@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from batchexport.archives import UnsafeArchive
@@ -16,9 +15,8 @@ from batchexport.jobfile import job_file, stamp
 from batchexport.jobrun import JobRun
 from batchexport.lastwords import last_words
 from batchexport.report import Failure, JobReport, Outcome, StageReport
-from batchexport.results import Result
 from batchexport.specs import Job
-from batchexport.store.errors import DiskFull, StoreError
+from batchexport.store.errors import DiskFull
 from batchexport.store.store import Record
 from batchexport.workplace import Workplace
 
@@ -46,34 +44,23 @@ class Ends:
                 self.cancel(JobRun(job), "export", "interrupted")
         return tuple(self._reports[job.name] for job in jobs)
 
-    def close(self) -> None:
-        """Leave nothing half delivered."""
-        self._delivery.close()
-
     def deliver(self, run: JobRun) -> None:
         """Bring a job's results to the output folder. Raises BlobMissing, BlobDamaged, StoreError, OSError."""
         assert run.export is not None
         assert run.verified is not None
         job = run.job
-        wanted = _wanted(run)
+        wanted = {"exported": (FILES["exported"], "export", run.export)}
+        if run.compiled is not None:
+            wanted["compiled"] = (FILES[job.compile.format], "compile", run.compiled)
         digests = {file: result.files[inner] for inner, (file, _, result) in wanted.items()}
         made_from = stamp(job, run.export, run.compiled, run.verified)
         if not self._delivery.is_current(job.folder, digests, made_from):
-            sources = self._sources(run)
+            sources: dict[str, tuple[Record, str]] = {
+                file: (self._assignments.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
+            }
             self._delivery.deliver(job.folder, sources, job_file(run, sources), made_from)
         folder = os.path.relpath(self._delivery.folder(job.folder), self._workplace.manifest.root)
         self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
-
-    def begin(self, run: JobRun) -> None:
-        """A job's outputs are being verified: copy them meanwhile. What is in the way of that, `deliver` tells."""
-        with suppress(StoreError, OSError):
-            self._delivery.begin(run.job.folder, self._sources(run))
-
-    def _sources(self, run: JobRun) -> dict[str, tuple[Record, str]]:
-        return {
-            file: (self._assignments.record(kind, result), inner)
-            for inner, (file, kind, result) in _wanted(run).items()
-        }
 
     def fail(self, run: JobRun, failure: Failure) -> None:
         """A job ends badly."""
@@ -93,19 +80,9 @@ class Ends:
         self, run: JobRun, *, ok: bool = False, error: Failure | None = None, outputs: dict[str, str] | None = None
     ) -> None:
         """A job is done, one way or the other."""
-        self._delivery.drop(run.job.folder)
         report = run.report(ok=ok, error=error, outputs=outputs)
         self._reports[run.job.name] = report
         self._listener(JobFinished(report=report, done=len(self._reports), total=self._total))
-
-
-def _wanted(run: JobRun) -> dict[str, tuple[str, str, Result]]:
-    """What a job delivers, by its name in a record: its name in the output folder, the stage, the result."""
-    assert run.export is not None
-    wanted = {"exported": (FILES["exported"], "export", run.export)}
-    if run.compiled is not None:
-        wanted["compiled"] = (FILES[run.job.compile.format], "compile", run.compiled)
-    return wanted
 
 
 def store_failure(stage: str, error: Exception) -> Failure:

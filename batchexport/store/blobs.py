@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -40,7 +40,6 @@ class Blobs:
         self._checked = checked
         # What this very process hashed: large blobs are handed out again within seconds, too young for `checked`.
         self._hashed: dict[str, list[int]] = {}
-        self._sealed: dict[Path, _Sealed] = {}
 
     def put(self, path: Path) -> Blob:
         """Move the file at `path` into the store; it is gone from `path` afterwards.
@@ -56,7 +55,7 @@ class Blobs:
             stat = path.lstat()
             if not S_ISREG(stat.st_mode):
                 raise StoreError(f"can't store {path}: it is not a regular file")
-            if _is_alone(stat):
+            if stat.st_nlink == 1:
                 try:
                     return self._adopt(path)
                 except OSError as error:
@@ -71,18 +70,6 @@ class Blobs:
                 raise
             path.unlink()
             return blob
-
-    def seal(self, paths: Sequence[Path]) -> None:
-        """Hash and flush files that will be `put`, all at the same time.
-
-        Raises:
-            DiskFull, StoreError: if one can't be flushed.
-        """
-        from concurrent.futures import ThreadPoolExecutor
-
-        with plain_errors(self._layout.root), ThreadPoolExecutor(max_workers=len(paths)) as threads:
-            alone = [path for path in paths if _is_alone(path.lstat())]
-            self._sealed.update(zip(alone, threads.map(_seal, alone), strict=True))
 
     def put_bytes(self, data: bytes) -> Blob:
         """Store `data`.
@@ -178,17 +165,18 @@ class Blobs:
 
     def _adopt(self, path: Path) -> Blob:
         """Hash, flush and rename `path` into place. The folder is not flushed: a lost name is just a miss."""
-        sealed = self._sealed.pop(path, None)
-        if sealed is None or not _is_same(sealed.stat, path.lstat()):
-            sealed = _seal(path)
-        digest, size = sealed.digest, path.lstat().st_size
+        with path.open("rb") as file:
+            os.fchmod(file.fileno(), 0o444)  # before hashing: who opens it to write from here on, fails
+            stat, began = os.fstat(file.fileno()), time.time()
+            digest = _hash_and_flush(file, stat.st_size)
+            size = os.fstat(file.fileno()).st_size
         target = self._layout.blob_path(digest)
         if self._is_known_good(target, digest):
             path.unlink()
         else:  # a blob that is there but may be damaged costs more to check than to replace by its like
             own_folder(target.parent)
             path.replace(target)
-            self._remember(sealed.stat, target.lstat(), sealed.began, digest)
+            self._remember(stat, target.lstat(), began, digest)
         return Blob(digest=digest, size=size)
 
     def _is_known_good(self, target: Path, digest: str) -> bool:
@@ -212,34 +200,9 @@ class Blobs:
         Only if it was last written to so long before that a write since then must show: `now` then has
         another mtime. A time in whole seconds is no such time.
         """
-        if _is_same(before, now) and now.st_mtime_ns % 1_000_000_000 and now.st_mtime + _TICK_SECONDS < began:
+        same = (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
+        if same and now.st_mtime_ns % 1_000_000_000 and now.st_mtime + _TICK_SECONDS < began:
             self._hashed[digest] = identity(now)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sealed:
-    """A file that was hashed and flushed from `began` on, and its stat then."""
-
-    digest: str
-    stat: os.stat_result
-    began: float
-
-
-def _seal(path: Path) -> _Sealed:
-    with path.open("rb") as file:
-        os.fchmod(file.fileno(), 0o444)  # before hashing: who opens it to write from here on, fails
-        stat, began = os.fstat(file.fileno()), time.time()
-        return _Sealed(digest=_hash_and_flush(file, stat.st_size), stat=stat, began=began)
-
-
-def _is_alone(stat: os.stat_result) -> bool:
-    """Whether nothing else leads to a file."""
-    return S_ISREG(stat.st_mode) and stat.st_nlink == 1
-
-
-def _is_same(before: os.stat_result, now: os.stat_result) -> bool:
-    """Whether nothing was written to a file, as far as its stat can tell; its name may be another one."""
-    return (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def _hash_and_flush(file: BufferedReader, size: int) -> str:

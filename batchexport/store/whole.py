@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -38,29 +38,20 @@ def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
         raise
 
 
-class NotWanted(Exception):
-    """A copy was made for nothing."""
-
-
-def copy_whole(
-    source: Path, destination: Path, *, mode: int = 0o644, wanted: Callable[[], bool] = lambda: True
-) -> None:
-    """Copy `source` to a name beside `destination`, flush it to the disk and, if it is `wanted`, rename it into place.
+def copy_whole(source: Path, destination: Path, *, mode: int = 0o644) -> None:
+    """Copy `source` to a name beside `destination`, flush it to the disk and rename it into place.
 
     A link at `destination` is replaced, never followed. The copy shares blocks with `source` where the
     file system can, and is independent of it in any case.
 
     Raises:
         OSError: as from the disk; no temporary file is left.
-        NotWanted: neither.
     """
     with _part_of(destination) as part:
         clone(source, part)
         with part.open("rb+") as file:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        if not wanted():
-            raise NotWanted
 
 
 def write_beside(destination: Path, data: bytes) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from batchexport import delivery as module
 from batchexport.delivery import FILES, JOB_FILE, Delivery
 from batchexport.digests import bytes_digest, file_digest
-from batchexport.store import ahead, statcache
+from batchexport.store import statcache
 from batchexport.store.errors import BlobDamaged
 from batchexport.store.store import Record, Store
 from support.builders import key
@@ -97,75 +95,6 @@ def test_what_was_delivered_is_there_byte_for_byte(store: Store, tmp_path: Path,
     assert {path.name for path in folder.iterdir()} == {*BYTES, JOB_FILE}
     assert {name: (folder / name).read_bytes() for name in BYTES} == BYTES
     assert json.loads((folder / JOB_FILE).read_text()) == {"name": NAME, "stamp": STAMP}
-
-
-@pytest.fixture
-def delivery(store: Store, tmp_path: Path, folder: Path) -> Iterator[Delivery]:
-    """A run's, of a job that another run has delivered before."""
-    deliver(store, tmp_path)
-    delivery = Delivery(store, tmp_path / "dist")
-    yield delivery
-    delivery.close()
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def test_what_was_begun_is_hidden_until_it_is_delivered(store: Store, delivery: Delivery, folder: Path) -> None:
-    before = (folder / EXPORTED).read_bytes()
-    made = record(store, EXPORTED, b"new")
-    delivery.begin(NAME, {EXPORTED: (made, EXPORTED)})
-    assert (folder / EXPORTED).read_bytes() == before
-    delivery.deliver(NAME, {EXPORTED: (made, EXPORTED)}, {}, STAMP)
-    delivery.drop(NAME)
-    assert (folder / EXPORTED).read_bytes() == b"new"
-    assert names(folder) == {EXPORTED, JOB_FILE}
-
-
-def test_what_was_begun_takes_its_place_without_another_copy(
-    store: Store, delivery: Delivery, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = record(store, EXPORTED, b"new")
-    delivery.begin(NAME, {EXPORTED: (made, EXPORTED)})
-    monkeypatch.setattr(Store, "deliver", None)
-    delivery.deliver(NAME, {EXPORTED: (made, EXPORTED)}, {}, STAMP)
-    assert (folder / EXPORTED).read_bytes() == b"new"
-
-
-def test_what_was_begun_and_dropped_leaves_nothing(store: Store, delivery: Delivery, folder: Path) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    delivery.begin(NAME, {EXPORTED: (record(store, EXPORTED, b"new"), EXPORTED)})
-    delivery.drop(NAME)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_what_was_begun_with_other_bytes_is_not_delivered(store: Store, delivery: Delivery, folder: Path) -> None:
-    delivery.begin(NAME, {EXPORTED: (record(store, EXPORTED, b"new"), EXPORTED)})
-    delivery.deliver(NAME, {EXPORTED: (record(store, EXPORTED, b"newer"), EXPORTED)}, {}, STAMP)
-    delivery.drop(NAME)
-    assert (folder / EXPORTED).read_bytes() == b"newer"
-    assert names(folder) == {EXPORTED, JOB_FILE}
-
-
-def test_what_could_not_be_copied_ahead_is_copied_when_it_is_delivered(
-    store: Store, delivery: Delivery, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "no room")
-
-    made = record(store, EXPORTED, b"new")
-    monkeypatch.setattr(ahead, "copy_whole", full)
-    delivery.begin(NAME, {EXPORTED: (made, EXPORTED)})
-    delivery.deliver(NAME, {EXPORTED: (made, EXPORTED)}, {}, STAMP)
-    assert (folder / EXPORTED).read_bytes() == b"new"
-
-
-def test_a_job_that_was_never_delivered_gets_no_folder_ahead(store: Store, tmp_path: Path) -> None:
-    delivery = Delivery(store, tmp_path / "dist")
-    delivery.begin(NAME, {EXPORTED: (record(store, EXPORTED, b"new"), EXPORTED)})
-    delivery.close()
-    assert not (tmp_path / "dist").exists()
 
 
 def test_nothing_is_current_before_it_was_delivered(is_current: Callable[..., bool]) -> None:

@@ -89,37 +89,6 @@ def test_a_blob_is_hashed_once_and_then_remembered_until_it_changes(store: Store
         blobs.checked(digest)
 
 
-def test_sealed_files_are_put_without_being_hashed_again(
-    store: Store, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sources = [artifact(b"one"), artifact(b"two")]
-    store.blobs.seal(sources)
-    monkeypatch.setattr(blobs_module, "_hash_and_flush", None)
-    blobs = [store.blobs.put(source) for source in sources]
-    assert [blob.digest for blob in blobs] == [hashlib.sha256(data).hexdigest() for data in (b"one", b"two")]
-    assert [store.blobs.checked(blob.digest).read_bytes() for blob in blobs] == [b"one", b"two"]
-
-
-def test_a_file_that_was_written_to_after_it_was_sealed_is_hashed_again(store: Store, artifact: Artifact) -> None:
-    source = artifact(b"one")
-    store.blobs.seal([source])
-    overwrite(source, b"changed")
-    blob = store.blobs.put(source)
-    assert (blob.digest, blob.size) == (hashlib.sha256(b"changed").hexdigest(), 7)
-
-
-def test_sealing_follows_no_link(store: Store, artifact: Artifact, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.write_bytes(b"mine")
-    link = artifact(b"")
-    link.unlink()
-    link.symlink_to(outside)
-    store.blobs.seal([link])
-    assert stat.S_IMODE(outside.stat().st_mode) & 0o200
-    with pytest.raises(StoreError, match="not a regular file"):
-        store.blobs.put(link)
-
-
 def test_threads_that_put_the_same_blob_all_get_it(store: Store) -> None:
     sources = [store.attempt("job") / "artifact" for _ in range(16)]
     for source in sources:
