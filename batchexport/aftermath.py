@@ -73,7 +73,7 @@ class Aftermath:
             return self._succeeded(running, outcome, report)
         if isinstance(outcome, Changed):
             return self._input_changed(run, stage, outcome.path, running.miss)
-        if stage == "verify" and run.export is not None and run.export.facts["reweighed"]:
+        if outcome.kind is Kind.VERIFY and run.export is not None and run.export.facts.get("reweighed"):
             return self._capture_instead(run, run.export, outcome)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)

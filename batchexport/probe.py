@@ -27,8 +27,8 @@ COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
-_BESIDE = ("dependencies", "digests", "distributions", "errors", "keys", "publish", "shapes", "sizes", "wording",
-           "workplace")  # fmt: skip
+_BESIDE = ("carried", "dependencies", "digests", "distributions", "errors", "keys", "publish", "shapes", "sizes",
+           "wording", "workplace")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")

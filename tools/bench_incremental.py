@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,7 @@ def _round(project: Project, number: int) -> dict[str, Ran]:
     found: dict[str, Ran] = {}
     for title, edit in edits.items():
         edit()
+        os.sync()  # or a run would wait for what the edit, or the run before it, wrote
         ran = found[title[0]] = project.run()
         times = " ".join(f"{ran.stages[stage]['seconds']:>7.2f} s" for stage in STAGES)
         work = ", ".join(f"{count} {what}" for what, count in ran.work.items()) or "nothing"
