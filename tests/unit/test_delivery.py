@@ -13,11 +13,12 @@ import pytest
 
 from batchexport import delivery as module
 from batchexport.delivery import FILES, JOB_FILE, Delivery
-from batchexport.digests import bytes_digest, file_digest
+from batchexport.digests import bytes_digest
 from batchexport.store import statcache
 from batchexport.store.errors import BlobDamaged
 from batchexport.store.store import Record, Store
 from support.builders import key
+from support.hashing import watched
 
 EXPORTED, PACKAGE, LIBRARY = FILES["exported"], FILES["package"], FILES["so"]
 NAME = "bert@cpu"
@@ -52,14 +53,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read to be hashed."""
-    names: list[str] = []
-
-    def digest(path: str) -> str:
-        names.append(os.path.basename(path))
-        return file_digest(path)
-
-    monkeypatch.setattr(module, "file_digest", digest)
-    return names
+    return watched(monkeypatch, module)
 
 
 def record(store: Store, word: str, data: bytes) -> Record:

@@ -19,6 +19,7 @@ from batchexport.digests import bytes_digest, file_digest, listing_digest, text_
 from batchexport.store import statcache
 from batchexport.store.store import Store
 from support import builders
+from support.hashing import watched
 
 SOURCE = b"x = 1  # one\n"
 
@@ -51,14 +52,7 @@ def look(tmp_path: Path, root: Path, site: Path) -> Callable[..., str | None]:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read to be hashed."""
-    names: list[str] = []
-
-    def digest(path: str) -> str:
-        names.append(os.path.basename(path))
-        return file_digest(path)
-
-    monkeypatch.setattr(dependencies, "file_digest", digest)
-    return names
+    return watched(monkeypatch, dependencies)
 
 
 @pytest.fixture

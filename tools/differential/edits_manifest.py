@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from differential.kinds import Change, for_all, kind
+from differential.kinds import Change, Make, for_all, kind
 from differential.package import THIRD
 from differential.project import distribution
 from differential.verdicts import (
@@ -28,15 +29,23 @@ SIZED = ("chain-a", "chain-b", "reader", "ckpt", "tied", "outside", "gated")
 # Some models are the same program in another form.
 FORM = Verdict(export=Need.MUST, compile=Need.MAY, verify=Need.MAY)
 DTYPES = ("float32", "float64", "bfloat16")
+Table = dict[str, Any]
 
 
-def _entry(world: World, rng: Random, *names: str) -> tuple[str, dict[str, Any], list[str]] | None:
-    """One of the entries, or of those of these names; its table and its jobs."""
-    found = [name for name in world.state.entries if not names or name in names]
-    if not found:
-        return None
-    name = rng.choice(found)
-    return name, world.state.entries[name], world.jobs_of(name)
+def _of(*names: str) -> Callable[[Callable[[World, Random, str, Table], Change]], Make]:
+    """The edit is of one of the entries of these names, or of any at all; there is none where none of them is left."""
+
+    def bind(edit: Callable[[World, Random, str, Table], Change]) -> Make:
+        def make(world: World, rng: Random) -> Change | None:
+            found = [name for name in world.state.entries if not names or name in names]
+            if not found:
+                return None
+            name = rng.choice(found)
+            return edit(world, rng, name, world.state.entries[name])
+
+        return make
+
+    return bind
 
 
 def _compiles(table: dict[str, Any]) -> bool:
@@ -55,72 +64,57 @@ def rewritten(world: World, rng: Random) -> Change:
 
 
 @kind("manifest: another name of an entry", alone=True)
-def another_name(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "chain-a", "tied")
-    if found is None:
-        return None
-    name, table, _ = found
+@_of("chain-a", "tied")
+def another_name(world: World, rng: Random, name: str, table: Table) -> Change:
     table["name"] = f"{name}-{world.fresh()}"
     return Change(expected=for_all(world.jobs_of(name), NOTHING), note=table["name"])
 
 
 @kind("manifest: tags")
-def tags(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of()
+def tags(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["tags"] = [f"tag{world.fresh()}"]
     return Change(expected=for_all(jobs, NOTHING), note=name)
 
 
 @kind("dims: another maximum")
-def dims(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, *SIZED)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of(*SIZED)
+def dims(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["dims"] = {"batch": {**table["dims"]["batch"], "max": 16 + world.fresh()}}
     return Change(expected=for_all(jobs, PROGRAM), note=name)
 
 
 @kind("dims: another example")
-def dims_example(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, *SIZED)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of(*SIZED)
+def dims_example(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     batch = table["dims"]["batch"]
     table["dims"] = {"batch": {**batch, "example": rng.choice([n for n in range(2, 16) if n != batch["example"]])}}
     return Change(expected=for_all(jobs, FOLDED), note=name, leads_to=str(table["dims"]))
 
 
 @kind("dtype")
-def dtype(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "chain-a", "outside", "gated", "reader")
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of("chain-a", "outside", "gated", "reader")
+def dtype(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["dtype"] = rng.choice([other for other in DTYPES if other != table.get("dtype", "float32")])
     return Change(expected=for_all(jobs, PROGRAM), note=f"{name}: {table['dtype']}", leads_to=name + table["dtype"])
 
 
 @kind("seed")
-def seed(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of()
+def seed(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["seed"] = 100 + world.fresh()
     return Change(expected=for_all(jobs, INPUTS if name in ("ckpt", "gated") else WEIGHTS), note=name)
 
 
 @kind("export: another form of the program")
-def form(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "chain-a", "tied", "reader", "gated")
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of("chain-a", "tied", "reader", "gated")
+def form(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     before = table.get("export", {})
     forms: list[dict[str, Any]] = [{"ir": "training"}, {"ir": "inference"}, {"ir": "core-aten"}]
     now = rng.choice([form for form in forms if form["ir"] != before.get("ir", "training")])
@@ -129,31 +123,25 @@ def form(world: World, rng: Random) -> Change | None:
 
 
 @kind("an argument")
-def argument(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "chain-a", "chain-b")
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of("chain-a", "chain-b")
+def argument(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["kwargs"] = {**table["kwargs"], "lift": float(world.number())}
     return Change(expected=for_all(jobs, PROGRAM), note=name)
 
 
 @kind("Inductor option")
-def option(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of()
+def option(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     table["compile"] = {**table["compile"], "options": {"realize_opcount_threshold": 30 + world.fresh()}}
     return Change(expected=for_all(jobs, CODE if _compiles(table) else NOTHING), note=name)
 
 
 @kind("tolerance")
-def tolerance(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng)
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of()
+def tolerance(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     rough = 1e-2 if table.get("dtype") == "bfloat16" else 1e-4
     table["verify"] = {"rtol": rough * (1 + world.fresh() / 4096), "atol": rough}
     return Change(expected=for_all(jobs, TOLERANCE), note=name)
@@ -201,11 +189,9 @@ def threads(world: World, rng: Random) -> Change:
 
 
 @kind("OMP_NUM_THREADS of an entry")
-def entry_threads(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "chain-b", "tied")
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of("chain-b", "tied")
+def entry_threads(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     if table.pop("env", None) is None:
         table["env"] = {"OMP_NUM_THREADS": rng.choice("123")}
     verdict = Verdict(export=Need.MUST, compile=Need.MUST, verify=Need.MUST)
@@ -214,11 +200,9 @@ def entry_threads(world: World, rng: Random) -> Change | None:
 
 
 @kind("environment variable of an entry")
-def entry_variable(world: World, rng: Random) -> Change | None:
-    found = _entry(world, rng, "outside")
-    if found is None:
-        return None
-    name, table, jobs = found
+@_of("outside")
+def entry_variable(world: World, rng: Random, name: str, table: Table) -> Change:
+    jobs = world.jobs_of(name)
     if table.pop("env", None) is None:
         table["env"] = {"LAB_GAIN": world.number()}
     now = str(table.get("env"))

@@ -27,24 +27,25 @@ class Change:
     leads_to: str | None = None
 
 
+Make = Callable[[World, Random], Change | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """A name, and what makes a change, or None where none can be made now. `alone`: it concerns every job."""
 
     name: str
-    make: Callable[[World, Random], Change | None]
+    make: Make
     alone: bool = False
 
 
 KINDS: list[Kind] = []
 
 
-def kind(
-    name: str, *, alone: bool = False
-) -> Callable[[Callable[[World, Random], Change | None]], Callable[[World, Random], Change | None]]:
+def kind(name: str, *, alone: bool = False) -> Callable[[Make], Make]:
     """Registers a function as a kind of edit."""
 
-    def register(make: Callable[[World, Random], Change | None]) -> Callable[[World, Random], Change | None]:
+    def register(make: Make) -> Make:
         KINDS.append(Kind(name=name, make=make, alone=alone))
         return make
 
