@@ -9,7 +9,7 @@ from batchexport.decide import Miss
 from batchexport.delivery import FILES
 from batchexport.jobrun import JobRun
 from batchexport.results import Result, Results
-from batchexport.store.errors import BlobMissing
+from batchexport.store.errors import BlobDamaged, BlobMissing
 from batchexport.store.store import Record, Store
 from batchexport.workplace import Workplace
 
@@ -77,5 +77,9 @@ class Assignments:
         return {**code.facts, "folder": str(files), "frozen_file": str(files / "frozen.bin")}
 
     def _linked(self, record: Record, name: str, path: Path) -> Path:
-        path.symlink_to(self._store.path(record, name))
+        try:
+            path.symlink_to(self._store.path(record, name))
+        except (BlobMissing, BlobDamaged):
+            self._results.forget(record.kind, record.key)
+            raise
         return path

@@ -30,8 +30,12 @@ from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreEr
 from batchexport.store.lock import Lock
 from batchexport.supervision import Runner, Supervisor
 from batchexport.timings import Timings
+from batchexport.traces import KEPT
 from batchexport.workers.forkserver import Ended
 from batchexport.workplace import Workplace
+
+# A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
+_HEALED = 3 + KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,16 +284,16 @@ class Coordinator:
         return Again(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
 
     def _heal(self, run: JobRun) -> None:
-        """A result's files are gone or damaged: forget it and build it again."""
+        """A result's files are gone or damaged: forget it, if it is the job's own, and build it again."""
         run.healed += 1
-        if run.healed > len(STAGES):
+        if run.healed > _HEALED:
             message = "stored results keep getting lost or damaged"
             remedy = "check the disk of the cache folder"
             self._fail(run, Failure(stage="export", kind=Kind.DISK, message=message, remedy=remedy))
             return
-        for kind, result in run.taken():
-            self._results.record(kind, result.key)
-        run.forget()
+        for stage, result in run.taken():
+            if self._results.record(stage, result.key) is None:
+                run.forget(stage)
         self._advance(run)
 
     def _deliver(self, run: JobRun) -> None:

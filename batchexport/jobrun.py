@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchexport.report import Failure, JobReport, StageReport
+from batchexport.report import STAGES, Failure, JobReport, StageReport
 
 if TYPE_CHECKING:
     from batchexport.decide import Miss
@@ -50,10 +50,16 @@ class JobRun:
         found = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
         return [(stage, result) for stage, result in found if result is not None]
 
-    def forget(self) -> None:
-        """Nothing stands any more."""
-        self.export = self.compiled = self.verified = None
-        self.stages.clear()
+    def forget(self, first: str = "export") -> None:
+        """Nothing stands any more from a stage on."""
+        gone = STAGES[STAGES.index(first) :]
+        if "export" in gone:
+            self.export = None
+        if "compile" in gone:
+            self.compiled = None
+        self.verified = None
+        for stage in gone:
+            self.stages.pop(stage, None)
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """The job's report as things stand."""

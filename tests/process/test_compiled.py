@@ -248,6 +248,22 @@ def test_a_new_weights_file_is_packed_by_the_child_that_exports_it_and_is_right(
     assert package.read_bytes() == content
 
 
+def test_new_weights_over_a_ruined_store_are_built_from_scratch(project: Project, ran: Ran) -> None:
+    write_weights(project, seed=6)
+    for blob in (project.root / "cache/v1/objects").glob("*/*"):
+        blob.chmod(0o644)
+        content = blob.read_bytes()
+        blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"?")
+    again = project.run("--only", "weighed@cpu")
+    assert again.code == 0, again
+    assert {name: stage["outcome"] for name, stage in again.jobs["weighed@cpu"]["stages"].items()} == {
+        "export": "built",
+        "compile": "built",
+        "verify": "built",
+    }
+    with_plain_torch(project, {"weighed@cpu": (6,)})
+
+
 def test_a_missing_compiler_fails_the_compile_as_a_matter_of_the_toolchain(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("models.py", "from torch import nn\n\n\nclass Model(nn.Identity):\n    pass\n")
