@@ -18,11 +18,13 @@ import torch.export
 import torch.export.pt2_archive._package
 
 from batchexport.errors import Kind
+from batchexport.pipeline.account import installed
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import StageFailure, classified
-from batchexport.pipeline.observe import InputChanged, Observer, installed
+from batchexport.pipeline.observe import Observer
 from batchexport.pipeline.pack import pack_stage
+from batchexport.pipeline.seen import InputChanged
 from batchexport.pipeline.verify import verify_stage
 
 RESULT = "result.json"

@@ -20,7 +20,9 @@ from typing import Any
 # What stages.py does around the export stage, without torch. Its own frames are nobody's code.
 _SERVER = """
 import importlib, json, os, sys, tempfile, traceback
-from batchexport.pipeline.observe import InputChanged, Observer, installed
+from batchexport.pipeline.account import installed
+from batchexport.pipeline.observe import Observer
+from batchexport.pipeline.seen import InputChanged
 installed().of_file("")
 
 def work(task):

@@ -1,0 +1,194 @@
+"""The account of what a stage depends on: all that was seen, held once more against what is there now.
+
+What has changed since it was seen is refused; what can't be accounted for makes the stage uncacheable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from functools import cache
+from typing import Any
+
+from batchexport.digests import listing_digest
+from batchexport.distributions import Distributions
+from batchexport.pipeline.lookups import (
+    ahead,
+    digest_or_none,
+    folder_of_module,
+    is_since,
+    module_files,
+    module_path,
+    signature,
+)
+from batchexport.pipeline.seen import InputChanged, Seen
+from batchexport.pipeline.zones import Zone, third_party_roots, within
+
+Dependency = list[Any]
+LAG_NS = 100_000_000  # the clock that stamps files is a little behind
+_SINCE = time.time_ns() - LAG_NS  # from here on, an edit of what is loaded goes unnoticed
+
+
+@cache
+def installed() -> Distributions:
+    """What is installed here; the fork server asks once, for all its children."""
+    return Distributions(third_party_roots())
+
+
+def dependencies(seen: Seen) -> list[Dependency]:
+    """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies`.
+
+    Raises:
+        InputChanged: where a file is no longer what it was when it was read.
+    """
+    found = [*_modules(seen), *_sources(seen), *_files(seen), *_folders(seen), *_missing_modules(seen)]
+    found += [["environment", name, digest] for name, digest in seen.environment.items()]
+    return sorted(found, key=lambda dependency: [str(part) for part in dependency])
+
+
+def _modules(seen: Seen) -> list[Dependency]:
+    """What the loaded modules tell: distributions, and what would have been loaded in their place."""
+    found: list[Dependency] = []
+    distributions: dict[str, Dependency] = {}
+    paths = set(seen.borrowed)
+    for name, module in list(sys.modules.items()):
+        path = module_path(name, module)
+        if path is None:
+            found += _namespace(seen, name, module)
+            continue
+        zone = seen.zones.of(path)
+        if zone is Zone.FIRST:
+            candidates = ahead(name, path)
+            seen.absent |= _not_there(candidates)
+            _refuse_new(seen, candidates)
+            if path not in seen.sources:
+                _loaded(seen, path, before=name in seen.before)
+        elif zone is Zone.THIRD:
+            paths.add(path)
+        if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.before:
+            seen.absent |= _hiding(seen, name, path)
+    for path in paths:
+        owners = installed().of_file(path)
+        if not owners and os.path.exists(path):
+            seen.has_read(path)
+        for owner in owners:
+            if owner.name not in distributions:  # thousands of paths have torch's, which takes long to hash
+                distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
+    return [*found, *distributions.values()]
+
+
+def _loaded(seen: Seen, path: str, *, before: bool) -> None:
+    """A module that no loader told of."""
+    now = signature(path)
+    if before and now is not None and max(now[-2:]) >= _SINCE:
+        seen.unseen.setdefault(f"{path} was edited after this process had loaded it")
+    seen.read.setdefault(path, now)
+
+
+def _hiding(seen: Seen, name: str, path: str) -> set[str]:
+    """First-party files that, were they there, would be imported in place of an installed module."""
+    hiding: set[str] = set()
+    for entry in map(os.path.abspath, sys.path):
+        if entry == folder_of_module(path):
+            break
+        if seen.is_first(entry):
+            base = os.path.join(entry, name)
+            hiding |= {base + ".py", os.path.join(base, "__init__.py")}
+    return _not_there(hiding)
+
+
+def _namespace(seen: Seen, name: str, module: Any) -> list[Dependency]:
+    """A folder without `__init__.py` is a package as long as nothing of its name is a module."""
+    paths = getattr(module, "__dict__", {}).get("__path__", ())
+    portions = [os.path.abspath(portion) for portion in paths]
+    first = [portion for portion in portions if seen.is_first(portion)]
+    for base in first:
+        seen.absent |= _not_there({os.path.join(base, "__init__.py"), *module_files(base)})
+    alone = "." not in name and all(os.path.dirname(portion) == seen.root for portion in portions)
+    return [["namespace", name]] if first and alone else []
+
+
+def _not_there(candidates: set[str]) -> set[str]:
+    return {candidate for candidate in candidates if not os.path.lexists(candidate)}
+
+
+def _sources(seen: Seen) -> list[Dependency]:
+    found: list[Dependency] = []
+    for path, (source, tree) in seen.sources.items():
+        if digest_or_none(path) != source:
+            raise InputChanged(path)
+        found.append(["source", path, source, tree])
+    return found
+
+
+def _files(seen: Seen) -> list[Dependency]:
+    """Files that were read, those that were not there, and those of which no more was asked than that."""
+    found: list[Dependency] = []
+    files: dict[str, str] = {}
+    for path, then in seen.read.items():
+        if then is None:
+            seen.absent.add(path)
+            continue
+        if os.path.exists(path) and not os.path.isfile(path):
+            continue  # a folder or a device
+        content = digest_or_none(path)
+        if content is not None and signature(path) == then:
+            files[path] = content
+        elif path in seen.written:
+            seen.unseen.setdefault(f"{path} is read and then written")
+        else:
+            raise InputChanged(path)
+    for path in seen.absent:
+        if not os.path.lexists(path):
+            found.append(["absent", path])
+        elif path in seen.written and os.path.isfile(path):
+            # Looked for, then made: had it been there, it would have been read as it is.
+            files.setdefault(path, digest_or_none(path) or "")
+        elif os.path.isfile(path) and not _is_own(seen, path):
+            raise InputChanged(path)
+    found += [["weights" if path in seen.weights else "file", path, files[path]] for path in files]
+    return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent})]
+
+
+def _present(seen: Seen, known: set[str]) -> list[Dependency]:
+    found: list[Dependency] = []
+    for path in seen.present - known:
+        if not os.path.lexists(path) and not _is_own(seen, path):
+            raise InputChanged(path)
+        if os.path.lexists(path) and not within(seen.root, path):
+            found.append(["present", path])
+    return found
+
+
+def _is_own(seen: Seen, path: str) -> bool:
+    """Whether this stage made `path` or a folder around it, or ran programs that may have."""
+    return bool(seen.unseen) or any(within(path, made) for made in seen.written)
+
+
+def _folders(seen: Seen) -> list[Dependency]:
+    found: list[Dependency] = []
+    filled = {os.path.dirname(path) for path in seen.written}
+    for path, names in seen.listed.items():
+        if path in seen.absent:
+            continue
+        if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
+            raise InputChanged(path)
+        found.append(["listing", path, names])
+    return found
+
+
+def _missing_modules(seen: Seen) -> list[Dependency]:
+    names = seen.missing_modules - sys.modules.keys()
+    for name in names:
+        first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
+        bases = [os.path.join(entry, name) for entry in first]
+        _refuse_new(seen, {path for base in bases for path in (os.path.join(base, "__init__.py"), *module_files(base))})
+    return [["no-module", name] for name in names]
+
+
+def _refuse_new(seen: Seen, candidates: set[str]) -> None:
+    """What would have been imported, had it been there, was not there when this stage began."""
+    for path in candidates - seen.written:
+        if is_since(path, seen.since):
+            raise InputChanged(path)
