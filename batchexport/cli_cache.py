@@ -1,0 +1,104 @@
+"""The commands of the cache: none makes one where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli_console import say, say_either
+from batchexport.cli_options import MANIFEST, Quantity, cache_dir, cache_root_of
+from batchexport.errors import ExitCode
+from batchexport.units import seconds, size
+
+
+@click.group()
+def cache() -> None:
+    """Look at the cache, check it, free some of it."""
+
+
+@cache.command("path")
+@click.argument("manifest", type=MANIFEST, required=False)
+@cache_dir
+def cache_path(**given: Any) -> None:
+    """Print the folder that the cache is in; MANIFEST may name one."""
+    say([str(cache_root_of(given))])
+
+
+@cache.command("stats")
+@click.argument("manifest", type=MANIFEST, required=False)
+@cache_dir
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def cache_stats(as_json: bool, **given: Any) -> None:
+    """Print how much the cache holds."""
+    from batchexport import render
+
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.store.store import Store
+
+        with Store.open(root) as store:
+            stats = store.stats()
+        say_either(as_json, {"cache": str(root), **asdict(stats)}, render.stats_lines(stats, str(root)))
+
+
+@cache.command("gc", short_help="Remove what was not used for longest.")
+@click.argument("manifest", type=MANIFEST, required=False)
+@cache_dir
+@click.option("--max-size", type=Quantity("size", size, "50GiB"), metavar="SIZE", help="Free down to this: 50GiB.")
+@click.option(
+    "--older-than",
+    type=Quantity("time", seconds, "30d"),
+    metavar="AGE",
+    help="Remove what was not used for so long: 30d, 12h.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def cache_gc(as_json: bool, **given: Any) -> None:
+    """Remove from the cache what was not used for longest, and whatever killed runs left.
+
+    Without --max-size, the size_limit under [cache] of the manifests that use this cache is the limit.
+    What the outputs of a manifest were made from stays, as long as the manifest is there; so a limit may not
+    be reached. It is safe while runs are at work.
+    """
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.cache_words import gc_lines
+        from batchexport.caches import collect
+
+        found = collect(root, max_size=given["max_size"], max_age=given["older_than"], dry_run=given["dry_run"])
+        say_either(as_json, {"cache": str(root), **found.to_json()}, gc_lines(found, str(root)))
+
+
+@cache.command("check", short_help="Hash every file again.")
+@click.argument("manifest", type=MANIFEST, required=False)
+@cache_dir
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """Parse every record of the cache and hash every file again.
+
+    What is damaged is set aside, so that the next run builds it again; the exit code is then 4, and 0 the
+    next time.
+    """
+    root = _existing_cache(given, as_json=as_json)
+    if root is not None:
+        from batchexport.cache_words import check_lines
+        from batchexport.caches import check
+
+        found = check(root)
+        say_either(as_json, {"cache": str(root), **asdict(found)}, check_lines(found, str(root)))
+        ctx.exit(int(ExitCode.STORE if found.damage else ExitCode.OK))
+
+
+def _existing_cache(given: dict[str, Any], *, as_json: bool) -> Path | None:
+    """The cache folder; None, and it is said, where there is no cache yet: looking makes none."""
+    from batchexport.store.layout import Layout
+
+    root = cache_root_of(given)
+    if Layout(root).home.is_dir():
+        return root
+    say_either(as_json, {"cache": str(root), "empty": True}, [f"cache    {root}", "nothing is cached here yet"])
+    return None

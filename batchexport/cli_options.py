@@ -1,0 +1,114 @@
+"""What is given on the command line: the arguments that commands share, and the options of a run made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from batchexport.run import RunOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STAGES = ("export", "compile", "verify")
+MANIFEST = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+cache_dir = click.option(
+    "--cache-dir",
+    type=_FOLDER,
+    envvar="BATCHEXPORT_CACHE_DIR",
+    show_envvar=True,
+    metavar="DIR",
+    help="Keep the cache here; the default is the manifest's [cache] dir, then ./cache.",
+)
+
+
+def manifest(command: Command) -> Command:
+    """The manifest that a command is about."""
+    return click.argument("manifest", type=MANIFEST)(command)
+
+
+def choosing(command: Command) -> Command:
+    """The options that narrow the jobs of a manifest."""
+    for option in (
+        click.option("--only", multiple=True, metavar="JOB", help="Only the job of exactly this name. Repeatable."),
+        click.option(
+            "--tag", "tags", multiple=True, metavar="T", help="Only jobs with this tag, or another one given."
+        ),
+        click.option(
+            "-k",
+            "expression",
+            metavar="EXPR",
+            help="Only jobs whose names match, as in pytest: 'bert and not (large or cuda)'.",
+        ),
+        cache_dir,
+    ):
+        command = option(command)
+    return command
+
+
+class Percent(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
+    """A share of the jobs: above 0, at most 100."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = float(str(value).strip().removesuffix("%"))
+        except ValueError:
+            found = -1.0
+        if not 0 < found <= 100:
+            self.fail(f"{value} is no share of the jobs; write 5% for every twentieth", param, ctx)
+        return found
+
+
+class Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
+    """A number with a unit, as in a manifest."""
+
+    def __init__(self, name: str, read: Callable[[str], float], example: str) -> None:
+        self.name = name
+        self._read = read
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return self._read(str(value))
+        except ValueError:
+            self.fail(f"{value} is no {self.name}; write {self._example}", param, ctx)
+
+
+def options_of(given: dict[str, Any]) -> RunOptions:
+    """The options of a run, of what a command was given; what it does not take is as for a plain run."""
+    from batchexport.run import RunOptions
+
+    click.get_current_context().find_root().meta["batchexport.given"] = given
+
+    return RunOptions(
+        manifest=given["manifest"],
+        cache_dir=given.get("cache_dir"),
+        expression=given.get("expression"),
+        tags=given.get("tags", ()),
+        only=given.get("only", ()),
+        stage=given.get("stage"),
+        jobs=given.get("jobs"),
+        fail_fast=given.get("fail_fast", False),
+        force=STAGES if given.get("force") else (),
+        paranoid=given.get("paranoid", False),
+        require_all=given.get("require_all", False),
+        in_process=given.get("in_process", False),
+        json=given.get("json_file"),
+    )
+
+
+def cache_root_of(given: dict[str, Any]) -> Path:
+    """The cache folder that a command is about. Raises ManifestError."""
+    if given["manifest"] is None:
+        return Path(given["cache_dir"] or "cache").resolve()
+    from batchexport.run import cache_root
+
+    return cache_root(options_of(given)).resolve()
