@@ -18,7 +18,7 @@ from typing import Any
 from batchexport import keys, needs, probe
 from batchexport.datafiles import matches
 from batchexport.delivery import holds
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies import Hashed, Surroundings
 from batchexport.digests import bytes_digest
 from batchexport.nesting import deep_line
 from batchexport.options import RunOptions
@@ -54,8 +54,8 @@ def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolch
     )
 
 
-def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
-    """What an earlier run concluded, if all that it looked at is as it was."""
+def find(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None = None) -> Concluded | None:
+    """What an earlier run concluded, if all that it looked at is as it was. What it hashes is left in `hashed`."""
     if options.force or options.stage or options.in_process or options.paranoid:
         return None
     try:
@@ -69,7 +69,7 @@ def find(options: RunOptions, toolchain: probe.Toolchain) -> Concluded | None:
     index = Index(layout.index)
     try:
         row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
-        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index):
+        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index, hashed):
             return None
         if not needs.mark_used(layout, options.manifest):
             return None  # gc would not know what the outputs need: the long way writes it down
@@ -101,14 +101,16 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     )
 
 
-def _stands(row: Mapping[str, Any], index: Index) -> bool:
+def _stands(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool:
     root = row["root"]
     if any(matches(Path(root), [pattern]) != found for pattern, found in row["data"].items()):
         return False
     sets = index.get_many("set", row["sets"])
     if len(sets) != len(row["sets"]):
         return False
-    surroundings = Surroundings(root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index)
+    surroundings = Surroundings(
+        root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index, hashed=hashed
+    )
     if any(surroundings.change(dependency) for dependencies in sets.values() for dependency in dependencies):
         return False
     output_dir = row["output_dir"]

@@ -22,14 +22,17 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.distributions import Distributions
 from batchexport.keys import SOURCE_VERSION, digest
+from batchexport.store.statcache import identity
 
 Dependency = Sequence[Any]
+Hashed = dict[str, tuple[list[int], str]]  # by path: stat, and SHA-256
 _MODULE_SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _PLACED = ("source", "file", "listing", "present", "absent")
 
@@ -49,10 +52,15 @@ class FileDigests(Protocol):
 
 
 class Surroundings:
-    """The present state of everything that dependencies speak of; each thing is looked at once."""
+    """The present state of everything that dependencies speak of; each thing is looked at once.
 
-    def __init__(self, *, root: str, path: Sequence[str], files: FileDigests, trees: Trees) -> None:
-        """`root` is the manifest's folder, `path` the rest of the import path."""
+    A file is hashed once, too, as long as its stat stays: several traces may remember it with other content.
+    """
+
+    def __init__(
+        self, *, root: str, path: Sequence[str], files: FileDigests, trees: Trees, hashed: Hashed | None = None
+    ) -> None:
+        """`root` is the manifest's folder, `path` the rest of the import path, `hashed` what this command knows."""
         self._root = root
         self._path = path
         self._files = files
@@ -60,6 +68,7 @@ class Surroundings:
         self._distributions = Distributions(path)
         self._reasons: dict[tuple[Any, ...], str | None] = {}
         self._names: dict[str, frozenset[str]] = {}
+        self._hashed: Hashed = {} if hashed is None else hashed
         self._looks: dict[str, Callable[..., str | None]] = {
             "source": self._look_at_file,
             "file": self._look_at_file,
@@ -145,13 +154,29 @@ class Surroundings:
     def file_digest(self, path: str) -> str:
         """SHA-256 of a file, from the stat cache where its stat is unchanged. Raises OSError."""
         stat = os.stat(path)
-        name = Path(path)
-        known = self._files.get(name, stat)
-        if known is not None:
-            return known
-        content = file_digest(path)
+        return self._known(path, stat) or self._learn(path, stat, file_digest(path))
+
+    def look_ahead(self, subjects: Iterable[str]) -> None:
+        """Hash those of these files that have to be read, several at a time: hashlib gives up the GIL."""
+        stats = {path: os.stat(path) for path in map(self._absolute, subjects) if os.path.isfile(path)}
+        unknown = {path: stat for path, stat in stats.items() if self._known(path, stat) is None}
+        if len(unknown) < 2:
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with suppress(OSError), ThreadPoolExecutor() as threads:  # who asks for a file meets what is wrong with it
+            for (path, stat), content in zip(unknown.items(), threads.map(file_digest, unknown), strict=True):
+                self._learn(path, stat, content)
+
+    def _known(self, path: str, stat: os.stat_result) -> str | None:
+        then, content = self._hashed.get(path, ([], ""))
+        return content if then == identity(stat) else self._files.get(Path(path), stat)
+
+    def _learn(self, path: str, stat: os.stat_result, content: str) -> str:
+        """Remember the content of a file that had this stat before it was hashed."""
         if os.stat(path).st_mtime_ns == stat.st_mtime_ns:
-            self._files.put(name, stat, content)
+            self._hashed[path] = (identity(stat), content)
+            self._files.put(Path(path), stat, content)
         return content
 
     def _look_at_distribution(self, kind: str, name: str, version: str, record: str) -> str | None:

@@ -21,6 +21,7 @@ from batchexport.report import JobReport, RunReport
 from batchexport.store.whole import write_beside
 
 if TYPE_CHECKING:
+    from batchexport.dependencies import Hashed
     from batchexport.rebuilding import Rebuilt
 
 NOT_WRITTEN = "not written"
@@ -43,7 +44,8 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
     interrupted = False
-    found = conclusion.find(options, toolchain)
+    hashed: Hashed = {}
+    found = conclusion.find(options, toolchain, hashed)
     if found is not None:
         reports, output_dir = found.jobs, found.output_dir
         listener(RunStarted(jobs=len(reports), to_build=0, workers=0))
@@ -52,7 +54,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     else:
         from batchexport.running import run_jobs
 
-        reports, output_dir, interrupted, notes = run_jobs(options, listener)
+        reports, output_dir, interrupted, notes = run_jobs(options, listener, hashed)
     path = options.json or output_dir / "report.json"
     report = RunReport(
         manifest=str(options.manifest),

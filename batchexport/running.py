@@ -8,6 +8,7 @@ from batchexport import conclusion, needs
 from batchexport.coordinator import Coordinator, Policy
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
+from batchexport.dependencies import Hashed
 from batchexport.errors import StoreError
 from batchexport.events import Listener, Note, RunStarted
 from batchexport.options import RunOptions
@@ -23,10 +24,12 @@ from batchexport.workers.inprocess import InProcess
 from batchexport.workplace import Workplace
 
 
-def run_jobs(options: RunOptions, listener: Listener) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
+def run_jobs(
+    options: RunOptions, listener: Listener, hashed: Hashed | None = None
+) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
     """Reports, the output folder, whether the run was interrupted, and notes; raises as `run.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
-    with opened(options) as session:
+    with opened(options, hashed) as session:
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.settle()

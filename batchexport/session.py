@@ -12,7 +12,7 @@ from batchexport import jobs as jobs_module
 from batchexport import probe
 from batchexport.decide import Decider
 from batchexport.delivery import Delivery
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies import Hashed, Surroundings
 from batchexport.devices import Devices, chosen
 from batchexport.history import History
 from batchexport.options import RunOptions
@@ -52,8 +52,11 @@ def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
 
 
 @contextmanager
-def opened(options: RunOptions) -> Iterator[Session]:
-    """A session for the selected jobs of a manifest. Raises ManifestError, UsageError, StoreError."""
+def opened(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Session]:
+    """A session for the selected jobs of a manifest; `hashed` are files that this command has hashed already.
+
+    Raises ManifestError, UsageError, StoreError.
+    """
     manifest = jobs_module.load(options.manifest)
     if options.output_dir is not None:
         manifest = replace(manifest, output_dir=options.output_dir.absolute())
@@ -65,6 +68,7 @@ def opened(options: RunOptions) -> Iterator[Session]:
             path=probe.import_path(),
             files=IndexedStats(store.index, "file"),
             trees=store.index,
+            hashed=hashed,
         )
         traces = Traces(store, surroundings)
         results = Results(store)

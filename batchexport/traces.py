@@ -55,6 +55,8 @@ class Traces:
         self._rows.update((ask, _list(row)) for ask, row in rows.items())
         wanted = {trace[0] for row in self._rows.values() for trace in row}
         self._sets.update(self._index.get_many("set", wanted - set(self._sets)))
+        known = [dependencies for dependencies in self._sets.values() if dependencies is not None]
+        self._surroundings.look_ahead({row[1] for dependencies in known for row in dependencies if row[0] == "weights"})
 
     def find(self, ask: str) -> Standing | Fallen:
         """Whether an earlier export of `ask` stands."""

@@ -372,6 +372,39 @@ def test_each_thing_is_looked_at_once(tmp_path: Path, root: Path, hashed: list[s
     assert hashed == ["data"]
 
 
+def test_a_file_that_traces_remember_differently_is_hashed_once(tmp_path: Path, root: Path, hashed: list[str]) -> None:
+    (root / "data").write_bytes(b"data")
+    surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
+    rows = [["weights", "data", bytes_digest(content)] for content in (b"old", b"older", b"data")]
+    assert [surroundings.change(row) for row in rows] == ["weights: data changed"] * 2 + [None]
+    assert hashed == ["data"]
+    (root / "data").write_bytes(b"more data")
+    assert surroundings.file_digest(f"{root}/data") == bytes_digest(b"more data")
+
+
+def test_what_one_part_of_a_command_hashed_another_one_knows(root: Path, hashed: list[str]) -> None:
+    (root / "data").write_bytes(b"data")
+    known: dict[str, Any] = {}
+    for _ in range(2):
+        surroundings = Surroundings(root=str(root), path=[], files=Nothing(), trees=Nothing(), hashed=known)
+        assert surroundings.change(["file", "data", bytes_digest(b"data")]) is None
+    assert hashed == ["data"]
+
+
+def test_files_that_must_be_read_are_hashed_ahead_and_what_is_missing_is_told_by_who_asks(
+    tmp_path: Path, root: Path, hashed: list[str]
+) -> None:
+    for name in ("one", "two"):
+        (root / name).write_bytes(name.encode())
+    surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
+    surroundings.look_ahead(["one", "two", "gone"])
+    assert sorted(hashed) == ["one", "two"]
+    assert surroundings.change(["weights", "one", bytes_digest(b"one")]) is None
+    assert surroundings.change(["weights", "two", bytes_digest(b"2")]) == "weights: two changed"
+    assert surroundings.change(["weights", "gone", bytes_digest(b"")]) == "weights: gone is gone"
+    assert sorted(hashed) == ["one", "two"]
+
+
 def test_changes_are_told_in_the_order_given(tmp_path: Path, root: Path) -> None:
     surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
     asked = [["file", "b", "x"], ["absent", "none"], ["file", "a", "x"]]
