@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -102,8 +103,15 @@ def delivered(project: Project, name: str, command: subprocess.Popen[str]) -> di
 
 def _watched(coordinator: int, keeper: int) -> bool:
     """Whether both still hold an end of one pipe."""
-    ends = [{os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()} for pid in (coordinator, keeper)]
-    return any(name.startswith("pipe:") for name in ends[0] & ends[1])
+    return any(name.startswith("pipe:") for name in _open_files(coordinator) & _open_files(keeper))
+
+
+def _open_files(pid: int) -> set[str]:
+    names = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed by now
+            names.add(os.readlink(link))
+    return names
 
 
 def until_gone(project: Project) -> None:

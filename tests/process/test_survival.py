@@ -134,18 +134,19 @@ def test_the_good_jobs_among_bad_ones_are_all_delivered(survived: tuple[Project,
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "word"),
+    ("name", "kind", "words"),
     [
-        ("Hangs", "timeout", "3 s"),
-        ("Aborts", "crash", "SIGABRT"),
-        ("HogsPrivately", "oom", "MemoryError"),
-        ("HogsShared", "oom", "2.0 GiB"),
-        ("HogsInChildren", "oom", "2.0 GiB"),
+        ("Hangs", "timeout", ["3 s"]),
+        ("Aborts", "crash", ["SIGABRT"]),
+        # Refused memory at the pool's size, or ended before, if another hog has its part of the pool.
+        ("HogsPrivately", "oom", ["MemoryError", "2.0 GiB"]),
+        ("HogsShared", "oom", ["2.0 GiB"]),
+        ("HogsInChildren", "oom", ["2.0 GiB"]),
     ],
 )
-def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind: str, word: str) -> None:
+def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind: str, words: list[str]) -> None:
     error = survived[1].error(f"{name}@cpu")
-    assert (error["kind"], word in error["message"]) == (kind, True), error
+    assert (error["kind"], any(word in error["message"] for word in words)) == (kind, True), error
     assert error["remedy"]
     # Whether a hog is tried again depends on how much of the memory it had, and so on what else ran.
     if kind != "oom":
