@@ -125,9 +125,9 @@ def test_the_example_of_the_design_resolves_but_for_weights_beside_checkpoints()
 
 def test_every_key_of_the_designs_example_arrives() -> None:
     text = DESIGN_EXAMPLE.partition("[entry.matrix]")[0]
-    result = jobs.resolve(manifest.parse(text, Path("/work/m.toml")))
-    assert result.output_dir == Path("/work/dist")
-    assert result.cache_dir == Path("/work/../cache")
+    result = jobs.resolve(manifest.parse(text, Path("/zoo/m.toml")))
+    assert result.output_dir == Path("/zoo/dist")
+    assert result.cache_dir == Path("/zoo/../cache")
     assert result.size_limit == 50 * 2**30
     assert result.pools == jobs.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
     assert [job.name for job in result.jobs] == ["bert-base@cpu", "bert-base@cuda"]
