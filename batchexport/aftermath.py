@@ -170,9 +170,7 @@ class Aftermath:
         """New weights around old code did not do: compile, as a clean run would, and say why."""
         assert run.export is not None
         run.packs = run.packed = False
-        run.compiled = None
-        for stage in ("compile", "verify"):
-            run.stages.pop(stage, None)
+        run.forget("compile")
         key = self.decider.compile_key(run.job, run.export)
         self.results.forget("compile", key)
         self.store.records.set_aside("compile", key)

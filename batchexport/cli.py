@@ -20,12 +20,13 @@ from batchexport.cli_options import (
     FILE,
     MANIFEST,
     STAGES,
-    Percent,
+    Quantity,
     cache_dir,
     cache_root_of,
     choosing,
     manifest,
     options_of,
+    share,
 )
 from batchexport.errors import BatchExportError, ExitCode, UsageError
 from batchexport.version import __version__
@@ -142,7 +143,12 @@ def explain(job: str, **given: Any) -> None:
 @manifest
 @choosing
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
-@click.option("--rebuild-sample", type=Percent(), metavar="P%", help="Build that share of the jobs again and compare.")
+@click.option(
+    "--rebuild-sample",
+    type=Quantity("share of the jobs", share, "5% for every twentieth"),
+    metavar="P%",
+    help="Build that share of the jobs again and compare.",
+)
 @click.pass_context
 def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) -> None:
     """Hold the compiled artifacts of MANIFEST against eager's numbers again, delivering what is missing.

@@ -52,21 +52,6 @@ def choosing(command: Command) -> Command:
     return command
 
 
-class Percent(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
-    """A share of the jobs: above 0, at most 100."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            found = float(str(value).strip().removesuffix("%"))
-        except ValueError:
-            found = -1.0
-        if not 0 < found <= 100:
-            self.fail(f"{value} is no share of the jobs; write 5% for every twentieth", param, ctx)
-        return found
-
-
 class Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
     """A number with a unit, as in a manifest."""
 
@@ -80,6 +65,14 @@ class Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 
             return self._read(str(value))
         except ValueError:
             self.fail(f"{value} is no {self.name}; write {self._example}", param, ctx)
+
+
+def share(text: str) -> float:
+    """A percentage above 0, at most 100. Raises ValueError."""
+    found = float(text.strip().removesuffix("%"))
+    if not 0 < found <= 100:
+        raise ValueError(text)
+    return found
 
 
 def options_of(given: dict[str, Any]) -> RunOptions:

@@ -35,7 +35,7 @@ from batchexport.workers.forkserver import Ended
 from batchexport.workplace import Workplace
 
 # A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
-_HEALED = 3 + KEPT
+_HEALED = len(STAGES) + KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,9 +113,7 @@ class Decider:
             reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
             base = self._base(found) if reweigh else None
             reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
-            around = (
-                self._exchangeable(self.code_key(job, base)) if base and pack and "compile" not in self._force else None
-            )
+            around = self._around(job, base) if base and pack else None
             return Miss(key=None, lock=ask, reason=reason, base=base, around=around)
         result = self._results.get("export", found.export_key)
         if result is None:
@@ -127,6 +125,12 @@ class Decider:
         key = fallen.but_for_weights
         base = self._results.get("export", key) if key else None
         return base if base is not None and base.facts.get("likeness") else None
+
+    def _around(self, job: Job, base: Result) -> Result | None:
+        """The code that a package with new weights can have."""
+        if "compile" in self._force:
+            return None
+        return _exchangeable(self._results.get("code", self.code_key(job, base)))
 
     def again(self, job: Job) -> None:
         """What stood a moment ago may have changed: forget what was read of a job's traces."""
@@ -145,18 +149,13 @@ class Decider:
         result = self._results.get("compile", key)
         if result is not None:
             return Hit(result=result, reason=UNCHANGED["compile"])
-        if pack and (usable := self._exchangeable(code_key)) is not None:
-            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
         code = self._results.get("code", code_key)
+        if pack and (usable := _exchangeable(code)) is not None:
+            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
         reason = self._history.difference("compile", job.name, self.compiled_from(job, export)) or "never compiled"
         if code is not None and "why" in code.facts:
             reason += f"; its weights can't be exchanged: {code.facts['why']}"
         return Miss(key=key, lock=code_key, reason=reason)
-
-    def _exchangeable(self, key: str) -> Result | None:
-        """Compiled code that takes other weights."""
-        code = self._results.get("code", key)
-        return code if code is not None and "why" not in code.facts else None
 
     def asked(self, job: Job) -> dict[str, Any]:
         """What an export was asked for, labelled, to explain a rebuild with."""
@@ -251,3 +250,8 @@ class Decider:
             if compiled is not None:
                 verifies.append(self.verify_key(job, export, compiled))
         self._results.prefetch("verify", verifies)
+
+
+def _exchangeable(code: Result | None) -> Result | None:
+    """The compiled code, if it takes other weights."""
+    return code if code is not None and "why" not in code.facts else None

@@ -131,10 +131,10 @@ def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
     if ended.status == -signal.SIGKILL and seen.kernel_killed is not False:
         likely = "" if seen.kernel_killed else ", most likely"
         return f"the process was killed (SIGKILL){likely} because memory ran out"
-    peak = ended.peak_rss_bytes or 0
-    if ended.status < 0 and seen.limit is not None and peak >= _NEARLY * seen.limit:
+    if ended.status < 0 and seen.limit is not None and had_all(ended, seen):
         # C++ that is refused memory ends in abort or a null pointer.
-        return f"the process died of {_name(-ended.status)} at {size(peak)} of the pool's {size(seen.limit)}"
+        peak = size(ended.peak_rss_bytes or 0)
+        return f"the process died of {_name(-ended.status)} at {peak} of the pool's {size(seen.limit)}"
     return None
 
 

@@ -17,9 +17,10 @@ from batchexport.pipeline.lookups import (
     ahead,
     digest_or_none,
     folder_of_module,
+    importable,
     is_since,
-    module_files,
     module_path,
+    not_there,
     signature,
 )
 from batchexport.pipeline.seen import InputChanged, Seen
@@ -60,7 +61,7 @@ def _modules(seen: Seen) -> list[Dependency]:
         zone = seen.zones.of(path)
         if zone is Zone.FIRST:
             candidates = ahead(name, path)
-            seen.absent |= _not_there(candidates)
+            seen.absent |= not_there(candidates)
             _refuse_new(seen, candidates)
             if path not in seen.sources:
                 _loaded(seen, path, before=name in seen.before)
@@ -95,7 +96,7 @@ def _hiding(seen: Seen, name: str, path: str) -> set[str]:
         if seen.is_first(entry):
             base = os.path.join(entry, name)
             hiding |= {base + ".py", os.path.join(base, "__init__.py")}
-    return _not_there(hiding)
+    return not_there(hiding)
 
 
 def _namespace(seen: Seen, name: str, module: Any) -> list[Dependency]:
@@ -104,13 +105,9 @@ def _namespace(seen: Seen, name: str, module: Any) -> list[Dependency]:
     portions = [os.path.abspath(portion) for portion in paths]
     first = [portion for portion in portions if seen.is_first(portion)]
     for base in first:
-        seen.absent |= _not_there({os.path.join(base, "__init__.py"), *module_files(base)})
+        seen.absent |= not_there(importable(base))
     alone = "." not in name and all(os.path.dirname(portion) == seen.root for portion in portions)
     return [["namespace", name]] if first and alone else []
-
-
-def _not_there(candidates: set[str]) -> set[str]:
-    return {candidate for candidate in candidates if not os.path.lexists(candidate)}
 
 
 def _sources(seen: Seen) -> list[Dependency]:
@@ -182,8 +179,7 @@ def _missing_modules(seen: Seen) -> list[Dependency]:
     names = seen.missing_modules - sys.modules.keys()
     for name in names:
         first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
-        bases = [os.path.join(entry, name) for entry in first]
-        _refuse_new(seen, {path for base in bases for path in (os.path.join(base, "__init__.py"), *module_files(base))})
+        _refuse_new(seen, {path for entry in first for path in importable(os.path.join(entry, name))})
     return [["no-module", name] for name in names]
 
 

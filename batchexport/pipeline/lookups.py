@@ -55,6 +55,11 @@ def module_files(base: str) -> set[str]:
     return {base + ".py", *(base + suffix for suffix in _EXTENSIONS)}
 
 
+def importable(base: str) -> set[str]:
+    """As `module_files`, and the file that would make a package of the folder `base`."""
+    return {os.path.join(base, "__init__.py"), *module_files(base)}
+
+
 def module_path(name: str, module: Any) -> str | None:
     """The file of a loaded module. What stands in `sys.modules` may be anything, and is not to be woken up."""
     path = getattr(module, "__dict__", {}).get("__file__")
@@ -68,9 +73,9 @@ def folder_of_module(path: str) -> str:
     return os.path.dirname(os.path.dirname(path) if os.path.basename(path).startswith("__init__.") else path)
 
 
-def shadows(name: str, path: str) -> set[str]:
-    """Those of `ahead` that are not there."""
-    return {shadow for shadow in ahead(name, path) if not os.path.lexists(shadow)}
+def not_there(paths: set[str]) -> set[str]:
+    """Those of some paths where nothing is."""
+    return {path for path in paths if not os.path.lexists(path)}
 
 
 def ahead(name: str, path: str) -> set[str]:
@@ -87,7 +92,7 @@ def ahead(name: str, path: str) -> set[str]:
         if entry == folder:
             break
         base = os.path.join(entry, stem)
-        found |= {os.path.join(base, "__init__.py"), *module_files(base)}
+        found |= importable(base)
     return found - {path}
 
 

@@ -129,7 +129,7 @@ def names(found: set[str], folder: Path) -> set[str]:
 
 def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_folder(project: Path) -> None:
     (project / "bert.py").touch()
-    found = names(lookups.shadows("bert", str(project / "bert.py")), project.parent)
+    found = names(lookups.not_there(lookups.ahead("bert", str(project / "bert.py"))), project.parent)
     extensions = {f"bert{suffix}" for suffix in lookups._EXTENSIONS}
     assert found == {
         "before/bert.py", "before/bert/__init__.py", *(f"before/{name}" for name in extensions),
@@ -138,7 +138,7 @@ def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_fol
 
 
 def test_a_package_is_shadowed_by_what_comes_before_it_on_the_path(project: Path) -> None:
-    found = names(lookups.shadows("models", str(project / "models/__init__.py")), project.parent)
+    found = names(lookups.not_there(lookups.ahead("models", str(project / "models/__init__.py"))), project.parent)
     assert {name.partition("/")[0] for name in found} == {"before"}
 
 
@@ -146,12 +146,12 @@ def test_a_submodule_is_shadowed_inside_of_its_package(project: Path, monkeypatc
     package = types.ModuleType("models")
     package.__path__ = [str(project / "models")]
     monkeypatch.setitem(sys.modules, "models", package)
-    found = names(lookups.shadows("models.bert", str(project / "models/bert.py")), project.parent)
+    found = names(lookups.not_there(lookups.ahead("models.bert", str(project / "models/bert.py"))), project.parent)
     assert {name.rpartition("/")[0] for name in found} == {"project/models", "project/models/bert"}
 
 
 def test_what_is_there_shadows_nothing(project: Path) -> None:
     (project / "bert").mkdir()
     (project / "bert/__init__.py").touch()
-    found = names(lookups.shadows("bert", str(project / "bert.py")), project.parent)
+    found = names(lookups.not_there(lookups.ahead("bert", str(project / "bert.py"))), project.parent)
     assert "project/bert/__init__.py" not in found
