@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from os import PathLike
 
-    from batchexport.events import Listener
-    from batchexport.report import RunReport
+    from batchexport.core.events import Listener
+    from batchexport.core.report import RunReport
 
 __all__ = ["__version__", "load", "run"]
 
@@ -73,7 +73,7 @@ def load(folder: str | PathLike[str]) -> Callable[..., Any]:
     """
     from pathlib import Path
 
-    from batchexport.archives import vet
+    from batchexport.core.archives import vet
     from batchexport.pipeline.loading import load as load_package
 
     for package in Path(folder).glob("*.pt2"):

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass, replace
 
 from batchexport.carried import GraphOutdated
+from batchexport.core.errors import Kind
+from batchexport.core.report import Failure, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
-from batchexport.errors import Kind
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
-from batchexport.report import Failure, Outcome, StageReport
 from batchexport.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.timings import Timings

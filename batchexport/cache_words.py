@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchexport.phrases import clean, counted, size
+from batchexport.core.text import clean, counted, size
 
 if TYPE_CHECKING:
     from batchexport.caches import Collected

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport import needs as needs_module
+from batchexport.core.files import remove, weight
 from batchexport.needs import Needs
 from batchexport.pruning import prune
 from batchexport.store.checkup import Checkup
@@ -18,7 +19,6 @@ from batchexport.store.choice import Bounds, Choice, Held, Name, choose, total
 from batchexport.store.collect import Survey, orphans, survey, sweep, take
 from batchexport.store.layout import Layout
 from batchexport.store.store import Store
-from batchexport.store.whole import remove, weight
 
 _DAY = 86400.0
 _FOR_GOOD = ("distrust",)  # few and tiny, and without them a model that builds at random would be cached

@@ -28,7 +28,7 @@ from batchexport.cli_options import (
     options_of,
     share,
 )
-from batchexport.errors import BatchExportError, ExitCode, UsageError
+from batchexport.core.errors import BatchExportError, ExitCode, UsageError
 from batchexport.version import __version__
 
 if TYPE_CHECKING:

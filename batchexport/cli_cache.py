@@ -10,8 +10,8 @@ import click
 
 from batchexport.cli_console import say, say_either
 from batchexport.cli_options import MANIFEST, Quantity, cache_dir, cache_root_of
-from batchexport.errors import ExitCode
-from batchexport.units import seconds, size
+from batchexport.core.errors import ExitCode
+from batchexport.core.units import seconds, size
 
 
 @click.group()

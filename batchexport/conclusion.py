@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys, needs, probe
+from batchexport import needs, probe
+from batchexport.core import keys
+from batchexport.core.digests import bytes_digest
+from batchexport.core.options import RunOptions
+from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.datafiles import matches
 from batchexport.delivery import holds
 from batchexport.dependencies import Hashed, Surroundings
-from batchexport.digests import bytes_digest
 from batchexport.nesting import deep_line
-from batchexport.options import RunOptions
-from batchexport.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.statcache import IndexedStats

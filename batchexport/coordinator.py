@@ -9,23 +9,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from batchexport import interrupts
 from batchexport.aftermath import Aftermath, Again, Failed, Onward, Step
 from batchexport.assignment import Assignments
+from batchexport.core import interrupts
+from batchexport.core.errors import Kind
+from batchexport.core.events import Listener, Note, StageFinished, StageStarted
+from batchexport.core.job import Job
+from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.delivery import Delivery
 from batchexport.devices import Devices
 from batchexport.ends import Ends, store_failure
-from batchexport.errors import Kind
-from batchexport.events import Listener, Note, StageFinished, StageStarted
 from batchexport.gpus import Gpus, loss
 from batchexport.jobrun import JobRun, Running
 from batchexport.pending import Pending, Turn
 from batchexport.publish import Publisher
-from batchexport.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.results import Results
 from batchexport.schedule import Schedule
-from batchexport.specs import Job
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.lock import Lock
 from batchexport.supervision import Runner, Supervisor

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys
+from batchexport.core import keys
+from batchexport.core.job import Job
+from batchexport.core.report import UNCHANGED
 from batchexport.datafiles import matches
 from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
-from batchexport.report import UNCHANGED
 from batchexport.results import Result, Results
-from batchexport.specs import Job
 from batchexport.traces import Fallen, Standing, Traces
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchexport.digests import bytes_digest, file_digest
+from batchexport.core.digests import bytes_digest, file_digest
+from batchexport.core.files import write_beside
 from batchexport.store.errors import plain_errors
 from batchexport.store.statcache import identity, is_settled
-from batchexport.store.whole import write_beside
 
 if TYPE_CHECKING:
     from batchexport.store.store import Record, Store

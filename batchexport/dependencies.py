@@ -26,9 +26,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.keys import SOURCE_VERSION, digest
 from batchexport.distributions import Distributions
-from batchexport.keys import SOURCE_VERSION, digest
 from batchexport.store.statcache import identity
 
 Dependency = Sequence[Any]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchexport import fields
+from batchexport.core.dims import Dim, ShapeError, declare, evaluate, is_dim_name, parse_size
+from batchexport.core.sizes import Affine
+from batchexport.core.text import found, nearest, quoted
 from batchexport.fields import BAD, Say
 from batchexport.inputs_spec import Use
 from batchexport.place import Path
-from batchexport.shapes import Dim, ShapeError, declare, evaluate, is_dim_name, parse_size
-from batchexport.sizes import Affine
-from batchexport.wording import found, nearest, quoted
 
 _FIELDS = {
     "min": fields.integer(0),

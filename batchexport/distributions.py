@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from batchexport.digests import file_digest
+from batchexport.core.digests import file_digest
 
 _SUFFIXES = (".dist-info", ".egg-info")
 

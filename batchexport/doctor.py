@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from batchexport.phrases import counted, size
+from batchexport.core.text import counted, size
 
 _GIB = 2**30
 _PATIENCE = 30.0  # seconds for a compiler or a driver to answer

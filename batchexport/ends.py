@@ -6,16 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from batchexport.archives import UnsafeArchive
 from batchexport.assignment import Assignments
+from batchexport.core.archives import UnsafeArchive
+from batchexport.core.errors import Kind
+from batchexport.core.events import JobFinished, Listener
+from batchexport.core.job import Job
+from batchexport.core.report import Failure, JobReport, Outcome, StageReport
 from batchexport.delivery import FILES, Delivery
-from batchexport.errors import Kind
-from batchexport.events import JobFinished, Listener
 from batchexport.jobfile import job_file, stamp
 from batchexport.jobrun import JobRun
 from batchexport.lastwords import last_words
-from batchexport.report import Failure, JobReport, Outcome, StageReport
-from batchexport.specs import Job
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Record
 from batchexport.workplace import Workplace

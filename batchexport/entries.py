@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport import fields, names
+from batchexport.core.job import ExportSpec, VerifySpec
+from batchexport.core.text import found, nearest, quoted
 from batchexport.dims import read_dims, settle
 from batchexport.fields import BAD, Say
 from batchexport.inputs_spec import MODEL_DTYPES, read_inputs
 from batchexport.place import Path
-from batchexport.specs import ExportSpec, VerifySpec
-from batchexport.wording import found, nearest, quoted
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
 TOLERANCES = {

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
-from batchexport import units
+from batchexport.core import units
+from batchexport.core.text import found, listing, nearest, number, quoted
 from batchexport.place import Path
-from batchexport.wording import found, listing, nearest, number, quoted
 
 MAX_DEPTH = 32  # of tables and arrays within one another
 INT_MAX = 2**63 - 1

@@ -6,9 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from batchexport.errors import NO_ROOM, Kind
-from batchexport.phrases import size
-from batchexport.report import Failure
+from batchexport.core.errors import NO_ROOM, Kind
+from batchexport.core.report import Failure
+from batchexport.core.text import size
 
 _PROBE = 1 << 16  # bytes; who ran out of room has left less than this
 _LOOKS_LIKE_IT = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)

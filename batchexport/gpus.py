@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from batchexport.core.errors import Kind
+from batchexport.core.report import Failure
 from batchexport.devices import Devices
-from batchexport.errors import Kind
 from batchexport.jobrun import JobRun
-from batchexport.report import Failure
 from batchexport.schedule import Schedule
 
 _LOOK_SECONDS = 5.0

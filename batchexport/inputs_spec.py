@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from batchexport import fields, names
+from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, parse_size
+from batchexport.core.text import found, listing, nearest, number, quoted
 from batchexport.fields import BAD, MAX_DEPTH, Say
 from batchexport.place import Path
-from batchexport.sizes import LIMIT, Affine, ShapeError, Size, parse_size
-from batchexport.wording import found, listing, nearest, number, quoted
 
 MODEL_DTYPES = ("float32", "float64", "float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batchexport.core.job import Job
+from batchexport.core.keys import digest
 from batchexport.jobrun import JobRun
-from batchexport.keys import digest
 from batchexport.results import Result
-from batchexport.specs import Job
 from batchexport.store.store import Record
 
 SCHEMA = 1

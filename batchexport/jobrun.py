@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchexport.report import STAGES, Failure, JobReport, StageReport
+from batchexport.core.report import STAGES, Failure, JobReport, StageReport
 
 if TYPE_CHECKING:
+    from batchexport.core.job import Job
     from batchexport.decide import Miss
     from batchexport.results import Result
-    from batchexport.specs import Job
     from batchexport.store.lock import Lock
 
 

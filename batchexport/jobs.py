@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from batchexport import fields, manifest, names
+from batchexport.core.errors import ManifestError, Problem
+from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
+from batchexport.core.text import found, listing, nearest, quoted
 from batchexport.entries import KEYS, Reading, read_entry
-from batchexport.errors import ManifestError, Problem
 from batchexport.manifest import Document, Mistakes
 from batchexport.matrix import Axis, Variant, read_matrix, variants
 from batchexport.scope import Scope
 from batchexport.settings import read_settings
-from batchexport.specs import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
-from batchexport.wording import found, listing, nearest, quoted
 
 __all__ = ["CompileSpec", "ExportSpec", "Job", "Manifest", "Pools", "VerifySpec", "load", "resolve"]
 

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from batchexport import render
-from batchexport.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
-from batchexport.phrases import about, clean, counted, duration
-from batchexport.report import JobReport, RunReport
+from batchexport.core.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
+from batchexport.core.report import JobReport, RunReport
+from batchexport.core.text import about, clean, counted, duration
 
 _LONG = 20  # lines printed; after more than these a run ends with its failures once more
 _BAR = 24

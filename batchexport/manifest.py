@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from batchexport import place
-from batchexport.errors import ManifestError, Problem
+from batchexport.core.errors import ManifestError, Problem
+from batchexport.core.text import nearest, quoted
 from batchexport.nesting import deep_line
-from batchexport.wording import nearest, quoted
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20  # 50,000 entries fit, and reading it takes seconds at worst

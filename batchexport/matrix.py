@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport import fields
+from batchexport.core.text import found, nearest, number, quoted
 from batchexport.fields import Say
 from batchexport.place import Path
-from batchexport.wording import found, nearest, number, quoted
 
 MAX_VARIANTS = 10_000
 _FIXED = ("name", "matrix", "checkpoints")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from batchexport import fields
+from batchexport.core.text import found, listing, nearest, quoted
 from batchexport.fields import BAD, Say
 from batchexport.place import Path
-from batchexport.wording import found, listing, nearest, quoted
 
 REGISTRIES = ("timm", "torchvision", "transformers")
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")

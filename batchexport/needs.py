@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys
-from batchexport.report import JobReport
+from batchexport.core import keys
+from batchexport.core.report import JobReport
 from batchexport.store.choice import Name
 from batchexport.store.layout import Layout, valid_digest, valid_kind
 from batchexport.store.store import Store

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from batchexport.core.report import STAGES
 from batchexport.decide import Miss
 from batchexport.gpus import Gpus
 from batchexport.jobrun import JobRun
-from batchexport.report import STAGES
 from batchexport.schedule import Schedule, Task
 from batchexport.timings import Timings
 

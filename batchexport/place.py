@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 
-from batchexport.wording import quoted
+from batchexport.core.text import quoted
 
 Path = tuple[str | int, ...]  # keys of tables and, counted from 0, items of arrays
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from batchexport.core.job import Job
+from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.core.report import STAGES
 from batchexport.decide import Hit, Miss
 from batchexport.delivery import FILES
 from batchexport.jobfile import stamp
-from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
-from batchexport.report import STAGES
 from batchexport.session import Session
-from batchexport.specs import Job
 
 
 def planned(session: Session, *, manifest: str, workers: int) -> Plan:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from batchexport.digests import bytes_digest, text_digest
+from batchexport.core.digests import bytes_digest, text_digest
 from batchexport.distributions import Distributions
 
 # Variables that reach torch, Inductor, the compilers they start, the numerical libraries below them, and
@@ -27,8 +27,8 @@ COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
-_BESIDE = ("carried", "dependencies", "digests", "distributions", "errors", "keys", "publish", "shapes", "sizes",
-           "wording", "workplace")  # fmt: skip
+_BESIDE = ("carried", "dependencies", "distributions", "publish", "workplace", "core/digests", "core/dims",
+           "core/errors", "core/keys", "core/sizes", "core/text")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
@@ -143,7 +143,7 @@ def _pipeline_digest() -> str:
     """Digest of our own pipeline: when it changes, everything is built anew."""
     here = Path(__file__).parent
     files = sorted([*here.glob("pipeline/*.py"), *(here / f"{name}.py" for name in _BESIDE)])
-    return text_digest("\n".join(f"{path.name} {bytes_digest(path.read_bytes())}" for path in files))
+    return text_digest("\n".join(f"{path.relative_to(here)} {bytes_digest(path.read_bytes())}" for path in files))
 
 
 def driver() -> list[str]:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import keys
 from batchexport.carried import GraphOutdated, carried_over
+from batchexport.core import keys
+from batchexport.core.digests import file_digest
+from batchexport.core.job import Job
 from batchexport.decide import Decider, Miss
 from batchexport.delivery import FILES
 from batchexport.dependencies import in_order, relative_to, source_digest
-from batchexport.digests import file_digest
 from batchexport.history import History
 from batchexport.jobrun import JobRun
 from batchexport.probe import import_path
 from batchexport.results import Result, Results
-from batchexport.specs import Job
 from batchexport.traces import Traces
 from batchexport.verdict import Success
 

@@ -14,12 +14,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from batchexport.events import Listener
-from batchexport.options import RunOptions
-from batchexport.report import JobReport
+from batchexport.core.events import Listener
+from batchexport.core.job import Job
+from batchexport.core.options import RunOptions
+from batchexport.core.report import JobReport
 from batchexport.running import run_jobs
 from batchexport.session import opened
-from batchexport.specs import Job
 
 # Not in it: the digest of the compiled artifact. Compilers write the folder they worked in into their output, so
 # compiled code is held against eager's numbers instead.

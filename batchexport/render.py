@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from batchexport.errors import ExitCode
-from batchexport.phrases import about, clean, clean_lines, counted, duration, size
-from batchexport.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
+from batchexport.core.errors import ExitCode
+from batchexport.core.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
+from batchexport.core.text import about, clean, clean_lines, counted, duration, size
 
 if TYPE_CHECKING:
+    from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
     from batchexport.doctor import Check
-    from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
     from batchexport.store.store import StoreStats
 
 SEPARATOR = " · "

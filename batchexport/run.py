@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchexport import conclusion, interrupts, probe
-from batchexport.errors import ExitCode, StoreError
-from batchexport.events import JobFinished, Listener, Note, RunStarted
-from batchexport.options import RunOptions
-from batchexport.plan import JobState, Plan
-from batchexport.report import JobReport, RunReport
-from batchexport.store.whole import write_beside
+from batchexport import conclusion, probe
+from batchexport.core import interrupts
+from batchexport.core.errors import ExitCode, StoreError
+from batchexport.core.events import JobFinished, Listener, Note, RunStarted
+from batchexport.core.files import write_beside
+from batchexport.core.options import RunOptions
+from batchexport.core.plan import JobState, Plan
+from batchexport.core.report import JobReport, RunReport
 
 if TYPE_CHECKING:
     from batchexport.dependencies import Hashed

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from batchexport import conclusion, needs
 from batchexport.coordinator import Coordinator, Policy
+from batchexport.core.errors import StoreError
+from batchexport.core.events import Listener, Note, RunStarted
+from batchexport.core.options import RunOptions
+from batchexport.core.report import JobReport
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.dependencies import Hashed
-from batchexport.errors import StoreError
-from batchexport.events import Listener, Note, RunStarted
-from batchexport.options import RunOptions
 from batchexport.probe import usable_cores, usable_memory
 from batchexport.publish import Publisher
-from batchexport.report import JobReport
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened
 from batchexport.supervision import Runner

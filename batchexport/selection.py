@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from batchexport.errors import UsageError
-from batchexport.wording import nearest, quoted
+from batchexport.core.errors import UsageError
+from batchexport.core.text import nearest, quoted
 
 Matcher = Callable[[str], bool]
 

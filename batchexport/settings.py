@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport import fields
+from batchexport.core.job import Pools
 from batchexport.fields import BAD, Say
 from batchexport.place import Path as Place
-from batchexport.specs import Pools
 
 DEFAULT_OUTPUT = "dist"
 

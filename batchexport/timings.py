@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.report import STAGES
-from batchexport.specs import Job
+from batchexport.core.job import Job
+from batchexport.core.report import STAGES
 from batchexport.store.index import Index
 
 _GUESS_SECONDS = {"export": 5.0, "compile": 25.0, "verify": 2.0}

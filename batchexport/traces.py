@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchexport.core.keys import digest
 from batchexport.dependencies import Surroundings
-from batchexport.keys import digest
 from batchexport.store.store import Store
 
 KEPT = 8

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
+from batchexport.core.report import Failure
+from batchexport.core.text import size
 from batchexport.fulldisk import explained
-from batchexport.phrases import size
-from batchexport.report import Failure
 from batchexport.workers.forkserver import Ended
 
 RESULT_FILE = "result.json"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport.archives import vet
+from batchexport.core.archives import vet
+from batchexport.core.job import Job, Manifest
 from batchexport.datafiles import matches
 from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.results import Result
-from batchexport.specs import Job, Manifest
 from batchexport.store.errors import plain_errors
 from batchexport.store.layout import own_folder
 from batchexport.store.store import Store

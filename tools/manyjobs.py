@@ -27,8 +27,8 @@ from typing import Any
 from unittest.mock import patch
 
 from batchexport import conclusion, probe, running
+from batchexport.core.options import RunOptions
 from batchexport.dependencies import Surroundings
-from batchexport.options import RunOptions
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout

@@ -11,7 +11,7 @@ import time
 from functools import cache
 from typing import Any
 
-from batchexport.digests import listing_digest
+from batchexport.core.digests import listing_digest
 from batchexport.distributions import Distributions
 from batchexport.pipeline.lookups import (
     ahead,

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as, one_line
 
 _SOURCES = ("timm", "torchvision", "transformers")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, one_line, text_of
 from batchexport.pipeline.shapes import dynamic_shapes
 

@@ -17,8 +17,8 @@ from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import PT2ArchiveReader, package_pt2
 from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 
-from batchexport.digests import bytes_digest
-from batchexport.errors import Kind
+from batchexport.core.digests import bytes_digest
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import skeleton_digest

@@ -15,7 +15,8 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from batchexport.errors import Kind
+from batchexport.core.dims import Dim, corners
+from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
@@ -24,7 +25,6 @@ from batchexport.pipeline.identity import program_digest, skeleton_digest, state
 from batchexport.pipeline.likeness import likeness
 from batchexport.pipeline.reweigh import ARCHIVE, new_ids, renewed
 from batchexport.pipeline.undoing import unchanged
-from batchexport.shapes import Dim, corners
 
 REFERENCE = "reference.pt"
 

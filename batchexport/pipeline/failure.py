@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from batchexport.errors import NO_ROOM, Kind
+from batchexport.core.errors import NO_ROOM, Kind
 
 _MESSAGE_LENGTH = 400
 

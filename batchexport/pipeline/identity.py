@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from batchexport.keys import digest
+from batchexport.core.keys import digest
 
 PROGRAM_VERSION = 1
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.errors import Kind
+from batchexport.core.dims import evaluate, parse_size
+from batchexport.core.errors import Kind
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.failure import StageFailure, failing_as
-from batchexport.shapes import evaluate, parse_size
 
 Values = Mapping[str, int]
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from batchexport.keys import digest
+from batchexport.core.keys import digest
 from batchexport.pipeline.identity import content_digest
 
 LIKENESS_VERSION = 1

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from batchexport.digests import file_digest
+from batchexport.core.digests import file_digest
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _stat = os.stat  # as it is before anybody watches it

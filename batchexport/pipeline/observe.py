@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from batchexport.digests import bytes_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from batchexport.pipeline import account, hooks
 from batchexport.pipeline.account import LAG_NS, Dependency
 from batchexport.pipeline.callers import caller, is_model_asking, is_model_behind

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.export.pt2_archive.constants import WEIGHTS_CONFIG_FILENAME_FORMAT, WEIGHTS_DIR
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
 from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of

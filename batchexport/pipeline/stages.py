@@ -17,7 +17,7 @@ import torch._inductor.package
 import torch.export
 import torch.export.pt2_archive._package
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.account import installed
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage

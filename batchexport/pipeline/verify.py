@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 
 # torch/_inductor/codecache.py pads each constant to a multiple of this, except where all are on CUDA.

@@ -12,11 +12,11 @@ from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
 
+from batchexport.core.files import clone, copy_whole
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
 from batchexport.store.layout import Layout, is_digest, own_folder
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import StatCache, identity
-from batchexport.store.whole import clone, copy_whole
 
 # Timestamps advance with the kernel's tick, which is 10 ms at its longest.
 _TICK_SECONDS = 0.02

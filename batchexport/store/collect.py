@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.core.files import remove, weight
 from batchexport.store.choice import Held, Name
 from batchexport.store.layout import is_digest, parse_record_name
 from batchexport.store.store import Store, parse
-from batchexport.store.whole import remove, weight
 
 _AT_A_TIME = 200  # so that a run waits for moments only
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchexport.errors import NO_ROOM, StoreError
-from batchexport.phrases import size
+from batchexport.core.errors import NO_ROOM, StoreError
+from batchexport.core.text import size
 
 __all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "plain_errors"]
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchexport.keys import canonical
+from batchexport.core.files import write_whole
+from batchexport.core.keys import canonical
 from batchexport.store.errors import plain_errors
 from batchexport.store.layout import Layout, own_folder, parse_record_name
 from batchexport.store.staging import Staging
-from batchexport.store.whole import write_whole
 
 SCHEMA = 1
 _MIDDLE = b'","data":'

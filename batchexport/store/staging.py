@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from batchexport.core.files import remove
 from batchexport.store.errors import StoreError, plain_errors
 from batchexport.store.lock import KeyLock, Lock
-from batchexport.store.whole import remove
 
 _OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
 _UNSAFE = re.compile(r"[^a-z0-9]+")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from batchexport.core.files import weight
 from batchexport.store.blobs import Blob, Blobs
 from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
 from batchexport.store.gate import Gate
@@ -18,7 +19,6 @@ from batchexport.store.lock import KeyLock, Lock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats
-from batchexport.store.whole import weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

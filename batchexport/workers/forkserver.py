@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport.errors import EnvironmentProblem
+from batchexport.core.errors import EnvironmentProblem
 from batchexport.workers import memory, process
 from batchexport.workers.protocol import Channel
 

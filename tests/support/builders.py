@@ -9,13 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.decide import Decider
 from batchexport.dependencies import Surroundings
 from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
 from batchexport.results import Result, Results
-from batchexport.specs import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.traces import Traces

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from batchexport.core.job import Job
 from batchexport.jobs import load
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.verify import verify_stage
-from batchexport.specs import Job
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from batchexport.digests import file_digest
+from batchexport.core.digests import file_digest
 
 
 def watched(patch: pytest.MonkeyPatch, module: ModuleType) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchexport.errors import ExitCode, Kind
-from batchexport.report import Failure, JobReport, Outcome, RunReport, StageReport
+from batchexport.core.errors import ExitCode, Kind
+from batchexport.core.report import Failure, JobReport, Outcome, RunReport, StageReport
 
 
 def built(seconds: float = 1.2, reason: str = "first time") -> StageReport:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.export.graph_signature import InputKind
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 from support import models
 from support.exporting import Export, Exported

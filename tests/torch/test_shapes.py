@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 from support.exporting import Export, Exported
 

@@ -17,7 +17,7 @@ import click.testing
 import pytest
 
 from batchexport import cli
-from batchexport.errors import (
+from batchexport.core.errors import (
     BatchExportError,
     EnvironmentProblem,
     ExitCode,
@@ -26,9 +26,9 @@ from batchexport.errors import (
     StoreError,
     UsageError,
 )
-from batchexport.events import JobFinished, Listener, RunStarted, StageStarted
-from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
-from batchexport.report import RunReport
+from batchexport.core.events import JobFinished, Listener, RunStarted, StageStarted
+from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.core.report import RunReport
 from support.reports import built, failure, job, run_report
 
 Invoke = Callable[..., click.testing.Result]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from batchexport import running
-from batchexport.options import RunOptions
-from batchexport.report import JobReport
+from batchexport.core.options import RunOptions
+from batchexport.core.report import JobReport
 from batchexport.running import run_jobs
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store

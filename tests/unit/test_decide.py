@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from batchexport.core.digests import bytes_digest
+from batchexport.core.job import Job
 from batchexport.decide import Decider, Hit, Miss
-from batchexport.digests import bytes_digest
 from batchexport.probe import Toolchain
 from batchexport.results import Result, Results
-from batchexport.specs import Job
 from batchexport.store.store import Store
 from batchexport.traces import Traces
 from support import builders

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from batchexport import delivery as module
+from batchexport.core.digests import bytes_digest
 from batchexport.delivery import FILES, JOB_FILE, Delivery
-from batchexport.digests import bytes_digest
 from batchexport.store import statcache
 from batchexport.store.errors import BlobDamaged
 from batchexport.store.store import Record, Store

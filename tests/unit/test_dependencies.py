@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from batchexport import dependencies
+from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import Surroundings, place, relative_to, source_digest
-from batchexport.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.store import statcache
 from batchexport.store.store import Store
 from support import builders

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.digests import bytes_digest
+from batchexport.core.digests import bytes_digest
 from batchexport.distributions import Distributions, normalized
 from batchexport.probe import import_path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchexport import fulldisk
-from batchexport.errors import Kind
+from batchexport.core.errors import Kind
 from batchexport.fulldisk import explained, is_full
 from support.reports import failure
 

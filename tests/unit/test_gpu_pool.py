@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from batchexport import running, session
+from batchexport.core.events import Event, Note
+from batchexport.core.options import RunOptions
+from batchexport.core.report import JobReport
 from batchexport.devices import chosen
-from batchexport.events import Event, Note
-from batchexport.options import RunOptions
-from batchexport.report import JobReport
 from batchexport.running import run_jobs
 from support.standins import Children, Rack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchexport import jobs
-from batchexport.errors import ExitCode, ManifestError
+from batchexport.core.errors import ExitCode, ManifestError
 
 FOLDER = Path(__file__).parents[1] / "data" / "invalid"
 MANIFESTS = sorted(FOLDER.glob("*.toml"))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs, keys, manifest
-from batchexport.errors import ManifestError
+from batchexport import jobs, manifest
+from batchexport.core import keys
+from batchexport.core.errors import ManifestError
 from batchexport.jobs import Job
 from batchexport.names import folders
 

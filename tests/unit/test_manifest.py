@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs, manifest, place, units
-from batchexport.errors import ManifestError
+from batchexport import jobs, manifest, place
+from batchexport.core import units
+from batchexport.core.errors import ManifestError
 
 INVALID = Path(__file__).parents[1] / "data" / "invalid"
 SMALL = 'schema = 1\n[[entry]]\nname = "a"\nmodel = "m:f"\n'

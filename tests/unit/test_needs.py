@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from batchexport import needs
+from batchexport.core.report import Outcome, StageReport
 from batchexport.needs import Needs
-from batchexport.report import Outcome, StageReport
 from batchexport.store.store import Store
 from support.builders import key
 from support.reports import failure, job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.errors import ManifestError
+from batchexport.core.errors import ManifestError
 from batchexport.manifest import parse
 from batchexport.nesting import deep_line
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from batchexport import keys
+from batchexport.core import keys
+from batchexport.core.digests import bytes_digest
 from batchexport.decide import Hit, Miss
 from batchexport.dependencies import relative_to, source_digest
-from batchexport.digests import bytes_digest
 from batchexport.jobrun import JobRun
 from batchexport.publish import Publisher, fingerprint
 from batchexport.results import Result, Results

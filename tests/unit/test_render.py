@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from batchexport import render
+from batchexport.core.errors import ExitCode, Kind
+from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.core.report import Outcome, StageReport
 from batchexport.doctor import Check
-from batchexport.errors import ExitCode, Kind
-from batchexport.plan import JobState, Plan, PlannedJob, PlannedStage
-from batchexport.report import Outcome, StageReport
 from batchexport.store.store import StoreStats
 from support.reports import built, cached, failure, job, run_report, stage
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from batchexport.errors import ExitCode, UsageError
+from batchexport.core.errors import ExitCode, UsageError
 from batchexport.selection import compile_expression, select
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
+from batchexport.core.errors import ManifestError, StoreError, UsageError
+from batchexport.core.job import Job
+from batchexport.core.options import RunOptions
+from batchexport.core.plan import JobState, PlannedJob
 from batchexport.decide import Hit
 from batchexport.delivery import FILES
-from batchexport.errors import ManifestError, StoreError, UsageError
 from batchexport.jobfile import stamp
-from batchexport.options import RunOptions
-from batchexport.plan import JobState, PlannedJob
 from batchexport.planning import job_state, planned, planned_job
 from batchexport.results import Result
 from batchexport.session import Session, cache_folder, opened
-from batchexport.specs import Job
 from support import builders
 from support.builders import export_result
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.report import STAGES
+from batchexport.core.report import STAGES
 from batchexport.store.index import Index
 from batchexport.timings import Timings
 from support.builders import job

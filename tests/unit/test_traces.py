@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from batchexport.core.digests import bytes_digest
 from batchexport.dependencies import Surroundings
-from batchexport.digests import bytes_digest
 from batchexport.store.store import Store
 from batchexport.traces import KEPT, Fallen, Standing, Traces
 from support import builders

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batchexport.errors import Kind
-from batchexport.report import Failure
+from batchexport.core.errors import Kind
+from batchexport.core.report import Failure
 from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from batchexport.archives import UnsafeArchive
-from batchexport.specs import Job
+from batchexport.core.archives import UnsafeArchive
+from batchexport.core.job import Job
 from batchexport.store.store import Store
 from batchexport.workplace import Workplace
 from support import builders

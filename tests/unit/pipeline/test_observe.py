@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from batchexport.digests import bytes_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from support.observing import Seen, observe
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from batchexport.keys import canonical
+from batchexport.core.keys import canonical
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from batchexport.errors import ExitCode
-from batchexport.report import Outcome, StageReport
+from batchexport.core.errors import ExitCode
+from batchexport.core.report import Outcome, StageReport
 from support.reports import built, cached, failure, job, run_report, stage
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport import phrases
+from batchexport.core.text import about, clean, clean_lines, counted, duration, size
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from batchexport import phrases
     ],
 )
 def test_a_duration_is_short_at_any_length(seconds: float, text: str) -> None:
-    assert phrases.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_duration_is_short_at_any_length(seconds: float, text: str) -> None:
     ],
 )
 def test_a_guess_is_no_more_exact_than_a_guess(seconds: float, text: str) -> None:
-    assert phrases.about(seconds) == text
+    assert about(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_guess_is_no_more_exact_than_a_guess(seconds: float, text: str) -> Non
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (2**51, "2048.0 TiB")],
 )
 def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
-    assert phrases.size(count) == text
+    assert size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
     ],
 )
 def test_what_a_terminal_would_obey_is_spelled_out(text: str, shown: str) -> None:
-    assert phrases.clean(text) == shown
+    assert clean(text) == shown
 
 
 def test_lines_stay_lines_and_are_cleaned_one_by_one() -> None:
-    assert phrases.clean_lines("a\n\tb\x07\n") == ["a", "    b\\x07"]
+    assert clean_lines("a\n\tb\x07\n") == ["a", "    b\\x07"]
 
 
 def test_one_is_not_many() -> None:
-    assert phrases.counted(1, "job") == "1 job"
-    assert phrases.counted(0, "job") == "0 jobs"
+    assert counted(1, "job") == "1 job"
+    assert counted(0, "job") == "0 jobs"

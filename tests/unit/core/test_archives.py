@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import batchexport
-from batchexport.archives import UnsafeArchive, vet
+from batchexport.core.archives import UnsafeArchive, vet
 
 LEADING_OUT = ["../x", "a/../../x", "/x", "\\x", "a\\..\\..\\x", "C:\\x", "C:/x", "..", "a/.."]
 

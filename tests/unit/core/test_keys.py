@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from batchexport import keys
+from batchexport.core import keys
 
 
 def test_the_order_of_a_table_does_not_count() -> None:
@@ -65,7 +65,7 @@ def test_a_key_is_sixty_four_hex_digits() -> None:
 
 
 def test_a_key_does_not_depend_on_the_process() -> None:
-    code = "from batchexport import keys; print(keys.digest('t', 1, {'b': ['x'], 'a': None}))"
+    code = "from batchexport.core import keys; print(keys.digest('t', 1, {'b': ['x'], 'a': None}))"
     answers = {
         subprocess.run(
             [sys.executable, "-c", code],

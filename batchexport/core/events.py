@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchexport.report import JobReport
+from batchexport.core.report import JobReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

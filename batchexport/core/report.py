@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from batchexport.errors import ExitCode, Kind
+from batchexport.core.errors import ExitCode, Kind
 
 SCHEMA = 1
 STAGES = ("export", "compile", "verify")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
+from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
 
 __all__ = [
     "Affine", "Dim", "ShapeError", "Size",

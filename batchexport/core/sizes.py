@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from batchexport.wording import quoted
+from batchexport.core.text import quoted
 
 LIMIT = 2**63 - 1
 MAX_TEXT = 100  # also bounds how deep the parser recurses

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from batchexport import interrupts
+from batchexport.core import interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -59,7 +59,7 @@ def test_in_another_thread_signals_are_left_to_the_program() -> None:
 def test_the_second_signal_ends_the_process_whatever_it_does() -> None:
     program = """
 import os, signal
-from batchexport import interrupts
+from batchexport.core import interrupts
 with interrupts.heard(), interrupts.shielded():
     os.kill(os.getpid(), signal.SIGINT)
     print("goes on", flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.whole import clone, copy_whole, write_beside, write_whole
+from batchexport.core.files import clone, copy_whole, write_beside, write_whole
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

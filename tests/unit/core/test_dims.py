@@ -7,17 +7,7 @@ import sys
 
 import pytest
 
-from batchexport.shapes import (
-    Affine,
-    Dim,
-    ShapeError,
-    Size,
-    corners,
-    declare,
-    evaluate,
-    parse_size,
-    to_sympy,
-)
+from batchexport.core.dims import Affine, Dim, ShapeError, Size, corners, declare, evaluate, parse_size, to_sympy
 
 
 @pytest.mark.parametrize(

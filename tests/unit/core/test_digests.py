@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.digests import bytes_digest, file_digest, listing_digest, names_digest, text_digest, tree_digest
+from batchexport.core.digests import bytes_digest, file_digest, listing_digest, names_digest, text_digest, tree_digest
 
 PROGRAM = b'''
 def scale(x, by=2):
