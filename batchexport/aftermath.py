@@ -11,7 +11,7 @@ from batchexport.core.report import Failure, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
-from batchexport.results import Result, Results
+from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.timings import Timings
 from batchexport.verdict import Changed, Circumstances, Success, had_all, verdict

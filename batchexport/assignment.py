@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.decide import Miss
-from batchexport.delivery import FILES
 from batchexport.jobrun import JobRun
-from batchexport.results import Result, Results
 from batchexport.store.errors import BlobDamaged, BlobMissing
+from batchexport.store.outputs import FILES
+from batchexport.store.results import Result, Results
 from batchexport.store.store import Record, Store
 from batchexport.workplace import Workplace
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from batchexport.core.text import clean, counted, size
 
 if TYPE_CHECKING:
-    from batchexport.caches import Collected
-    from batchexport.store.checkup import Checkup
+    from batchexport.store.fsck import Checkup
+    from batchexport.store.gc import Collected
 
 
 def gc_lines(found: Collected, root: str) -> list[str]:

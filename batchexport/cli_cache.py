@@ -66,7 +66,7 @@ def cache_gc(as_json: bool, **given: Any) -> None:
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
         from batchexport.cache_words import gc_lines
-        from batchexport.caches import collect
+        from batchexport.store.gc import collect
 
         found = collect(root, max_size=given["max_size"], max_age=given["older_than"], dry_run=given["dry_run"])
         say_either(as_json, {"cache": str(root), **found.to_json()}, gc_lines(found, str(root)))
@@ -86,7 +86,7 @@ def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
         from batchexport.cache_words import check_lines
-        from batchexport.caches import check
+        from batchexport.store.gc import check
 
         found = check(root)
         say_either(as_json, {"cache": str(root), **asdict(found)}, check_lines(found, str(root)))

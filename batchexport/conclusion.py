@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import needs, probe
+from batchexport import probe
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.datafiles import matches
-from batchexport.delivery import holds
 from batchexport.dependencies import Hashed, Surroundings
 from batchexport.nesting import deep_line
+from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
+from batchexport.store.outputs import holds
 from batchexport.store.statcache import IndexedStats
 from batchexport.version import __version__
 
@@ -72,7 +73,7 @@ def find(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None 
         row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
         if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index, hashed):
             return None
-        if not needs.mark_used(layout, options.manifest):
+        if not gc_roots.mark_used(layout, options.manifest):
             return None  # gc would not know what the outputs need: the long way writes it down
         return Concluded(
             root=Path(row["root"]),

@@ -17,17 +17,17 @@ from batchexport.core.events import Listener, Note, StageFinished, StageStarted
 from batchexport.core.job import Job
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
-from batchexport.delivery import Delivery
 from batchexport.devices import Devices
 from batchexport.ends import Ends, store_failure
 from batchexport.gpus import Gpus, loss
 from batchexport.jobrun import JobRun, Running
 from batchexport.pending import Pending, Turn
 from batchexport.publish import Publisher
-from batchexport.results import Results
 from batchexport.schedule import Schedule
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
-from batchexport.store.lock import Lock
+from batchexport.store.locks import Lock
+from batchexport.store.outputs import Delivery
+from batchexport.store.results import Results
 from batchexport.supervision import Runner, Supervisor
 from batchexport.timings import Timings
 from batchexport.traces import KEPT

@@ -17,7 +17,7 @@ from batchexport.datafiles import matches
 from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
-from batchexport.results import Result, Results
+from batchexport.store.results import Result, Results
 from batchexport.traces import Fallen, Standing, Traces
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchexport.store.errors import StoreError
-from batchexport.store.lock import KeyLock, Lock
+from batchexport.store.locks import KeyLock, Lock
 
 _MARK = "compiling-"
 _HEADERS = (".gch", ".pch")

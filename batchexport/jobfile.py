@@ -8,7 +8,7 @@ from typing import Any
 from batchexport.core.job import Job
 from batchexport.core.keys import digest
 from batchexport.jobrun import JobRun
-from batchexport.results import Result
+from batchexport.store.results import Result
 from batchexport.store.store import Record
 
 SCHEMA = 1

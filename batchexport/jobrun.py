@@ -13,8 +13,8 @@ from batchexport.core.report import STAGES, Failure, JobReport, StageReport
 if TYPE_CHECKING:
     from batchexport.core.job import Job
     from batchexport.decide import Miss
-    from batchexport.results import Result
-    from batchexport.store.lock import Lock
+    from batchexport.store.locks import Lock
+    from batchexport.store.results import Result
 
 
 @dataclass(slots=True)

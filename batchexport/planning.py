@@ -8,9 +8,9 @@ from batchexport.core.job import Job
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import STAGES
 from batchexport.decide import Hit, Miss
-from batchexport.delivery import FILES
 from batchexport.jobfile import stamp
 from batchexport.session import Session
+from batchexport.store.outputs import FILES
 
 
 def planned(session: Session, *, manifest: str, workers: int) -> Plan:

@@ -13,12 +13,12 @@ from batchexport.core import keys
 from batchexport.core.digests import file_digest
 from batchexport.core.job import Job
 from batchexport.decide import Decider, Miss
-from batchexport.delivery import FILES
 from batchexport.dependencies import in_order, relative_to, source_digest
 from batchexport.history import History
 from batchexport.jobrun import JobRun
 from batchexport.probe import import_path
-from batchexport.results import Result, Results
+from batchexport.store.outputs import FILES
+from batchexport.store.results import Result, Results
 from batchexport.traces import Traces
 from batchexport.verdict import Success
 

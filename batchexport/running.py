@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport import conclusion, needs
+from batchexport import conclusion
 from batchexport.coordinator import Coordinator, Policy
 from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
@@ -17,6 +17,7 @@ from batchexport.probe import usable_cores, usable_memory
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened
+from batchexport.store import gc_roots
 from batchexport.supervision import Runner
 from batchexport.traces import Standing
 from batchexport.workers.forkserver import ForkServer
@@ -104,15 +105,15 @@ def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listen
     for job, report in zip(session.jobs, reports, strict=True):
         export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None
         code = session.decider.code_key(job, export) if export is not None else None
-        jobs[job.name] = needs.names_of(report, code)
-    found = needs.Needs(
+        jobs[job.name] = gc_roots.names_of(report, code)
+    found = gc_roots.Needs(
         manifest=session.manifest.path.absolute(),
         size_limit=session.manifest.size_limit,
         jobs=jobs,
         folders=tuple(job.folder for job in session.manifest.jobs),
     )
     try:
-        needs.remember(session.store, found, [job.name for job in session.manifest.jobs])
+        gc_roots.remember(session.store, found, [job.name for job in session.manifest.jobs])
     except StoreError as error:  # a full disk; the run itself is done
         listener(Note(text=f"gc will not know what these outputs need: {error}"))
 

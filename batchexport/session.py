@@ -13,12 +13,12 @@ from batchexport import probe
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
 from batchexport.decide import Decider
-from batchexport.delivery import Delivery
 from batchexport.dependencies import Hashed, Surroundings
 from batchexport.devices import Devices, chosen
 from batchexport.history import History
-from batchexport.results import Results
 from batchexport.selection import select
+from batchexport.store.outputs import Delivery
+from batchexport.store.results import Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.timings import Timings

@@ -14,9 +14,9 @@ from batchexport.core.archives import vet
 from batchexport.core.job import Job, Manifest
 from batchexport.datafiles import matches
 from batchexport.probe import COMPILER, REACHING, import_path
-from batchexport.results import Result
 from batchexport.store.errors import plain_errors
 from batchexport.store.layout import own_folder
+from batchexport.store.results import Result
 from batchexport.store.store import Store
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import diskcache
 
-from batchexport.store.disk import TextDisk
+from batchexport.store.rows import TextDisk
 
 T = TypeVar("T")
 

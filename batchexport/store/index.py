@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.store.database import Database
-from batchexport.store.disk import RAW, RefusedRow, seal, unseal
+from batchexport.store.rows import RAW, RefusedRow, seal, unseal
 
 _CHUNK = 900  # every SQLite takes 999 variables in one statement
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batchexport.core.files import remove
 from batchexport.store.errors import StoreError, plain_errors
-from batchexport.store.lock import KeyLock, Lock
+from batchexport.store.locks import KeyLock, Lock
 
 _OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
 _UNSAFE = re.compile(r"[^a-z0-9]+")

@@ -12,10 +12,9 @@ from typing import Any, Self
 from batchexport.core.files import weight
 from batchexport.store.blobs import Blob, Blobs
 from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
-from batchexport.store.gate import Gate
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout, is_digest
-from batchexport.store.lock import KeyLock, Lock
+from batchexport.store.locks import Gate, KeyLock, Lock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats

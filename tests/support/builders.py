@@ -15,7 +15,7 @@ from batchexport.dependencies import Surroundings
 from batchexport.devices import Devices
 from batchexport.history import History
 from batchexport.probe import Toolchain
-from batchexport.results import Result, Results
+from batchexport.store.results import Result, Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.traces import Traces

@@ -15,7 +15,7 @@ from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
 from batchexport.decide import Decider, Hit, Miss
 from batchexport.probe import Toolchain
-from batchexport.results import Result, Results
+from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.traces import Traces
 from support import builders

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.headers import Headers, is_whole
-from batchexport.store.lock import KeyLock
+from batchexport.store.locks import KeyLock
 
 NOW = time.time()
 

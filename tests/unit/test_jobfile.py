@@ -10,7 +10,7 @@ import pytest
 from batchexport.core.report import Outcome, StageReport
 from batchexport.jobfile import job_file
 from batchexport.jobrun import JobRun
-from batchexport.results import Result
+from batchexport.store.results import Result
 from batchexport.store.store import Record, Store
 from support.builders import export_result, job, key
 

@@ -14,8 +14,8 @@ from batchexport.decide import Hit, Miss
 from batchexport.dependencies import relative_to, source_digest
 from batchexport.jobrun import JobRun
 from batchexport.publish import Publisher, fingerprint
-from batchexport.results import Result, Results
 from batchexport.store.errors import StoreError
+from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.verdict import Success
 from support import builders

@@ -13,11 +13,11 @@ from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, PlannedJob
 from batchexport.decide import Hit
-from batchexport.delivery import FILES
 from batchexport.jobfile import stamp
 from batchexport.planning import job_state, planned, planned_job
-from batchexport.results import Result
 from batchexport.session import Session, cache_folder, opened
+from batchexport.store.outputs import FILES
+from batchexport.store.results import Result
 from support import builders
 from support.builders import export_result
 

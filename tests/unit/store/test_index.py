@@ -12,8 +12,8 @@ from typing import Any
 import diskcache
 import pytest
 
-from batchexport.store.disk import RefusedRow, TextDisk
 from batchexport.store.index import Index
+from batchexport.store.rows import RefusedRow, TextDisk
 
 
 @pytest.fixture

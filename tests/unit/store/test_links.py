@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.checkup import check
-from batchexport.store.collect import survey, sweep
 from batchexport.store.errors import BlobMissing, StoreError
+from batchexport.store.fsck import check
 from batchexport.store.layout import Layout
 from batchexport.store.store import Store
+from batchexport.store.sweep import survey, sweep
 
 Key = Callable[[str], str]
 Artifact = Callable[[bytes], Path]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.lock import KeyLock
+from batchexport.store.locks import KeyLock
 from batchexport.store.staging import Staging
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from batchexport.store.checkup import check
+from batchexport.store.fsck import check
 from batchexport.store.store import Store
 
 Key = Callable[[str], str]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import caches, needs
-from batchexport.caches import Collected, collect
-from batchexport.needs import Needs
-from batchexport.store.lock import KeyLock
+from batchexport.store import gc as gc_module
+from batchexport.store import gc_roots
+from batchexport.store.gc import Collected, collect
+from batchexport.store.gc_roots import Needs
+from batchexport.store.locks import KeyLock
 from batchexport.store.store import Store
 from support.builders import key
 
@@ -44,10 +45,10 @@ def manifest(store: Store, path: Path, *names: tuple[str, str], days: float = 0.
     path.write_text("schema = 1\n")
     asked = Needs(manifest=path, size_limit=limit, jobs={"job": names}, folders=("job",))
     times = {name: store.layout.record_path(*name).stat().st_mtime for name in names}
-    needs.remember(store, asked, ["job"])
+    gc_roots.remember(store, asked, ["job"])
     for name, then in times.items():
         os.utime(store.layout.record_path(*name), (then, then))
-    used(store, ("manifest", needs.key_of(path)), days)
+    used(store, ("manifest", gc_roots.key_of(path)), days)
     return path
 
 
@@ -173,7 +174,7 @@ def test_compiler_caches_go_as_a_whole_when_they_are_too_large(store: Store, mon
         (store.layout.inductor / part).mkdir(parents=True)
         (store.layout.inductor / part / "file").write_bytes(b"x" * 100)
     assert gc(store).swept == ()
-    monkeypatch.setattr(caches, "_COMPILER_BYTES", 199)
+    monkeypatch.setattr(gc_module, "_COMPILER_BYTES", 199)
     assert [(one.what, one.bytes) for one in gc(store).swept] == [("compiler caches", 200)]
     assert sorted(path.name for path in store.layout.inductor.rglob("*")) == ["cache", "tmp"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.results import Results
+from batchexport.store.results import Results
 from batchexport.store.store import Store
 from support.builders import key
 

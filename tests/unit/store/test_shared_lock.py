@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store import gate as gate_module
+from batchexport.store import locks as gate_module
 from batchexport.store.errors import StoreError
-from batchexport.store.gate import Gate
+from batchexport.store.locks import Gate
 
 
 def passes(way: str, gate: Gate) -> threading.Thread:

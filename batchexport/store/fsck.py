@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport.store.collect import survey
 from batchexport.store.store import Store
+from batchexport.store.sweep import survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.collect import orphans, survey, sweep, take
 from batchexport.store.store import Store
+from batchexport.store.sweep import orphans, survey, sweep, take
 
 Key = Callable[[str], str]
 Artifact = Callable[[bytes], Path]

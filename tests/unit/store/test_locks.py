@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from batchexport.store.errors import StoreError
-from batchexport.store.lock import KeyLock
+from batchexport.store.locks import KeyLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from batchexport.store.lock import KeyLock
+from batchexport.store.locks import KeyLock
 lock = KeyLock(Path(sys.argv[1])).try_lock("k")
 print("held" if lock else "refused", flush=True)
 time.sleep(60)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from batchexport.store.choice import Bounds, Held, choose
+from batchexport.store.eviction import Bounds, Held, choose
 
 
 def held(word: str, *, used: float = 0.0, size: int = 1, **files: int) -> Held:

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batchexport import needs as needs_module
 from batchexport.core.files import remove, weight
-from batchexport.needs import Needs
-from batchexport.pruning import prune
-from batchexport.store.checkup import Checkup
-from batchexport.store.checkup import check as check_store
-from batchexport.store.choice import Bounds, Choice, Held, Name, choose, total
-from batchexport.store.collect import Survey, orphans, survey, sweep, take
+from batchexport.store import gc_roots as needs_module
+from batchexport.store.eviction import Bounds, Choice, Held, Name, choose, total
+from batchexport.store.fsck import Checkup
+from batchexport.store.fsck import check as check_store
+from batchexport.store.gc_roots import Needs
 from batchexport.store.layout import Layout
+from batchexport.store.prune import prune
 from batchexport.store.store import Store
+from batchexport.store.sweep import Survey, orphans, survey, sweep, take
 
 _DAY = 86400.0
 _FOR_GOOD = ("distrust",)  # few and tiny, and without them a model that builds at random would be cached

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.files import remove, weight
-from batchexport.store.choice import Held, Name
+from batchexport.store.eviction import Held, Name
 from batchexport.store.layout import is_digest, parse_record_name
 from batchexport.store.store import Store, parse
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from batchexport import delivery as module
 from batchexport.core.digests import bytes_digest
-from batchexport.delivery import FILES, JOB_FILE, Delivery
+from batchexport.store import outputs as module
 from batchexport.store import statcache
 from batchexport.store.errors import BlobDamaged
+from batchexport.store.outputs import FILES, JOB_FILE, Delivery
 from batchexport.store.store import Record, Store
 from support.builders import key
 from support.hashing import watched

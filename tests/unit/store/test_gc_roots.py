@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import needs
 from batchexport.core.report import Outcome, StageReport
-from batchexport.needs import Needs
+from batchexport.store import gc_roots
+from batchexport.store.gc_roots import Needs
 from batchexport.store.store import Store
 from support.builders import key
 from support.reports import failure, job
@@ -31,7 +31,7 @@ def test_a_delivered_job_names_its_stages_and_the_code_it_was_packed_from() -> N
         name: StageReport(outcome=Outcome.CACHED, reason="", key=key(name)) for name in ("export", "compile", "verify")
     }
     report = job(stages=stages, outputs={"exported": "dist/x"})
-    found = needs.names_of(report, key("code"))
+    found = gc_roots.names_of(report, key("code"))
     assert found == tuple((name, key(name)) for name in ("export", "compile", "verify", "code"))
     one = Needs(manifest=Path("m"), size_limit=None, jobs={"a": found}, folders=())
     assert one.needed == set(found[:3])
@@ -40,32 +40,32 @@ def test_a_delivered_job_names_its_stages_and_the_code_it_was_packed_from() -> N
 
 def test_a_failed_job_or_one_that_was_not_delivered_names_nothing() -> None:
     stages = {"export": StageReport(outcome=Outcome.BUILT, reason="", key=key("export"))}
-    assert needs.names_of(job(stages=stages, error=failure()), None) == ()
-    assert needs.names_of(job(stages=stages), None) == ()
+    assert gc_roots.names_of(job(stages=stages, error=failure()), None) == ()
+    assert gc_roots.names_of(job(stages=stages), None) == ()
 
 
 def test_what_did_not_run_now_is_still_needed_and_what_left_the_manifest_is_not(store: Store, tmp_path: Path) -> None:
     manifest = tmp_path / "m.toml"
     a, b, b2, c = (("export", key(word)) for word in ("a", "b", "b2", "c"))
-    needs.remember(store, asked(manifest, a=(a,), b=(b,), c=(c,)), ["a", "b", "c"])
-    needs.remember(store, asked(manifest, a=(), b=(b2,)), ["a", "b"])
-    found = needs.recalled(store, needs.key_of(manifest))
+    gc_roots.remember(store, asked(manifest, a=(a,), b=(b,), c=(c,)), ["a", "b", "c"])
+    gc_roots.remember(store, asked(manifest, a=(), b=(b2,)), ["a", "b"])
+    found = gc_roots.recalled(store, gc_roots.key_of(manifest))
     assert found is not None
     assert found.jobs == {"a": (a,), "b": (b2,)}
 
 
 def test_a_no_op_run_marks_the_manifest_as_used_and_says_where_it_is_not_known(store: Store, tmp_path: Path) -> None:
     manifest = tmp_path / "m.toml"
-    assert not needs.mark_used(store.layout, manifest)
-    needs.remember(store, asked(manifest), [])
-    path = store.layout.record_path("manifest", needs.key_of(manifest))
+    assert not gc_roots.mark_used(store.layout, manifest)
+    gc_roots.remember(store, asked(manifest), [])
+    path = store.layout.record_path("manifest", gc_roots.key_of(manifest))
     os.utime(path, (1000.0, 1000.0))
-    assert needs.mark_used(store.layout, manifest)
+    assert gc_roots.mark_used(store.layout, manifest)
     assert path.stat().st_mtime > 1000.0
 
 
 @pytest.mark.parametrize("kind", ["../../etc", "export/..", ""])
 def test_a_name_in_a_manifests_record_that_leads_elsewhere_makes_it_none(kind: str) -> None:
     data = {"manifest": "m", "size_limit": None, "folders": [], "jobs": {"a": [[kind, key("a")]]}}
-    assert needs.parsed({**data, "jobs": {"a": [["export", key("a")]]}}) is not None
-    assert needs.parsed(data) is None
+    assert gc_roots.parsed({**data, "jobs": {"a": [["export", key("a")]]}}) is not None
+    assert gc_roots.parsed(data) is None

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchexport.core import keys
 from batchexport.core.report import JobReport
-from batchexport.store.choice import Name
+from batchexport.store.eviction import Name
 from batchexport.store.layout import Layout, valid_digest, valid_kind
 from batchexport.store.store import Store
 
