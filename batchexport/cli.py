@@ -198,7 +198,7 @@ def doctor(ctx: click.Context, /, **given: Any) -> None:
     The exit code is 3 if something necessary is missing.
     """
     from batchexport import render
-    from batchexport.doctor import examine
+    from batchexport.toolchain.doctor import examine
 
     checks = examine(cache_root_of(given))
     say(render.doctor_lines(checks))

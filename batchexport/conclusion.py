@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import probe
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
@@ -28,6 +27,7 @@ from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.outputs import holds
 from batchexport.store.statcache import IndexedStats
+from batchexport.toolchain import probe
 from batchexport.version import __version__
 
 _HEAD_BYTES = 1 << 20

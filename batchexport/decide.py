@@ -14,10 +14,10 @@ from batchexport.core import keys
 from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
 from batchexport.datafiles import matches
-from batchexport.devices import Devices
 from batchexport.history import History
-from batchexport.probe import Toolchain
 from batchexport.store.results import Result, Results
+from batchexport.toolchain.cuda import Devices
+from batchexport.toolchain.probe import Toolchain
 from batchexport.traces import Fallen, Standing, Traces
 
 

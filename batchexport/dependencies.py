@@ -28,8 +28,8 @@ from typing import Any, Protocol
 
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.core.keys import SOURCE_VERSION, digest
-from batchexport.distributions import Distributions
 from batchexport.store.statcache import identity
+from batchexport.toolchain.distributions import Distributions
 
 Dependency = Sequence[Any]
 Hashed = dict[str, tuple[list[int], str]]  # by path: stat, and SHA-256

@@ -6,9 +6,9 @@ import time
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure
-from batchexport.devices import Devices
 from batchexport.jobrun import JobRun
-from batchexport.schedule import Schedule
+from batchexport.schedule import Schedule, Slot
+from batchexport.toolchain.cuda import Devices
 
 _LOOK_SECONDS = 5.0
 # On the device: what CUDA and its libraries take, and the weights with what autotuning and running make of them.
@@ -53,6 +53,11 @@ class Gpus:
         """Whether a stage needs a kind of device that the run had, and has lost."""
         kind, _ = self.needs(run, stage)
         return kind is not None and not self._schedule.has(kind)
+
+
+def slots(devices: Devices) -> dict[str, Slot]:
+    """Return the devices as the schedule knows them, by UUID: the numbers of CUDA and of nvidia-smi may differ."""
+    return {device.uuid: Slot(kind=device.kind, room=device.free) for device in devices.usable}
 
 
 def loss(stage: str) -> Failure:

@@ -16,9 +16,9 @@ from batchexport.decide import Decider, Miss
 from batchexport.dependencies import in_order, relative_to, source_digest
 from batchexport.history import History
 from batchexport.jobrun import JobRun
-from batchexport.probe import import_path
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
+from batchexport.toolchain.probe import import_path
 from batchexport.traces import Traces
 from batchexport.verdict import Success
 

@@ -18,8 +18,8 @@ from batchexport.core.text import about, clean, clean_lines, counted, duration, 
 
 if TYPE_CHECKING:
     from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
-    from batchexport.doctor import Check
     from batchexport.store.store import StoreStats
+    from batchexport.toolchain.doctor import Check
 
 SEPARATOR = " · "
 _WORD = 9  # the first column of a run: as wide as "cancelled"

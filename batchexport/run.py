@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchexport import conclusion, probe
+from batchexport import conclusion
 from batchexport.core import interrupts
 from batchexport.core.errors import ExitCode, StoreError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
@@ -20,6 +20,7 @@ from batchexport.core.files import write_beside
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, Plan
 from batchexport.core.report import JobReport, RunReport
+from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
     from batchexport.dependencies import Hashed

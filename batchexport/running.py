@@ -13,12 +13,13 @@ from batchexport.core.report import JobReport
 from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.dependencies import Hashed
-from batchexport.probe import usable_cores, usable_memory
+from batchexport.gpus import slots as device_slots
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened
 from batchexport.store import gc_roots
 from batchexport.supervision import Runner
+from batchexport.toolchain.probe import usable_cores, usable_memory
 from batchexport.traces import Standing
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
@@ -85,7 +86,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         ),
         delivery=session.delivery,
         timings=session.timings,
-        schedule=Schedule(slots=slots, memory=memory, devices=session.devices.slots()),
+        schedule=Schedule(slots=slots, memory=memory, devices=device_slots(session.devices)),
         devices=session.devices,
         runner=runner,
         listener=listener,

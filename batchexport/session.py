@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchexport import jobs as jobs_module
-from batchexport import probe
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
 from batchexport.decide import Decider
 from batchexport.dependencies import Hashed, Surroundings
-from batchexport.devices import Devices, chosen
 from batchexport.history import History
 from batchexport.selection import select
 from batchexport.store.outputs import Delivery
@@ -22,6 +20,8 @@ from batchexport.store.results import Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.timings import Timings
+from batchexport.toolchain import probe
+from batchexport.toolchain.cuda import Devices, chosen
 from batchexport.traces import Traces
 
 

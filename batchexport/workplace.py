@@ -13,11 +13,11 @@ from typing import Any
 from batchexport.core.archives import vet
 from batchexport.core.job import Job, Manifest
 from batchexport.datafiles import matches
-from batchexport.probe import COMPILER, REACHING, import_path
 from batchexport.store.errors import plain_errors
 from batchexport.store.layout import own_folder
 from batchexport.store.results import Result
 from batchexport.store.store import Store
+from batchexport.toolchain.probe import COMPILER, REACHING, import_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

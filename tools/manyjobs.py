@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from batchexport import conclusion, probe, running
+from batchexport import conclusion, running
 from batchexport.core.options import RunOptions
 from batchexport.dependencies import Surroundings
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
+from batchexport.toolchain import probe
 from batchexport.workers.forkserver import Ended, ForkServer
 
 MANIFEST = "manifest.toml"

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 from batchexport.core.digests import listing_digest
-from batchexport.distributions import Distributions
 from batchexport.pipeline.lookups import (
     ahead,
     digest_or_none,
@@ -25,6 +24,7 @@ from batchexport.pipeline.lookups import (
 )
 from batchexport.pipeline.seen import InputChanged, Seen
 from batchexport.pipeline.zones import Zone, third_party_roots, within
+from batchexport.toolchain.distributions import Distributions
 
 Dependency = list[Any]
 LAG_NS = 100_000_000  # the clock that stamps files is a little behind

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs, probe
-from batchexport.devices import chosen
+from batchexport import jobs
+from batchexport.toolchain import probe
+from batchexport.toolchain.cuda import chosen
 
 MANIFEST = Path(__file__).parents[2] / "manifests" / "cuda.toml"
 DEVICES = chosen(listed=None, torch=metadata.version("torch"), runtime=probe.cuda_runtime())

@@ -12,12 +12,12 @@ from typing import Any
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.decide import Decider
 from batchexport.dependencies import Surroundings
-from batchexport.devices import Devices
 from batchexport.history import History
-from batchexport.probe import Toolchain
 from batchexport.store.results import Result, Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
+from batchexport.toolchain.cuda import Devices
+from batchexport.toolchain.probe import Toolchain
 from batchexport.traces import Traces
 
 

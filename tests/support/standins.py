@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batchexport.devices import Device
+from batchexport.toolchain.cuda import Device
 from batchexport.workers.forkserver import Ended
 
 GIB = 1 << 30

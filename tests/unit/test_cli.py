@@ -321,7 +321,7 @@ def test_a_wrong_command_line_exits_2(fake: Fake, invoke: Invoke, words: list[st
 def test_doctor_exits_3_if_something_necessary_is_missing(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, state: str, code: int
 ) -> None:
-    from batchexport import doctor
+    from batchexport.toolchain import doctor
 
     monkeypatch.setattr(doctor, "examine", lambda cache: (doctor.Check(name="x", state=state, detail="y"),))
     result = invoke("doctor")

@@ -14,8 +14,8 @@ from batchexport import running, session
 from batchexport.core.events import Event, Note
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.devices import chosen
 from batchexport.running import run_jobs
+from batchexport.toolchain.cuda import chosen
 from support.standins import Children, Rack
 
 Choose = Callable[[dict[str, str]], tuple[str, int]]

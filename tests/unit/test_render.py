@@ -8,8 +8,8 @@ from batchexport import render
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import Outcome, StageReport
-from batchexport.doctor import Check
 from batchexport.store.store import StoreStats
+from batchexport.toolchain.doctor import Check
 from support.reports import built, cached, failure, job, run_report, stage
 
 

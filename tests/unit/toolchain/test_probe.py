@@ -11,8 +11,8 @@ import joblib
 import pytest
 
 import batchexport
-from batchexport import probe
 from batchexport.core import keys
+from batchexport.toolchain import probe
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import doctor
+from batchexport.toolchain import doctor
 
 
 def script(folder: Path, name: str, body: str) -> None:
@@ -171,7 +171,7 @@ def test_a_disk_without_room_is_said(tmp_path: Path, fail: int, warn: int, state
 
 def test_the_whole_examination_leaves_torch_unloaded(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from batchexport.doctor import examine;"
+        "import sys; from pathlib import Path; from batchexport.toolchain.doctor import examine;"
         "names = [check.name for check in examine(Path(sys.argv[1]))];"
         "print(len(names) == len(set(names)), 'torch' in sys.modules)"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchexport.core.digests import bytes_digest
-from batchexport.distributions import Distributions, normalized
-from batchexport.probe import import_path
+from batchexport.toolchain.distributions import Distributions, normalized
+from batchexport.toolchain.probe import import_path
 
 
 def install(root: Path, name: str, version: str, *files: str, form: str = "dist-info") -> Path:

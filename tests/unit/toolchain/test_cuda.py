@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.devices import Device, Devices, chosen, nvidia_smi, parse
+from batchexport.gpus import slots
 from batchexport.store.store import Store
+from batchexport.toolchain.cuda import Device, Devices, chosen, nvidia_smi, parse
 from support.builders import decider, export_result, job
 
 ANSWER = """\
@@ -78,7 +79,7 @@ def test_a_target_is_for_a_kind(target: str, kind: str | None) -> None:
 )
 def test_why_there_is_no_device_is_told(more: dict[str, object], why: str) -> None:
     none = found(**more)  # type: ignore[arg-type]
-    assert none.slots() == {}
+    assert slots(none) == {}
     assert why in str(none.why_not("cuda"))
     assert none.why_not("cpu") is None
 
@@ -98,7 +99,7 @@ def test_a_device_of_another_capability_is_told_by_what_is_here() -> None:
     ids=str,
 )
 def test_the_devices_are_those_that_manifest_and_environment_leave(more: dict[str, object], uuids: list[str]) -> None:
-    assert list(found(**more).slots()) == uuids
+    assert list(slots(found(**more))) == uuids
 
 
 def test_a_device_that_is_gone_has_no_room() -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchexport.schedule import Slot
-
 _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version")
 _PATIENCE = 30.0
 _MIB = 1 << 20
@@ -99,10 +97,6 @@ class Devices:
             return {}
         device = next(device for device in self.usable if device.kind == kind)
         return {"device": device.name, "sm": device.sm, "driver": device.driver, "cuda": self.runtime}
-
-    def slots(self) -> dict[str, Slot]:
-        """The devices as the schedule knows them, by UUID: the numbers of CUDA and of nvidia-smi may differ."""
-        return {device.uuid: Slot(kind=device.kind, room=device.free) for device in self.usable}
 
     def room(self) -> dict[str, int]:
         """Free bytes by UUID, now; a device that is not in it is lost."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.digests import bytes_digest, text_digest
-from batchexport.distributions import Distributions
+from batchexport.toolchain.distributions import Distributions
 
 # Variables that reach torch, Inductor, the compilers they start, the numerical libraries below them, and
 # the `assert`s of model code.
@@ -27,8 +27,8 @@ COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
-_BESIDE = ("carried", "dependencies", "distributions", "publish", "workplace", "core/digests", "core/dims",
-           "core/errors", "core/keys", "core/sizes", "core/text")  # fmt: skip
+_BESIDE = ("carried", "dependencies", "publish", "workplace", "core/digests", "core/dims",
+           "core/errors", "core/keys", "core/sizes", "core/text", "toolchain/distributions")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
@@ -68,7 +68,7 @@ def toolchain() -> Toolchain:
 def import_path() -> list[str]:
     """Where children import from, after the manifest's folder: `sys.path` without the script's own folder."""
     entries = [entry for entry in (sys.path if sys.flags.safe_path else sys.path[1:]) if entry]
-    ours = str(Path(__file__).parents[1])
+    ours = str(Path(__file__).parents[2])
     return entries if ours in entries else [*entries, ours]
 
 
@@ -141,7 +141,7 @@ def usable_memory() -> int:
 @cache
 def _pipeline_digest() -> str:
     """Digest of our own pipeline: when it changes, everything is built anew."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     files = sorted([*here.glob("pipeline/*.py"), *(here / f"{name}.py" for name in _BESIDE)])
     return text_digest("\n".join(f"{path.relative_to(here)} {bytes_digest(path.read_bytes())}" for path in files))
 
