@@ -19,9 +19,9 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
-from batchexport.datafiles import matches
 from batchexport.dependencies import Hashed, Surroundings
-from batchexport.nesting import deep_line
+from batchexport.manifest.document import deep_line
+from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout

@@ -13,8 +13,8 @@ from typing import Any
 from batchexport.core import keys
 from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
-from batchexport.datafiles import matches
 from batchexport.history import History
+from batchexport.manifest.patterns import matches
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain

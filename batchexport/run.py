@@ -106,10 +106,10 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
 
 def cache_root(options: RunOptions) -> Path:
     """The cache folder that a run of this manifest would use."""
-    from batchexport import jobs
+    from batchexport.manifest import resolve
     from batchexport.session import cache_folder
 
-    return cache_folder(options, jobs.load(options.manifest)).absolute()
+    return cache_folder(options, resolve.load(options.manifest)).absolute()
 
 
 def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode:

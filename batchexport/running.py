@@ -10,10 +10,10 @@ from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.datafiles import matches
 from batchexport.decide import Hit
 from batchexport.dependencies import Hashed
 from batchexport.gpus import slots as device_slots
+from batchexport.manifest.patterns import matches
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
 from batchexport.session import Session, opened

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchexport import jobs as jobs_module
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
 from batchexport.decide import Decider
 from batchexport.dependencies import Hashed, Surroundings
 from batchexport.history import History
-from batchexport.selection import select
+from batchexport.manifest import resolve as jobs_module
+from batchexport.manifest.selection import select
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.store.statcache import IndexedStats

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchexport.core.archives import vet
 from batchexport.core.job import Job, Manifest
-from batchexport.datafiles import matches
+from batchexport.manifest.patterns import matches
 from batchexport.store.errors import plain_errors
 from batchexport.store.layout import own_folder
 from batchexport.store.results import Result

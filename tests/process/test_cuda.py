@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs
+from batchexport.manifest import resolve
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import chosen
 
@@ -29,7 +29,7 @@ def run(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_manifest_has_at_least_six_architectures_for_the_gpu() -> None:
-    found = jobs.load(MANIFEST).jobs
+    found = resolve.load(MANIFEST).jobs
     assert len({job.export.model for job in found}) >= 6
     assert {job.target for job in found} == {"cuda"}
 

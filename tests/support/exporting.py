@@ -13,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 
 from batchexport.core.job import Job
-from batchexport.jobs import load
+from batchexport.manifest.resolve import load
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.verify import verify_stage

@@ -99,7 +99,7 @@ def test_a_size_becomes_a_sympy_expression_of_objects() -> None:
 
 
 def test_neither_sympy_nor_torch_is_imported_to_read_a_manifest() -> None:
-    code = "import sys, batchexport.jobs; print({'sympy', 'torch', 'numpy', 'difflib'} & set(sys.modules))"
+    code = "import sys, batchexport.manifest.resolve; print({'sympy', 'torch', 'numpy', 'difflib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

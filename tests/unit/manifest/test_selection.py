@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from batchexport.core.errors import ExitCode, UsageError
-from batchexport.selection import compile_expression, select
+from batchexport.manifest.selection import compile_expression, select
 
 
 @dataclass(frozen=True)

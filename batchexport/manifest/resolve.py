@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport import fields, manifest, names
 from batchexport.core.errors import ManifestError, Problem
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.core.text import found, listing, nearest, quoted
-from batchexport.entries import KEYS, Reading, read_entry
-from batchexport.manifest import Document, Mistakes
-from batchexport.matrix import Axis, Variant, read_matrix, variants
-from batchexport.scope import Scope
-from batchexport.settings import read_settings
+from batchexport.manifest import names, readers
+from batchexport.manifest.diagnostics import Scope
+from batchexport.manifest.document import SCHEMA, Document, Mistakes, paused_collector
+from batchexport.manifest.document import load as load_document
+from batchexport.manifest.entry import KEYS, Reading, read_entry
+from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
+from batchexport.manifest.settings import read_settings
 
 __all__ = ["CompileSpec", "ExportSpec", "Job", "Manifest", "Pools", "VerifySpec", "load", "resolve"]
 
@@ -28,7 +29,7 @@ def load(path: Path | str) -> Manifest:
     Raises:
         ManifestError: with every mistake of the manifest.
     """
-    return resolve(manifest.load(path))
+    return resolve(load_document(path))
 
 
 def resolve(document: Document) -> Manifest:
@@ -38,7 +39,7 @@ def resolve(document: Document) -> Manifest:
         ManifestError: with every mistake of the manifest.
     """
     try:
-        with manifest.paused_collector():
+        with paused_collector():
             return _resolve(document)
     except RecursionError:
         problem = Problem(place=document.name, message="tables or lists are nested too deeply")
@@ -51,7 +52,7 @@ def _resolve(document: Document) -> Manifest:
     settings = read_settings(document.tables, mistakes.say)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
-        if fields.is_table(raw, ("entry", index), mistakes.say):
+        if readers.is_table(raw, ("entry", index), mistakes.say):
             drafts += _drafts(Scope(mistakes, index, raw, defaults), raw, defaults)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
@@ -83,12 +84,12 @@ def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any],
             say((key,), "unknown key", hint or f"known here: {listing(_TOP)}", key=True)
     schema = tables.get("schema")
     if "schema" not in tables:
-        say(("schema",), "missing", f"begin the manifest with schema = {manifest.SCHEMA}")
+        say(("schema",), "missing", f"begin the manifest with schema = {SCHEMA}")
     elif type(schema) is not int:
         say(
             ("schema",),
             f"expected a whole number, found {found(schema)}",
-            f"write schema = {manifest.SCHEMA}",
+            f"write schema = {SCHEMA}",
         )
     defaults = tables.get("defaults", {})
     if type(defaults) is not dict:

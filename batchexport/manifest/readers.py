@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from batchexport.core import units
 from batchexport.core.text import found, listing, nearest, number, quoted
-from batchexport.place import Path
+from batchexport.manifest.locations import Path
 
 MAX_DEPTH = 32  # of tables and arrays within one another
 INT_MAX = 2**63 - 1

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport import fields, names
 from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import found, nearest, quoted
-from batchexport.dims import read_dims, settle
-from batchexport.fields import BAD, Say
-from batchexport.inputs_spec import MODEL_DTYPES, read_inputs
-from batchexport.place import Path
+from batchexport.manifest import names, readers
+from batchexport.manifest.inputs import MODEL_DTYPES, read_inputs
+from batchexport.manifest.locations import Path
+from batchexport.manifest.readers import BAD, Say
+from batchexport.manifest.shape_spec import read_dims, settle
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
 TOLERANCES = {
@@ -22,31 +22,31 @@ TOLERANCES = {
     "bfloat16": (2e-2, 2e-2),
 }
 
-_strings = fields.list_of(fields.string, "strings")
+_strings = readers.list_of(readers.string, "strings")
 
 
 def _json_list(value: Any, path: Path, say: Say) -> Any:
     if type(value) is list:
-        return fields.plain_data(value, path, say)
+        return readers.plain_data(value, path, say)
     say(path, f"expected a list, found {found(value)}", "named arguments go into kwargs")
     return BAD
 
 
 def _json_table(value: Any, path: Path, say: Say) -> Any:
-    return fields.plain_data(value, path, say) if fields.is_table(value, path, say) else BAD
+    return readers.plain_data(value, path, say) if readers.is_table(value, path, say) else BAD
 
 
 def _arguments(value: Any, path: Path, say: Say) -> Any:
-    if not fields.is_table(value, path, say):
+    if not readers.is_table(value, path, say):
         return BAD
     for name in value:
         if not name.isidentifier():
             say((*path, name), f"{quoted(name)} can't be the name of an argument", key=True)
-    return fields.plain_data(value, path, say)
+    return readers.plain_data(value, path, say)
 
 
 def _env(value: Any, path: Path, say: Say) -> Any:
-    if not fields.is_table(value, path, say, "strings"):
+    if not readers.is_table(value, path, say, "strings"):
         return BAD
     for name in value:
         if not name or "=" in name or not name.isprintable():
@@ -59,7 +59,7 @@ def _variable(value: Any, path: Path, say: Say) -> Any:
     if type(value) in (bool, int, float):
         say(path, f"expected a string, found {found(value)}", f'write "{found(value)}"')
         return BAD
-    return "" if value == "" else fields.string(value, path, say)
+    return "" if value == "" else readers.string(value, path, say)
 
 
 def _extra_files(value: Any, path: Path, say: Say) -> Any:
@@ -71,7 +71,7 @@ def _extra_files(value: Any, path: Path, say: Say) -> Any:
                 "write a relative path",
                 key=True,
             )
-    return fields.table_of(fields.file_path, "paths")(value, path, say)
+    return readers.table_of(readers.file_path, "paths")(value, path, say)
 
 
 def _checkpoints(value: Any, path: Path, say: Say) -> Any:
@@ -81,59 +81,59 @@ def _checkpoints(value: Any, path: Path, say: Say) -> Any:
     if type(value) is dict:
         for name in value:
             names.plain(name, (*path, name), say)
-    return fields.table_of(names.weights, "weights files")(value, path, say)
+    return readers.table_of(names.weights, "weights files")(value, path, say)
 
 
 _EXPORT = {
-    "strict": fields.boolean,
-    "ir": fields.one_of(("training", "inference", "core-aten")),
-    "preserve_module_call_signature": fields.list_of(names.dotted("module"), "module names"),
-    "decompositions": fields.list_of(names.operator, "operators"),
+    "strict": readers.boolean,
+    "ir": readers.one_of(("training", "inference", "core-aten")),
+    "preserve_module_call_signature": readers.list_of(names.dotted("module"), "module names"),
+    "decompositions": readers.list_of(names.operator, "operators"),
     "extra_files": _extra_files,
-    "prefer_deferred_runtime_asserts": fields.boolean,
+    "prefer_deferred_runtime_asserts": readers.boolean,
 }
 _COMPILE = {
-    "format": fields.one_of(("package", "so", "none")),
+    "format": readers.one_of(("package", "so", "none")),
     "options": _json_table,
-    "weights": fields.one_of(("external", "embedded")),
+    "weights": readers.one_of(("external", "embedded")),
 }
 _VERIFY = {
-    "rtol": fields.tolerance,
-    "atol": fields.tolerance,
-    "samples": fields.one_of(("corners", "example")),
-    "negative": fields.boolean,
+    "rtol": readers.tolerance,
+    "atol": readers.tolerance,
+    "samples": readers.one_of(("corners", "example")),
+    "negative": readers.boolean,
 }
 _TABLES = {"export": _EXPORT, "compile": _COMPILE, "verify": _VERIFY}
 
 
-def _table(name: str) -> fields.Reader:
+def _table(name: str) -> readers.Reader:
     def elsewhere(key: str) -> str | None:
         near = nearest(key, _TABLES[name])
         return near or (f"it belongs to the entry itself: write it above [entry.{name}]" if key in _READERS else None)
 
-    return lambda value, path, say: fields.read_table(value, path, say, _TABLES[name], elsewhere)
+    return lambda value, path, say: readers.read_table(value, path, say, _TABLES[name], elsewhere)
 
 
-_READERS: Mapping[str, fields.Reader] = {
-    "name": fields.as_it_is,
+_READERS: Mapping[str, readers.Reader] = {
+    "name": readers.as_it_is,
     "model": names.model,
     "args": _json_list,
     "kwargs": _arguments,
     "weights": names.weights,
-    "seed": fields.integer(0),
+    "seed": readers.integer(0),
     "method": names.dotted("method"),
-    "dtype": fields.one_of(MODEL_DTYPES),
+    "dtype": readers.one_of(MODEL_DTYPES),
     "tags": _strings,
     "targets": names.targets,
-    "timeout": fields.timeout,
+    "timeout": readers.timeout,
     "env": _env,
-    "data": fields.list_of(fields.file_path, "paths"),
-    "inputs": fields.as_it_is,
-    "dims": fields.as_it_is,
+    "data": readers.list_of(readers.file_path, "paths"),
+    "inputs": readers.as_it_is,
+    "dims": readers.as_it_is,
     "export": _table("export"),
     "compile": _table("compile"),
     "verify": _table("verify"),
-    "matrix": fields.as_it_is,
+    "matrix": readers.as_it_is,
     "checkpoints": _checkpoints,
 }
 KEYS = tuple(_READERS)
@@ -170,7 +170,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
 
     `own_dims` are the dims which the entry itself declares, and so has to use.
     """
-    known = fields.read_table(table, (), say, _READERS, _elsewhere)
+    known = readers.read_table(table, (), say, _READERS, _elsewhere)
     if "model" not in table and not any(nearest(key, ("model",)) for key in table.keys() - KEYS):
         say(("model",), "missing", 'write model = "module:attribute"')
     dtype = known.get("dtype", "float32")

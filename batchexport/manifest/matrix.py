@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport import fields
 from batchexport.core.text import found, nearest, number, quoted
-from batchexport.fields import Say
-from batchexport.place import Path
+from batchexport.manifest import readers
+from batchexport.manifest.locations import Path
+from batchexport.manifest.readers import Say
 
 MAX_VARIANTS = 10_000
 _FIXED = ("name", "matrix", "checkpoints")
@@ -34,7 +34,7 @@ def read_matrix(matrix: Any, known: Collection[str], say: Say) -> list[Axis] | N
 
     `known` are the keys of an entry, one of which every path starts with.
     """
-    if not fields.is_table(matrix, ("matrix",), say, "lists"):
+    if not readers.is_table(matrix, ("matrix",), say, "lists"):
         return None
     leaves = list(_leaves(matrix, ("matrix",), ()))
     good = [_is_axis(keys, where, values, known, say) for keys, where, values in leaves]

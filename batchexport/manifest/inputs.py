@@ -6,11 +6,11 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from batchexport import fields, names
 from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, parse_size
 from batchexport.core.text import found, listing, nearest, number, quoted
-from batchexport.fields import BAD, MAX_DEPTH, Say
-from batchexport.place import Path
+from batchexport.manifest import names, readers
+from batchexport.manifest.locations import Path
+from batchexport.manifest.readers import BAD, MAX_DEPTH, Say
 
 MODEL_DTYPES = ("float32", "float64", "float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
@@ -23,7 +23,7 @@ INTEGERS = {
 }
 DTYPES = (*MODEL_DTYPES, *INTEGERS, "bool", *COMPLEX)
 _TENSOR_KEYS = ("shape", "dtype", "range", "value")
-_dtype = fields.one_of(DTYPES)
+_dtype = readers.one_of(DTYPES)
 
 
 class Use(NamedTuple):
@@ -82,7 +82,7 @@ class _TreeReader:
         if kind is dict and "shape" in value:
             return {"tensor": self.tensor(value, path)}
         if kind is not dict and kind is not list:
-            return {"value": None if value == "none" else fields.plain_data(value, path, self.say)}
+            return {"value": None if value == "none" else readers.plain_data(value, path, self.say)}
         if depth > MAX_DEPTH:
             self.say(path, f"nested more than {MAX_DEPTH} deep")
             return None

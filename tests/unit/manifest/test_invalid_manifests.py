@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import jobs
 from batchexport.core.errors import ExitCode, ManifestError
+from batchexport.manifest import resolve
 
-FOLDER = Path(__file__).parents[1] / "data" / "invalid"
+FOLDER = Path(__file__).parents[2] / "data" / "invalid"
 MANIFESTS = sorted(FOLDER.glob("*.toml"))
 
 
@@ -20,7 +20,7 @@ MANIFESTS = sorted(FOLDER.glob("*.toml"))
 def test_all_mistakes_are_told_exactly(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
     with pytest.raises(ManifestError) as caught:
-        jobs.load(Path(path.name))
+        resolve.load(Path(path.name))
     assert str(caught.value) + "\n" == path.with_suffix(".txt").read_text(encoding="utf-8")
     assert caught.value.exit_code is ExitCode.USAGE
 
@@ -33,5 +33,5 @@ def test_there_are_many_of_them_and_each_has_its_messages() -> None:
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_a_message_holds_nothing_that_a_terminal_would_obey(path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
-        jobs.load(path)
+        resolve.load(path)
     assert all(str(problem).isprintable() for problem in caught.value.problems)

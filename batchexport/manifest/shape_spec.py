@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from batchexport import fields
 from batchexport.core.dims import Dim, ShapeError, declare, evaluate, is_dim_name, parse_size
 from batchexport.core.sizes import Affine
 from batchexport.core.text import found, nearest, quoted
-from batchexport.fields import BAD, Say
-from batchexport.inputs_spec import Use
-from batchexport.place import Path
+from batchexport.manifest import readers
+from batchexport.manifest.inputs import Use
+from batchexport.manifest.locations import Path
+from batchexport.manifest.readers import BAD, Say
 
 _FIELDS = {
-    "min": fields.integer(0),
-    "max": fields.integer(0),
-    "example": fields.integer(0),
-    "multiple_of": fields.integer(1),
+    "min": readers.integer(0),
+    "max": readers.integer(0),
+    "example": readers.integer(0),
+    "multiple_of": readers.integer(1),
 }
-_size = fields.integer(0)
+_size = readers.integer(0)
 
 Declared = Mapping[str, Any]  # a number, None for auto, BAD for one that was said, or the arguments of `declare`
 
 
 def read_dims(value: Any, say: Say) -> Declared:
     """What [entry.dims] says, name by name."""
-    if not fields.is_table(value, ("dims",), say):
+    if not readers.is_table(value, ("dims",), say):
         return {}
     return {name: _read_dim(name, item, ("dims", name), say) for name, item in value.items()}
 
@@ -43,7 +43,7 @@ def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
     if value == "auto":
         return None
     if type(value) is dict:
-        known = fields.read_table(value, path, say, _FIELDS)
+        known = readers.read_table(value, path, say, _FIELDS)
         return known if len(known) == len(value) else BAD
     if type(value) is int:
         return _size(value, path, say)

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from batchexport import fields
 from batchexport.core.text import found, listing, nearest, quoted
-from batchexport.fields import BAD, Say
-from batchexport.place import Path
+from batchexport.manifest import readers
+from batchexport.manifest.locations import Path
+from batchexport.manifest.readers import BAD, Say
 
 REGISTRIES = ("timm", "torchvision", "transformers")
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -30,7 +30,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECA
 def plain(value: Any, path: Path, say: Say) -> Any:
     """A name of an entry or a checkpoint: printable, one path component, no option of a command line."""
     if type(value) is not str:
-        return fields.string(value, path, say)
+        return readers.string(value, path, say)
     if not value.strip():
         say(path, "the name is empty")
     elif not value.isprintable():
@@ -60,11 +60,11 @@ def model(value: Any, path: Path, say: Say) -> Any:
     """`module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
     if type(value) is str and _REFERENCE.fullmatch(value):
         return value
-    value = fields.string(value, path, say)
+    value = readers.string(value, path, say)
     if value is BAD:
         return BAD
     if value.endswith(".pt2"):
-        return fields.file_path(value, path, say)
+        return readers.file_path(value, path, say)
     head, colon, tail = value.partition(":")
     if colon and head in REGISTRIES and _REGISTERED.fullmatch(tail):
         return value
@@ -92,7 +92,7 @@ def inputs_source(value: Any, path: Path, say: Say) -> Any:
     if _REFERENCE.fullmatch(value):
         return value
     if value.endswith(WEIGHTS_SUFFIXES[:3]):
-        return fields.file_path(value, path, say)
+        return readers.file_path(value, path, say)
     hint = f'write a table of inputs, "module:attribute", or a file: {listing(WEIGHTS_SUFFIXES[:3])}'
     say(path, f"{quoted(value)} is neither a factory nor a file of tensors", hint)
     return BAD
@@ -100,7 +100,7 @@ def inputs_source(value: Any, path: Path, say: Say) -> Any:
 
 def weights(value: Any, path: Path, say: Say) -> Any:
     """A path with a suffix that weights are loaded from."""
-    value = fields.file_path(value, path, say)
+    value = readers.file_path(value, path, say)
     if value is BAD or value.endswith(WEIGHTS_SUFFIXES):
         return value
     say(path, f"{quoted(value)} is not a weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
@@ -122,7 +122,7 @@ def target(value: Any, path: Path, say: Say) -> Any:
 
 def targets(value: Any, path: Path, say: Say) -> Any:
     """At least one target, each once."""
-    read = fields.list_of(target, "targets", may_be_empty=False)(value, path, say)
+    read = readers.list_of(target, "targets", may_be_empty=False)(value, path, say)
     if read is not BAD:
         for index, one in enumerate(read):
             if one in read[:index]:
@@ -131,11 +131,11 @@ def targets(value: Any, path: Path, say: Say) -> Any:
     return read
 
 
-def dotted(what: str) -> fields.Reader:
+def dotted(what: str) -> readers.Reader:
     """Identifiers with dots between them: a module of the model, a method. `what` names it in messages."""
 
     def read(value: Any, path: Path, say: Say) -> Any:
-        value = fields.string(value, path, say)
+        value = readers.string(value, path, say)
         if value is BAD or _DOTS.fullmatch(value) or (what != "method" and re.fullmatch(r"\w+(\.\w+)*", value)):
             return value
         say(path, f"{quoted(value)} is not the name of a {what}")
@@ -146,7 +146,7 @@ def dotted(what: str) -> fields.Reader:
 
 def operator(value: Any, path: Path, say: Say) -> Any:
     """`aten.silu` or `aten.silu.default`."""
-    value = fields.string(value, path, say)
+    value = readers.string(value, path, say)
     if value is BAD or _OPERATOR.fullmatch(value):
         return value
     better = value.removeprefix("torch.ops.").replace("::", ".")

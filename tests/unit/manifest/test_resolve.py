@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs, manifest
 from batchexport.core import keys
 from batchexport.core.errors import ManifestError
-from batchexport.jobs import Job
-from batchexport.names import folders
+from batchexport.manifest import document, resolve
+from batchexport.manifest.names import folders
+from batchexport.manifest.resolve import Job
 
 DESIGN_EXAMPLE = """\
 schema = 1
@@ -93,7 +93,7 @@ BERT_INPUTS = {
 
 
 def resolved(text: str) -> tuple[Job, ...]:
-    return jobs.resolve(manifest.parse("schema = 1\n" + text, "m.toml")).jobs
+    return resolve.resolve(document.parse("schema = 1\n" + text, "m.toml")).jobs
 
 
 def entry(text: str = "", name: str = "a", model: str = "m:f") -> str:
@@ -117,7 +117,7 @@ def refusal(text: str) -> str:
 
 def test_the_example_of_the_design_resolves_but_for_weights_beside_checkpoints() -> None:
     with pytest.raises(ManifestError) as caught:
-        jobs.resolve(manifest.parse(DESIGN_EXAMPLE, "m.toml"))
+        resolve.resolve(document.parse(DESIGN_EXAMPLE, "m.toml"))
     assert str(caught.value) == (
         'm.toml:66: entry "bert-base", checkpoints: an entry has either weights or checkpoints; '
         "make weights one of the checkpoints"
@@ -126,11 +126,11 @@ def test_the_example_of_the_design_resolves_but_for_weights_beside_checkpoints()
 
 def test_every_key_of_the_designs_example_arrives() -> None:
     text = DESIGN_EXAMPLE.partition("[entry.matrix]")[0]
-    result = jobs.resolve(manifest.parse(text, Path("/zoo/m.toml")))
+    result = resolve.resolve(document.parse(text, Path("/zoo/m.toml")))
     assert result.output_dir == Path("/zoo/dist")
     assert result.cache_dir == Path("/zoo/../cache")
     assert result.size_limit == 50 * 2**30
-    assert result.pools == jobs.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
+    assert result.pools == resolve.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
     assert [job.name for job in result.jobs] == ["bert-base@cpu", "bert-base@cuda"]
     assert result.jobs[0] == Job(
         name="bert-base@cpu",
@@ -139,7 +139,7 @@ def test_every_key_of_the_designs_example_arrives() -> None:
         folder="bert-base@cpu",
         tags=("text", "nightly"),
         timeout=1800.0,
-        export=jobs.ExportSpec(
+        export=resolve.ExportSpec(
             model="models.text:bert",
             args=(),
             kwargs={"layers": 12},
@@ -160,14 +160,16 @@ def test_every_key_of_the_designs_example_arrives() -> None:
             decompositions=("aten.silu",),
             extra_files={"card.json": "cards/bert.json"},
         ),
-        compile=jobs.CompileSpec(target="cpu", format="package", options={"max_autotune": False}, weights="external"),
-        verify=jobs.VerifySpec(rtol=1e-4, atol=1e-5, samples="corners", negative=True),
+        compile=resolve.CompileSpec(
+            target="cpu", format="package", options={"max_autotune": False}, weights="external"
+        ),
+        verify=resolve.VerifySpec(rtol=1e-4, atol=1e-5, samples="corners", negative=True),
     )
 
 
 def test_the_designs_example_has_sixteen_jobs_in_the_order_written() -> None:
     text = DESIGN_EXAMPLE.replace('weights = "weights/bert.safetensors"', "")
-    result = jobs.resolve(manifest.parse(text, "m.toml"))
+    result = resolve.resolve(document.parse(text, "m.toml"))
     assert [job.name for job in result.jobs] == [
         f"bert-base[layers={layers},{dtype},{checkpoint}]@{target}"
         for layers in (4, 12)
@@ -188,9 +190,9 @@ def test_a_name_and_a_model_are_enough() -> None:
         target="cpu",
         folder="a@cpu",
         timeout=1800.0,
-        export=jobs.ExportSpec(model="m:f"),
-        compile=jobs.CompileSpec(target="cpu"),
-        verify=jobs.VerifySpec(),
+        export=resolve.ExportSpec(model="m:f"),
+        compile=resolve.CompileSpec(target="cpu"),
+        verify=resolve.VerifySpec(),
     )
 
 
@@ -370,9 +372,9 @@ def test_an_example_leaves_every_derived_size_dynamic() -> None:
     ],
 )
 def test_tolerances_depend_on_the_dtype_unless_given(dtype: str, rtol: float, atol: float) -> None:
-    assert only(f'dtype = "{dtype}"').verify == jobs.VerifySpec(rtol=rtol, atol=atol)
+    assert only(f'dtype = "{dtype}"').verify == resolve.VerifySpec(rtol=rtol, atol=atol)
     given = only(f'dtype = "{dtype}"\nverify = {{ rtol = 0, samples = "example" }}').verify
-    assert given == jobs.VerifySpec(rtol=0.0, atol=atol, samples="example")
+    assert given == resolve.VerifySpec(rtol=0.0, atol=atol, samples="example")
 
 
 def test_a_bare_so_has_its_weights_inside() -> None:
@@ -400,7 +402,7 @@ def test_a_matrix_beyond_measure_is_refused_at_once() -> None:
 
 def test_specs_have_a_json_form_with_every_field() -> None:
     text = DESIGN_EXAMPLE.partition("[entry.matrix]")[0]
-    job = jobs.resolve(manifest.parse(text, "m.toml")).jobs[0]
+    job = resolve.resolve(document.parse(text, "m.toml")).jobs[0]
     for spec in (job.export, job.compile, job.verify):
         form = spec.to_json()
         assert set(form) == set(type(spec).__slots__)

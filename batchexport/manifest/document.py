@@ -15,10 +15,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from batchexport import place
 from batchexport.core.errors import ManifestError, Problem
 from batchexport.core.text import nearest, quoted
-from batchexport.nesting import deep_line
+from batchexport.manifest import locations
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20  # 50,000 entries fit, and reading it takes seconds at worst
@@ -38,7 +37,7 @@ class Mistakes:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._said: dict[tuple[place.Path, str], str | None] = {}
+        self._said: dict[tuple[locations.Path, str], str | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._said)
@@ -48,7 +47,7 @@ class Mistakes:
 
     def say(
         self,
-        path: place.Path,
+        path: locations.Path,
         message: str,
         hint: str | None = None,
         *,
@@ -58,17 +57,17 @@ class Mistakes:
         self._said.setdefault((path, message), hint)
 
     @cached_property
-    def _lines(self) -> Mapping[place.Path, int]:
-        return place.key_lines(self._document.text)
+    def _lines(self) -> Mapping[locations.Path, int]:
+        return locations.key_lines(self._document.text)
 
-    def line(self, path: place.Path) -> int:
+    def line(self, path: locations.Path) -> int:
         """The line on which `path` stands; walks the whole text the first time."""
-        return place.line_of(self._lines, path)
+        return locations.line_of(self._lines, path)
 
     def error(self) -> ManifestError:
         """All that was said, as one error."""
         lines = self._lines
-        said = [(place.line_of(lines, path), path, message, hint) for (path, message), hint in self._said.items()]
+        said = [(locations.line_of(lines, path), path, message, hint) for (path, message), hint in self._said.items()]
         said.sort(key=lambda one: one[0])
         return ManifestError(
             tuple(
@@ -77,16 +76,16 @@ class Mistakes:
             )
         )
 
-    def _where(self, path: place.Path) -> str:
+    def _where(self, path: locations.Path) -> str:
         """`: entry "bert-base", inputs.x` after a file and its line."""
         if not path:
             return ""
         if path[0] != "entry" or len(path) < 2 or not isinstance(path[1], int):
-            return f": {place.shown(path)}"
+            return f": {locations.shown(path)}"
         entry = self._document.tables["entry"][path[1]]
         name = entry.get("name") if isinstance(entry, dict) else None
         title = quoted(name) if isinstance(name, str) and name else str(path[1] + 1)
-        inner = place.shown(path[2:])
+        inner = locations.shown(path[2:])
         return f": entry {title}, {inner}" if inner else f": entry {title}"
 
 
@@ -210,3 +209,17 @@ def _syntax_error(text: str, name: str, said: str) -> ManifestError:
         return _refusal(f"{name}:{number}", f"{key[1]} is given twice", "keep one of them")
     column = f"at column {match[3]}" if match[3] else "at the end"
     return _refusal(f"{name}:{number}", f"not valid TOML: {match[1][:1].lower()}{match[1][1:]} {column}", hint)
+
+
+_PARTS = 64
+_DEEP = re.compile(r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
+
+
+def deep_line(text: str) -> int | None:
+    """The line (from 1) with something like a key of more than 64 parts, dots between them; None if there is none."""
+    if text.count(".") <= _PARTS:
+        return None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _PARTS and _DEEP.search(line):
+            return number
+    return None

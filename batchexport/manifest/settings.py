@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport import fields
 from batchexport.core.job import Pools
-from batchexport.fields import BAD, Say
-from batchexport.place import Path as Place
+from batchexport.manifest import readers
+from batchexport.manifest.locations import Path as Place
+from batchexport.manifest.readers import BAD, Say
 
 DEFAULT_OUTPUT = "dist"
 
@@ -25,28 +25,28 @@ class Settings:
 
 
 def _devices(value: Any, path: Place, say: Say) -> Any:
-    devices = fields.list_of(fields.integer(0, 4095), "GPU numbers")(value, path, say)
+    devices = readers.list_of(readers.integer(0, 4095), "GPU numbers")(value, path, say)
     if devices is not BAD and len(set(devices)) < len(devices):
         say(path, "a GPU is listed twice", "list each one once")
         return BAD
     return devices
 
 
-_OUTPUT = {"dir": fields.file_path}
-_CACHE = {"dir": fields.file_path, "size_limit": fields.size}
-_CPU = {"workers": fields.auto_or(fields.integer(1, 4096)), "memory": fields.auto_or(fields.size)}
-_CUDA = {"devices": fields.auto_or(_devices)}
+_OUTPUT = {"dir": readers.file_path}
+_CACHE = {"dir": readers.file_path, "size_limit": readers.size}
+_CPU = {"workers": readers.auto_or(readers.integer(1, 4096)), "memory": readers.auto_or(readers.size)}
+_CUDA = {"devices": readers.auto_or(_devices)}
 _POOLS = {
-    "cpu": lambda value, path, say: fields.read_table(value, path, say, _CPU),
-    "cuda": lambda value, path, say: fields.read_table(value, path, say, _CUDA),
+    "cpu": lambda value, path, say: readers.read_table(value, path, say, _CPU),
+    "cuda": lambda value, path, say: readers.read_table(value, path, say, _CUDA),
 }
 
 
 def read_settings(tables: Mapping[str, Any], say: Say) -> Settings:
     """The settings of a document's tables. What is wrong is said and left at its default."""
-    output = fields.read_table(tables.get("output", {}), ("output",), say, _OUTPUT)
-    cache = fields.read_table(tables.get("cache", {}), ("cache",), say, _CACHE)
-    pools = fields.read_table(tables.get("pools", {}), ("pools",), say, _POOLS)
+    output = readers.read_table(tables.get("output", {}), ("output",), say, _OUTPUT)
+    cache = readers.read_table(tables.get("cache", {}), ("cache",), say, _CACHE)
+    pools = readers.read_table(tables.get("pools", {}), ("pools",), say, _POOLS)
     cpu, cuda = pools.get("cpu", {}), pools.get("cuda", {})
     return Settings(
         output_dir=output.get("dir", DEFAULT_OUTPUT),

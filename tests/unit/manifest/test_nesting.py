@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchexport.core.errors import ManifestError
-from batchexport.manifest import parse
-from batchexport.nesting import deep_line
+from batchexport.manifest.document import deep_line, parse
 
 DEEP = ".".join(["a"] * 100_000)
 QUOTED = " . ".join(['"a"', "'b'"] * 50_000)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchexport.manifest import Mistakes
-from batchexport.matrix import Axis
-from batchexport.place import Path as Place
+from batchexport.manifest.document import Mistakes
+from batchexport.manifest.locations import Path as Place
+from batchexport.manifest.matrix import Axis
 
 
 class Scope:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from batchexport import jobs, manifest, place
 from batchexport.core import units
 from batchexport.core.errors import ManifestError
+from batchexport.manifest import document, locations, resolve
 
-INVALID = Path(__file__).parents[1] / "data" / "invalid"
+INVALID = Path(__file__).parents[2] / "data" / "invalid"
 SMALL = 'schema = 1\n[[entry]]\nname = "a"\nmodel = "m:f"\n'
 
 
 def refusal(path: Path | str) -> str:
     with pytest.raises(ManifestError) as caught:
-        manifest.load(path)
+        document.load(path)
     return str(caught.value)
 
 
@@ -47,7 +47,7 @@ def test_text_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> No
 
 
 def test_a_file_of_another_kind_is_refused_for_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(document, "MAX_BYTES", 2**20)
     path = tmp_path / "weights.toml"
     path.write_bytes(b"#" * (2**20 + 1))
     assert refusal(path) == f"{path}: larger than 1 MiB, so it can't be a manifest"
@@ -62,7 +62,7 @@ def test_bottomless_nesting_is_refused_and_not_a_crash(tmp_path: Path, text: str
     path = tmp_path / "deep.toml"
     path.write_text(text)
     with pytest.raises(ManifestError):
-        jobs.load(path)
+        resolve.load(path)
 
 
 def test_defaults_of_bottomless_nesting_are_refused_and_not_a_crash(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_defaults_of_bottomless_nesting_are_refused_and_not_a_crash(tmp_path: Pa
     path = tmp_path / "deep.toml"
     path.write_text(f"{SMALL}kwargs.{keys} = 1\n[defaults]\nkwargs.{keys} = 2\n")
     with pytest.raises(ManifestError, match="nested"):
-        jobs.load(path)
+        resolve.load(path)
 
 
 def test_a_number_that_never_ends_is_refused(tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_a_number_that_never_ends_is_refused(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
-    assert [job.name for job in jobs.load(path).jobs] == ["a@cpu"]
+    assert [job.name for job in resolve.load(path).jobs] == ["a@cpu"]
     path.write_bytes(path.read_bytes() + b"sead = 3\r\n")
     with pytest.raises(ManifestError, match=':5: entry "a", sead: unknown key; did you mean "seed"'):
-        jobs.load(path)
+        resolve.load(path)
 
 
 def test_settings_are_resolved_against_the_folder_of_the_manifest(
@@ -97,21 +97,21 @@ def test_settings_are_resolved_against_the_folder_of_the_manifest(
     )
     (tmp_path / "m.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    resolved = jobs.load("m.toml")
+    resolved = resolve.load("m.toml")
     assert resolved.path == Path("m.toml")
     assert resolved.root == tmp_path
     assert resolved.output_dir == tmp_path / "out"
     assert resolved.cache_dir == Path("/var/cache")
     assert resolved.size_limit == 3 * 2**29
-    assert resolved.pools == jobs.Pools(cpu_workers=3, cpu_memory=500_000_000, cuda_devices=(0, 2))
+    assert resolved.pools == resolve.Pools(cpu_workers=3, cpu_memory=500_000_000, cuda_devices=(0, 2))
 
 
 def test_what_is_not_set_is_left_to_the_machine() -> None:
-    resolved = jobs.resolve(manifest.parse(SMALL, "/m/m.toml"))
+    resolved = resolve.resolve(document.parse(SMALL, "/m/m.toml"))
     assert resolved.output_dir == Path("/m/dist")
     assert resolved.cache_dir is None
     assert resolved.size_limit is None
-    assert resolved.pools == jobs.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
+    assert resolved.pools == resolve.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def readable(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def keys_of(tree: Any, path: place.Path = ()) -> Iterator[place.Path]:
+def keys_of(tree: Any, path: locations.Path = ()) -> Iterator[locations.Path]:
     items: Any = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -151,7 +151,7 @@ def keys_of(tree: Any, path: place.Path = ()) -> Iterator[place.Path]:
 @pytest.mark.parametrize("path", list(readable(INVALID)), ids=lambda path: path.stem)
 def test_every_key_is_found_on_a_line_that_holds_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    lines, rows = place.key_lines(text), text.split("\n")
+    lines, rows = locations.key_lines(text), text.split("\n")
     paths = set(keys_of(tomllib.loads(text)))
     assert paths == set(lines)
     for keys in paths:
@@ -169,7 +169,7 @@ def test_keys_are_found_across_all_forms_of_text() -> None:
         "[[i]]\n[[i.j]]\nk = 1979-05-27 07:32:00\n[[i.j]]\nk.l = 2\n[[i]]\nj = []\n"  # 12 …
     )
     tomllib.loads(text)
-    lines = place.key_lines(text)
+    lines = locations.key_lines(text)
     assert lines[("a",)] == 1
     assert lines[("b",)] == 3
     assert lines[("c", "d.e")] == 6
@@ -181,16 +181,16 @@ def test_keys_are_found_across_all_forms_of_text() -> None:
 
 
 def test_a_key_that_is_not_there_stands_where_its_table_begins() -> None:
-    lines = place.key_lines(SMALL)
-    assert place.line_of(lines, ("entry", 0, "kwargs", "x")) == 2
-    assert place.line_of(lines, ("cache",)) == 1
+    lines = locations.key_lines(SMALL)
+    assert locations.line_of(lines, ("entry", 0, "kwargs", "x")) == 2
+    assert locations.line_of(lines, ("cache",)) == 1
 
 
 def test_text_that_is_no_toml_still_has_places() -> None:
-    assert place.key_lines("a = 1\nb = ]\nc = 2")[("b",)] == 2
+    assert locations.key_lines("a = 1\nb = ]\nc = 2")[("b",)] == 2
 
 
 def test_paths_are_shown_as_toml_writes_them() -> None:
-    assert place.shown(("inputs", "x", "shape", 1)) == "inputs.x.shape[1]"
-    assert place.shown(("extra_files", "card.json")) == 'extra_files."card.json"'
-    assert place.shown(("kwargs", "a\n\x1b\u202e")) == 'kwargs."a\\n\\u001b\\u202e"'
+    assert locations.shown(("inputs", "x", "shape", 1)) == "inputs.x.shape[1]"
+    assert locations.shown(("extra_files", "card.json")) == 'extra_files."card.json"'
+    assert locations.shown(("kwargs", "a\n\x1b\u202e")) == 'kwargs."a\\n\\u001b\\u202e"'
