@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from batchexport.carried import GraphOutdated
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
+from batchexport.dependencies.merge import GraphOutdated
 from batchexport.jobrun import JobRun, Running
 from batchexport.publish import Publisher, fingerprint
 from batchexport.store.results import Result, Results

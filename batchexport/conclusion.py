@@ -19,7 +19,7 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
-from batchexport.dependencies import Hashed, Surroundings
+from batchexport.dependencies.checker import Hashed, Surroundings
 from batchexport.manifest.document import deep_line
 from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots

@@ -17,6 +17,7 @@ from batchexport.core.events import Listener, Note, StageFinished, StageStarted
 from batchexport.core.job import Job
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.decide import Decider, Hit, Miss
+from batchexport.dependencies.traces import KEPT
 from batchexport.ends import Ends, store_failure
 from batchexport.gpus import Gpus, loss
 from batchexport.jobrun import JobRun, Running
@@ -30,7 +31,6 @@ from batchexport.store.results import Results
 from batchexport.supervision import Runner, Supervisor
 from batchexport.timings import Timings
 from batchexport.toolchain.cuda import Devices
-from batchexport.traces import KEPT
 from batchexport.workers.forkserver import Ended
 from batchexport.workplace import Workplace
 

@@ -13,12 +13,12 @@ from typing import Any
 from batchexport.core import keys
 from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
+from batchexport.dependencies.traces import Fallen, Standing, Traces
 from batchexport.history import History
 from batchexport.manifest.patterns import matches
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain
-from batchexport.traces import Fallen, Standing, Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport.carried import GraphOutdated, carried_over
 from batchexport.core import keys
 from batchexport.core.digests import file_digest
 from batchexport.core.job import Job
 from batchexport.decide import Decider, Miss
-from batchexport.dependencies import in_order, relative_to, source_digest
+from batchexport.dependencies.checker import in_order, relative_to, source_digest
+from batchexport.dependencies.merge import GraphOutdated, carried_over
+from batchexport.dependencies.traces import Traces
 from batchexport.history import History
 from batchexport.jobrun import JobRun
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.probe import import_path
-from batchexport.traces import Traces
 from batchexport.verdict import Success
 
 _SLIM = ("op_count", "parameter_bytes", "buffer_bytes")

@@ -23,7 +23,7 @@ from batchexport.core.report import JobReport, RunReport
 from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
-    from batchexport.dependencies import Hashed
+    from batchexport.dependencies.checker import Hashed
     from batchexport.rebuilding import Rebuilt
 
 NOT_WRITTEN = "not written"

@@ -11,7 +11,8 @@ from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.decide import Hit
-from batchexport.dependencies import Hashed
+from batchexport.dependencies.checker import Hashed
+from batchexport.dependencies.traces import Standing
 from batchexport.gpus import slots as device_slots
 from batchexport.manifest.patterns import matches
 from batchexport.publish import Publisher
@@ -20,7 +21,6 @@ from batchexport.session import Session, opened
 from batchexport.store import gc_roots
 from batchexport.supervision import Runner
 from batchexport.toolchain.probe import usable_cores, usable_memory
-from batchexport.traces import Standing
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
 from batchexport.workplace import Workplace

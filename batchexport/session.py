@@ -11,7 +11,8 @@ from pathlib import Path
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
 from batchexport.decide import Decider
-from batchexport.dependencies import Hashed, Surroundings
+from batchexport.dependencies.checker import Hashed, Surroundings
+from batchexport.dependencies.traces import Traces
 from batchexport.history import History
 from batchexport.manifest import resolve as jobs_module
 from batchexport.manifest.selection import select
@@ -22,7 +23,6 @@ from batchexport.store.store import Store
 from batchexport.timings import Timings
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
-from batchexport.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from unittest.mock import patch
 
 from batchexport import conclusion, running
 from batchexport.core.options import RunOptions
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies.checker import Surroundings
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout

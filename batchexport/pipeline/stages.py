@@ -18,13 +18,13 @@ import torch.export
 import torch.export.pt2_archive._package
 
 from batchexport.core.errors import Kind
-from batchexport.pipeline.account import installed
+from batchexport.dependencies.collect import installed
+from batchexport.dependencies.observations import InputChanged
+from batchexport.dependencies.observer import Observer
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import StageFailure, classified
-from batchexport.pipeline.observe import Observer
 from batchexport.pipeline.pack import pack_stage
-from batchexport.pipeline.seen import InputChanged
 from batchexport.pipeline.verify import verify_stage
 
 RESULT = "result.json"
@@ -68,6 +68,8 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
                 ignored=tuple(task["ignored"]),
                 own_environment=frozenset(task["own_environment"]),
             )
+            import safetensors  # noqa: F401 - so that its reader can be replaced
+
             observer.install()
             if task["spec"]["weights"]:
                 observer.declare(os.path.join(task["root"], task["spec"]["weights"]), weights=True)

@@ -11,14 +11,14 @@ from typing import Any
 
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.decide import Decider
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies.checker import Surroundings
+from batchexport.dependencies.traces import Traces
 from batchexport.history import History
 from batchexport.store.results import Result, Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain
-from batchexport.traces import Traces
 
 
 def key(word: str) -> str:

@@ -20,9 +20,9 @@ from typing import Any
 # What stages.py does around the export stage, without torch. Its own frames are nobody's code.
 _SERVER = """
 import importlib, json, os, sys, tempfile, traceback
-from batchexport.pipeline.account import installed
-from batchexport.pipeline.observe import Observer
-from batchexport.pipeline.seen import InputChanged
+from batchexport.dependencies.collect import installed
+from batchexport.dependencies.observer import Observer
+from batchexport.dependencies.observations import InputChanged
 installed().of_file("")
 
 def work(task):
@@ -33,6 +33,7 @@ def work(task):
     sys.path[:] = [task["root"], *task["path"], *(entry for entry in sys.path if entry != task["root"])]
     exec(task["before"], globals())
     observer = Observer(root=task["root"], ignored=tuple(task["ignored"]), own_environment=frozenset(task["own"]))
+    import safetensors  # as stages.py does
     observer.install()
     for path, weights in task["declared"]:
         observer.declare(os.path.join(task["root"], path), weights=weights)

@@ -14,10 +14,10 @@ import pytest
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
 from batchexport.decide import Decider, Hit, Miss
+from batchexport.dependencies.traces import Traces
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.toolchain.probe import Toolchain
-from batchexport.traces import Traces
 from support import builders
 from support.builders import export_result, job, key, toolchain
 

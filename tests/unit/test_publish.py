@@ -11,7 +11,7 @@ import pytest
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.decide import Hit, Miss
-from batchexport.dependencies import relative_to, source_digest
+from batchexport.dependencies.checker import relative_to, source_digest
 from batchexport.jobrun import JobRun
 from batchexport.publish import Publisher, fingerprint
 from batchexport.store.errors import StoreError

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from batchexport.core.digests import bytes_digest
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies.checker import Surroundings
+from batchexport.dependencies.traces import KEPT, Fallen, Standing, Traces
 from batchexport.store.store import Store
-from batchexport.traces import KEPT, Fallen, Standing, Traces
 from support import builders
 from support.builders import key
 

@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from batchexport.core.digests import listing_digest
-from batchexport.pipeline.lookups import (
+from batchexport.dependencies.observations import InputChanged, Seen
+from batchexport.dependencies.paths import (
     ahead,
     digest_or_none,
     folder_of_module,
@@ -22,8 +23,7 @@ from batchexport.pipeline.lookups import (
     not_there,
     signature,
 )
-from batchexport.pipeline.seen import InputChanged, Seen
-from batchexport.pipeline.zones import Zone, third_party_roots, within
+from batchexport.dependencies.zones import Zone, third_party_roots, within
 from batchexport.toolchain.distributions import Distributions
 
 Dependency = list[Any]
@@ -38,7 +38,7 @@ def installed() -> Distributions:
 
 
 def dependencies(seen: Seen) -> list[Dependency]:
-    """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies`.
+    """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies.checker`.
 
     Raises:
         InputChanged: where a file is no longer what it was when it was read.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.carried import GraphOutdated, carried_over
+from batchexport.dependencies.merge import GraphOutdated, carried_over
 
 SOURCE = ["source", "m.py", "bytes 1", "tree 1"]
 LAZY = ["source", "lazy.py", "bytes 1", "tree 1"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from batchexport import dependencies
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
-from batchexport.dependencies import Surroundings, place, relative_to, source_digest
+from batchexport.dependencies import checker
+from batchexport.dependencies.checker import Surroundings, place, relative_to, source_digest
 from batchexport.store import statcache
 from batchexport.store.store import Store
 from support import builders
@@ -52,7 +52,7 @@ def look(tmp_path: Path, root: Path, site: Path) -> Callable[..., str | None]:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read to be hashed."""
-    return watched(monkeypatch, dependencies)
+    return watched(monkeypatch, checker)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_an_edit_between_digest_and_tree_is_not_remembered_as_the_tree_of_the_di
         return digest
 
     with monkeypatch.context() as patch:
-        patch.setattr(dependencies, "file_digest", edited_at_once)
+        patch.setattr(checker, "file_digest", edited_at_once)
         look(*then)
     path.write_bytes(b"x = 1000")
     assert look(*then) == "source: m.py changed"

@@ -17,15 +17,14 @@ from types import ModuleType
 from typing import Any
 
 from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
-from batchexport.pipeline import account, hooks
-from batchexport.pipeline.account import LAG_NS, Dependency
-from batchexport.pipeline.callers import caller, is_model_asking, is_model_behind
-from batchexport.pipeline.lookups import absolute, access
-from batchexport.pipeline.seen import Seen
-from batchexport.pipeline.zones import Zone, Zones
+from batchexport.dependencies import collect, hooks
+from batchexport.dependencies.collect import LAG_NS, Dependency
+from batchexport.dependencies.observations import Seen
+from batchexport.dependencies.paths import absolute, access
+from batchexport.dependencies.zones import Zone, Zones, caller, is_model_asking, is_model_behind
 
 # Said by terminals, shells and batch systems about themselves, not about the model. Paths made of them are
-# bound to them: see `place` in `batchexport.dependencies`.
+# bound to them: see `place` in `batchexport.dependencies.checker`.
 _UNHEARD = frozenset(
     [
         "HOME",
@@ -81,8 +80,6 @@ class Observer:
 
     def install(self) -> None:
         """Start to watch."""
-        import safetensors  # noqa: F401 - so that its reader can be replaced
-
         self._active = True
         self._seen.since = time.time_ns() - LAG_NS
         self._seen.before = frozenset(sys.modules)
@@ -113,7 +110,7 @@ class Observer:
     def dependencies(self) -> list[Dependency]:
         """Stop to watch; all that was seen. Raises InputChanged: see `account.dependencies`."""
         self._active = False
-        return account.dependencies(self._seen)
+        return collect.dependencies(self._seen)
 
     # ── what the audit hook hears ────────────────────────────────────────────────────────────
 

@@ -509,7 +509,7 @@ def test_strange_things_in_the_table_of_modules_are_passed_over(root: Path) -> N
 
 def test_model_code_that_was_edited_after_it_was_loaded_makes_the_job_uncacheable(root: Path) -> None:
     write(root, {"helper.py": "x = 1"})
-    before = "import time, helper\nfrom batchexport.pipeline import account\naccount._SINCE = time.time_ns()"
+    before = "import time, helper\nfrom batchexport.dependencies import collect\ncollect._SINCE = time.time_ns()"
     untouched = observe(root, "import helper", before=before)
     assert untouched.uncacheable == []
     assert "helper.py" in untouched.of("file")

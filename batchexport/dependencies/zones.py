@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import site
 import sys
 import sysconfig
+import threading
 from enum import Enum
 from functools import cache
+from types import FrameType
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
            "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale")  # fmt: skip
@@ -78,3 +81,36 @@ class Zones:
             return Zone.STDLIB if path.startswith("<frozen") else Zone.IGNORED
         zone = next((zone for folder, zone in self._folders if within(path, folder)), Zone.FIRST)
         return Zone.IGNORED if zone is Zone.FIRST and "/__pycache__/" in path else zone
+
+
+_TORCH = re.compile(r"/(site|dist)-packages/torch/")
+
+
+def caller(zones: Zones, *, skip_torch: bool = False) -> Zone:
+    """The zone of the nearest frame that is neither the standard library's nor ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        zone = zones.of(path)
+        if zone in (Zone.FIRST, Zone.THIRD):
+            return Zone.OWN if skip_torch and _TORCH.search(path) else zone
+        if path.endswith(("/linecache.py", "/traceback.py")):
+            return Zone.STDLIB
+        frame = frame.f_back
+    # A thread does not know who started it, so it is taken for the model's.
+    return Zone.STDLIB if threading.current_thread() is threading.main_thread() else Zone.FIRST
+
+
+def is_model_asking(zones: Zones) -> bool:
+    """True when model code or a library of its, other than torch, is behind what a hook sees."""
+    return caller(zones, skip_torch=True) in (Zone.FIRST, Zone.THIRD)
+
+
+def is_model_behind(zones: Zones) -> bool:
+    """True when model code is anywhere behind what a hook sees."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if zones.of(frame.f_code.co_filename) is Zone.FIRST:
+            return True
+        frame = frame.f_back
+    return False

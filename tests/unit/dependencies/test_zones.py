@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import batchexport
-from batchexport.pipeline.zones import Zone, Zones, third_party_roots, within
+from batchexport.dependencies.zones import Zone, Zones, third_party_roots, within
 
 ROOT = "/home/me/project"
 PATHS = sysconfig.get_paths()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from batchexport.pipeline.lookups import module_files, signature
-from batchexport.pipeline.zones import Zone, Zones
+from batchexport.dependencies.paths import module_files, signature
+from batchexport.dependencies.zones import Zone, Zones
 
 
 class InputChanged(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.pipeline import lookups
+from batchexport.dependencies import paths
 
 READS, WRITES, BOTH = (True, False), (False, True), (True, True)
 O = os  # noqa: E741 - the table below is about flags
@@ -43,7 +43,7 @@ O = os  # noqa: E741 - the table below is about flags
 def test_an_open_reads_what_was_there_or_writes_or_both(
     mode: str | None, flags: int | None, expected: tuple[bool, bool]
 ) -> None:
-    assert lookups.access(mode, flags) == expected
+    assert paths.access(mode, flags) == expected
 
 
 @pytest.mark.parametrize("given", ["data", b"data", Path("data"), "./data", "sub/../data"])
@@ -51,20 +51,20 @@ def test_a_path_is_meant_from_the_working_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | bytes | Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert lookups.absolute(given) == str(tmp_path / "data")
+    assert paths.absolute(given) == str(tmp_path / "data")
 
 
 def test_a_descriptor_means_the_file_it_is_open_on(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert lookups.absolute(descriptor) == str(tmp_path)
+        assert paths.absolute(descriptor) == str(tmp_path)
     finally:
         os.close(descriptor)
 
 
 @pytest.mark.parametrize("given", [None, 10**9, -1, 1.5, object()])
 def test_what_is_no_path_means_none(given: object) -> None:
-    assert lookups.absolute(given) is None
+    assert paths.absolute(given) is None
 
 
 @pytest.mark.parametrize("change", ["content", "other file", "time", "mode"])
@@ -72,8 +72,8 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, change: str) -> None:
     path = tmp_path / "file"
     path.write_text("one")
     os.utime(path, (1, 1))
-    then = lookups.signature(str(path))
-    assert lookups.signature(str(path)) == then
+    then = paths.signature(str(path))
+    assert paths.signature(str(path)) == then
     if change == "content":
         path.write_text("two")
         os.utime(path, (1, 1))
@@ -85,12 +85,12 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, change: str) -> None:
         os.utime(path, (2, 2))
     else:
         path.chmod(0o600)
-    assert lookups.signature(str(path)) != then
+    assert paths.signature(str(path)) != then
 
 
 @pytest.mark.parametrize("path", ["/none", "/etc/hosts/none", "/a\0b"])
 def test_a_file_that_is_not_there_has_no_signature(path: str) -> None:
-    assert lookups.signature(path) is None
+    assert paths.signature(path) is None
 
 
 def test_the_path_of_a_module_is_its_file_and_nothing_is_woken_up_to_learn_it() -> None:
@@ -102,16 +102,16 @@ def test_the_path_of_a_module_is_its_file_and_nothing_is_woken_up_to_learn_it() 
     plain.__file__ = "/p/sub/../plain.py"
     relative = types.ModuleType("relative")
     relative.__file__ = "_ops.py"
-    assert lookups.module_path("plain", plain) == "/p/plain.py"
-    assert lookups.module_path("__main__", plain) is None
+    assert paths.module_path("plain", plain) == "/p/plain.py"
+    assert paths.module_path("__main__", plain) is None
     for name, module in {"relative": relative, "lazy": Lazy("lazy"), "none": None, "thing": object()}.items():
-        assert lookups.module_path(name, module) is None
+        assert paths.module_path(name, module) is None
 
 
 def test_the_folder_of_a_package_is_the_one_above_it() -> None:
-    assert lookups.folder_of_module("/p/models/__init__.py") == "/p"
-    assert lookups.folder_of_module("/p/models/bert.py") == "/p/models"
-    assert lookups.folder_of_module("/p/fast.cpython-311.so") == "/p"
+    assert paths.folder_of_module("/p/models/__init__.py") == "/p"
+    assert paths.folder_of_module("/p/models/bert.py") == "/p/models"
+    assert paths.folder_of_module("/p/fast.cpython-311.so") == "/p"
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def names(found: set[str], folder: Path) -> set[str]:
 
 def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_folder(project: Path) -> None:
     (project / "bert.py").touch()
-    found = names(lookups.not_there(lookups.ahead("bert", str(project / "bert.py"))), project.parent)
-    extensions = {f"bert{suffix}" for suffix in lookups._EXTENSIONS}
+    found = names(paths.not_there(paths.ahead("bert", str(project / "bert.py"))), project.parent)
+    extensions = {f"bert{suffix}" for suffix in paths._EXTENSIONS}
     assert found == {
         "before/bert.py", "before/bert/__init__.py", *(f"before/{name}" for name in extensions),
         "project/bert/__init__.py", *(f"project/{name}" for name in extensions),
@@ -138,7 +138,7 @@ def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_fol
 
 
 def test_a_package_is_shadowed_by_what_comes_before_it_on_the_path(project: Path) -> None:
-    found = names(lookups.not_there(lookups.ahead("models", str(project / "models/__init__.py"))), project.parent)
+    found = names(paths.not_there(paths.ahead("models", str(project / "models/__init__.py"))), project.parent)
     assert {name.partition("/")[0] for name in found} == {"before"}
 
 
@@ -146,12 +146,12 @@ def test_a_submodule_is_shadowed_inside_of_its_package(project: Path, monkeypatc
     package = types.ModuleType("models")
     package.__path__ = [str(project / "models")]
     monkeypatch.setitem(sys.modules, "models", package)
-    found = names(lookups.not_there(lookups.ahead("models.bert", str(project / "models/bert.py"))), project.parent)
+    found = names(paths.not_there(paths.ahead("models.bert", str(project / "models/bert.py"))), project.parent)
     assert {name.rpartition("/")[0] for name in found} == {"project/models", "project/models/bert"}
 
 
 def test_what_is_there_shadows_nothing(project: Path) -> None:
     (project / "bert").mkdir()
     (project / "bert/__init__.py").touch()
-    found = names(lookups.not_there(lookups.ahead("bert", str(project / "bert.py"))), project.parent)
+    found = names(paths.not_there(paths.ahead("bert", str(project / "bert.py"))), project.parent)
     assert "project/bert/__init__.py" not in found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.keys import digest
-from batchexport.dependencies import Surroundings
+from batchexport.dependencies.checker import Surroundings
 from batchexport.store.store import Store
 
 KEPT = 8
