@@ -74,7 +74,7 @@ def load(folder: str | PathLike[str]) -> Callable[..., Any]:
     from pathlib import Path
 
     from batchexport.core.archives import vet
-    from batchexport.pipeline.loading import load as load_package
+    from batchexport.pipeline.load import load as load_package
 
     for package in Path(folder).glob("*.pt2"):
         vet(package)

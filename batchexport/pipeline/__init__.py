@@ -1,5 +1,5 @@
-"""The export pipeline: the only package that imports torch, and only inside child processes.
+"""The stages, and the only code that imports torch; it runs in children alone.
 
-It takes a task description and a folder, and leaves files and a JSON result in the folder.
-It knows nothing of the store, the manifest or the command line.
+In: a task as plain data and a folder. Out: files in that folder and a result as plain data. It knows neither store,
+manifest nor engine.
 """

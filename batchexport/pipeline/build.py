@@ -9,7 +9,8 @@ import os
 import random
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -195,3 +196,27 @@ def _use_method(model: nn.Module, name: str) -> None:
             f"did you mean {near[0]!r}?" if near else None,
         )
     model.forward = types.MethodType(method.__func__, model)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Take back what the block's runs do to the model: buffers written to, attributes and buffers set anew."""
+    attributes = [(module, type(module), dict(vars(module)), dict(module._buffers)) for module in model.modules()]
+    tensors = {id(buffer): buffer for buffer in model.buffers()}
+    for _, _, own, _ in attributes:
+        tensors.update((id(value), value) for value in own.values() if isinstance(value, torch.Tensor))
+    contents = [(one, one._version, one.detach().clone()) for one in tensors.values() if not one.is_inference()]
+    try:
+        yield
+    finally:
+        for module, kind, own, buffers in attributes:
+            if type(module) is not kind:  # a lazy module, which its first run has made what it is
+                continue
+            # What a first run adds stays: the hooks that libraries install then stay too, and must stay known.
+            vars(module).update(own)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+        with torch.no_grad():
+            for tensor, version, content in contents:
+                if tensor._version != version:
+                    tensor.copy_(content)

@@ -19,10 +19,10 @@ from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.errors import Kind
+from batchexport.pipeline.constants import Unpackable, frozen_parts, read_layout
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import skeleton_digest
-from batchexport.pipeline.weights import Unpackable, frozen_parts, read_layout
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"

@@ -18,13 +18,12 @@ from torch.utils import _pytree as pytree
 from batchexport.core.dims import Dim, corners
 from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
-from batchexport.pipeline.build import build, seed_everything
+from batchexport.pipeline.build import build, seed_everything, unchanged
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
-from batchexport.pipeline.likeness import likeness
-from batchexport.pipeline.reweigh import ARCHIVE, new_ids, renewed
-from batchexport.pipeline.undoing import unchanged
+from batchexport.pipeline.model_structure import likeness
+from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, renewed
 
 REFERENCE = "reference.pt"
 

@@ -17,8 +17,8 @@ from torch.export.pt2_archive.constants import AOTINDUCTOR_DIR
 
 from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest, load_program
+from batchexport.pipeline.constants import blob, read_layout
 from batchexport.pipeline.failure import StageFailure, failing_as
-from batchexport.pipeline.weights import blob, read_layout
 
 
 def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked
-from batchexport.pipeline.loading import load_compiled
+from batchexport.pipeline.load import load_compiled
 
 
 def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from batchexport.pipeline.loading import load_compiled
+from batchexport.pipeline.load import load_compiled
 
 
 def compare(kept: str, clean: Path, rtol: float, atol: float) -> list[str]:

@@ -23,7 +23,7 @@ from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
 from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of
-from batchexport.pipeline.likeness import likeness
+from batchexport.pipeline.model_structure import likeness
 from batchexport.pipeline.pack import write_package
 
 ARCHIVE = "exported.pt2"

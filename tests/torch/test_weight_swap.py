@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from batchexport.pipeline.likeness import likeness
+from batchexport.pipeline.model_structure import likeness
 from support.exporting import Export, Exported
 from support.models import Affine, Buffers, Tied
 
