@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure, Outcome, StageReport
-from batchexport.decide import Decider, Hit, Miss
 from batchexport.dependencies.merge import GraphOutdated
 from batchexport.jobrun import JobRun, Running
+from batchexport.planning.estimates import Timings
+from batchexport.planning.lookup import Decider, Hit, Miss
 from batchexport.publish import Publisher, fingerprint
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
-from batchexport.timings import Timings
 from batchexport.verdict import Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from batchexport.decide import Miss
 from batchexport.jobrun import JobRun
+from batchexport.planning.lookup import Miss
 from batchexport.store.errors import BlobDamaged, BlobMissing
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results

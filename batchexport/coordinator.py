@@ -16,12 +16,13 @@ from batchexport.core.errors import Kind
 from batchexport.core.events import Listener, Note, StageFinished, StageStarted
 from batchexport.core.job import Job
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
-from batchexport.decide import Decider, Hit, Miss
 from batchexport.dependencies.traces import KEPT
 from batchexport.ends import Ends, store_failure
 from batchexport.gpus import Gpus, loss
 from batchexport.jobrun import JobRun, Running
 from batchexport.pending import Pending, Turn
+from batchexport.planning.estimates import Timings
+from batchexport.planning.lookup import Decider, Hit, Miss
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
@@ -29,7 +30,6 @@ from batchexport.store.locks import Lock
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.supervision import Runner, Supervisor
-from batchexport.timings import Timings
 from batchexport.toolchain.cuda import Devices
 from batchexport.workers.forkserver import Ended
 from batchexport.workplace import Workplace

@@ -12,11 +12,11 @@ from batchexport.core.errors import Kind
 from batchexport.core.events import JobFinished, Listener
 from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
-from batchexport.jobfile import job_file, stamp
+from batchexport.jobfile import job_file
 from batchexport.jobrun import JobRun
 from batchexport.lastwords import last_words
 from batchexport.store.errors import DiskFull
-from batchexport.store.outputs import FILES, Delivery
+from batchexport.store.outputs import FILES, Delivery, stamp
 from batchexport.store.store import Record
 from batchexport.workplace import Workplace
 

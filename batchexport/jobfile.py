@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchexport.core.job import Job
-from batchexport.core.keys import digest
 from batchexport.jobrun import JobRun
-from batchexport.store.results import Result
+from batchexport.store.outputs import SCHEMA
 from batchexport.store.store import Record
-
-SCHEMA = 1
-
-
-def stamp(job: Job, export: Result, compiled: Result | None, verified: Result) -> str:
-    """What a `job.json` was made from: while it is the same, so is the file."""
-    return digest("job", SCHEMA, job.name, export.key, compiled.key if compiled else None, verified.key)
 
 
 def job_file(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from batchexport.core.report import STAGES, Failure, JobReport, StageReport
 
 if TYPE_CHECKING:
     from batchexport.core.job import Job
-    from batchexport.decide import Miss
+    from batchexport.planning.lookup import Miss
     from batchexport.store.locks import Lock
     from batchexport.store.results import Result
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from batchexport.core.report import STAGES
-from batchexport.decide import Miss
 from batchexport.gpus import Gpus
 from batchexport.jobrun import JobRun
+from batchexport.planning.estimates import Timings
+from batchexport.planning.lookup import Miss
 from batchexport.schedule import Schedule, Task
-from batchexport.timings import Timings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

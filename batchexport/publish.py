@@ -11,12 +11,12 @@ from typing import Any
 from batchexport.core import keys
 from batchexport.core.digests import file_digest
 from batchexport.core.job import Job
-from batchexport.decide import Decider, Miss
 from batchexport.dependencies.checker import in_order, relative_to, source_digest
 from batchexport.dependencies.merge import GraphOutdated, carried_over
 from batchexport.dependencies.traces import Traces
-from batchexport.history import History
 from batchexport.jobrun import JobRun
+from batchexport.planning.history import History
+from batchexport.planning.lookup import Decider, Miss
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.probe import import_path

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchexport import conclusion
 from batchexport.core import interrupts
 from batchexport.core.errors import ExitCode, StoreError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
@@ -20,6 +19,7 @@ from batchexport.core.files import write_beside
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, Plan
 from batchexport.core.report import JobReport, RunReport
+from batchexport.planning import noop
 from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     notes: tuple[str, ...] = ()
     interrupted = False
     hashed: Hashed = {}
-    found = conclusion.find(options, toolchain, hashed)
+    found = noop.find(options, toolchain, hashed)
     if found is not None:
         reports, output_dir = found.jobs, found.output_dir
         listener(RunStarted(jobs=len(reports), to_build=0, workers=0))
@@ -79,9 +79,9 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
 
 def plan(options: RunOptions) -> Plan:
     """What the next run would do, and why; imports no torch and starts nothing."""
-    from batchexport.planning import planned
+    from batchexport.planning.planner import planned
+    from batchexport.planning.session import opened
     from batchexport.running import workers
-    from batchexport.session import opened
 
     with opened(options) as session:
         return planned(session, manifest=str(options.manifest), workers=workers(session, options))
@@ -89,8 +89,8 @@ def plan(options: RunOptions) -> Plan:
 
 def ls(options: RunOptions) -> tuple[JobState, ...]:
     """Every selected job and the state of its outputs."""
-    from batchexport.planning import job_state
-    from batchexport.session import opened
+    from batchexport.planning.planner import job_state
+    from batchexport.planning.session import opened
 
     with opened(options) as session:
         return tuple(job_state(session, job) for job in session.jobs)
@@ -107,7 +107,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
 def cache_root(options: RunOptions) -> Path:
     """The cache folder that a run of this manifest would use."""
     from batchexport.manifest import resolve
-    from batchexport.session import cache_folder
+    from batchexport.planning.session import cache_folder
 
     return cache_folder(options, resolve.load(options.manifest)).absolute()
 

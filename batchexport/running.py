@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport import conclusion
 from batchexport.coordinator import Coordinator, Policy
 from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.decide import Hit
 from batchexport.dependencies.checker import Hashed
 from batchexport.dependencies.traces import Standing
 from batchexport.gpus import slots as device_slots
 from batchexport.manifest.patterns import matches
+from batchexport.planning import noop
+from batchexport.planning.lookup import Hit
+from batchexport.planning.session import Session, opened
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
-from batchexport.session import Session, opened
 from batchexport.store import gc_roots
 from batchexport.supervision import Runner
 from batchexport.toolchain.probe import usable_cores, usable_memory
@@ -137,7 +137,7 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
         return
     root = session.manifest.root
     patterns = {pattern for job in session.jobs for pattern in job.export.data}
-    conclusion.keep(
+    noop.keep(
         options,
         index=session.store.index,
         manifest=text,

@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from batchexport import conclusion, running
+from batchexport import running
 from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import Surroundings
+from batchexport.planning import noop
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
@@ -179,7 +180,7 @@ def forget_conclusion(options: RunOptions) -> None:
     """Take the conclusion out of the index, so that the next run goes the long way."""
     manifest = options.manifest.read_bytes()
     index = Index(_layout(options).index)
-    index.delete("conclusion", conclusion.conclusion_key(options, manifest, probe.toolchain()))
+    index.delete("conclusion", noop.conclusion_key(options, manifest, probe.toolchain()))
     index.close()
 
 
@@ -210,7 +211,7 @@ def looked_at(options: RunOptions, *, long: bool) -> Counter[str]:
     with _counting() as seen:
         if long:
             running.run_jobs(options, lambda event: None)
-        elif conclusion.find(options, probe.toolchain()) is None:
+        elif noop.find(options, probe.toolchain()) is None:
             raise RuntimeError("the run was not concluded")
     return seen
 

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from batchexport.core.digests import bytes_digest, file_digest
 from batchexport.core.files import write_beside
+from batchexport.core.keys import digest
 from batchexport.store.errors import plain_errors
 from batchexport.store.statcache import identity, is_settled
 
 if TYPE_CHECKING:
+    from batchexport.core.job import Job
+    from batchexport.store.results import Result
     from batchexport.store.store import Record, Store
 
 JOB_FILE = "job.json"
+SCHEMA = 1  # of `job.json`
 FILES = {"exported": "exported.pt2", "package": "compiled.pt2", "so": "compiled.so"}
 
 Files = dict[str, list[Any]]
@@ -54,6 +58,11 @@ def settled(folder: str, files: Mapping[str, list[Any]]) -> Files:
             continue
         rows[file] = known if is_settled(stat, now) and known[:-1] == identity(stat) else known[-1:]
     return rows
+
+
+def stamp(job: Job, export: Result, compiled: Result | None, verified: Result) -> str:
+    """What a `job.json` was made from: while it is the same, so is the file."""
+    return digest("job", SCHEMA, job.name, export.key, compiled.key if compiled else None, verified.key)
 
 
 class Delivery:

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
-from batchexport.decide import Decider
 from batchexport.dependencies.checker import Surroundings
 from batchexport.dependencies.traces import Traces
-from batchexport.history import History
+from batchexport.planning.history import History
+from batchexport.planning.lookup import Decider
 from batchexport.store.results import Result, Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store

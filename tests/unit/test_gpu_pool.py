@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from batchexport import running, session
+from batchexport import running
 from batchexport.core.events import Event, Note
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
+from batchexport.planning import session
 from batchexport.running import run_jobs
 from batchexport.toolchain.cuda import chosen
 from support.standins import Children, Rack

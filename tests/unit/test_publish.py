@@ -10,9 +10,9 @@ import pytest
 
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
-from batchexport.decide import Hit, Miss
 from batchexport.dependencies.checker import relative_to, source_digest
 from batchexport.jobrun import JobRun
+from batchexport.planning.lookup import Hit, Miss
 from batchexport.publish import Publisher, fingerprint
 from batchexport.store.errors import StoreError
 from batchexport.store.results import Result, Results

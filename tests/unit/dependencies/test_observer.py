@@ -551,7 +551,8 @@ def test_a_variable_that_a_library_of_the_model_reads_counts(root: Path) -> None
 
 def test_variables_that_python_torch_and_this_package_read_do_not_count(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "site-packages", {"torch/__init__.py": "import os\nos.environ.get('OF_TORCH')"})
-    code = "import torch, subprocess, webbrowser, getpass; from batchexport import session; VALUE = torch.__file__"
+    modules = "torch, subprocess, webbrowser, getpass"
+    code = f"import {modules}; from batchexport.planning import session; VALUE = torch.__file__"
     seen = observe(root, code, path=[tmp_path / "site-packages"])
     assert "OF_TORCH" not in seen.of("environment")
     assert "BATCHEXPORT_CACHE_DIR" not in seen.of("environment")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from batchexport.core.report import STAGES
+from batchexport.planning.estimates import Timings
 from batchexport.store.index import Index
-from batchexport.timings import Timings
 from support.builders import job
 
 

@@ -12,11 +12,10 @@ from batchexport.core.errors import ManifestError, StoreError, UsageError
 from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, PlannedJob
-from batchexport.decide import Hit
-from batchexport.jobfile import stamp
-from batchexport.planning import job_state, planned, planned_job
-from batchexport.session import Session, cache_folder, opened
-from batchexport.store.outputs import FILES
+from batchexport.planning.lookup import Hit
+from batchexport.planning.planner import job_state, planned, planned_job
+from batchexport.planning.session import Session, cache_folder, opened
+from batchexport.store.outputs import FILES, stamp
 from batchexport.store.results import Result
 from support import builders
 from support.builders import export_result

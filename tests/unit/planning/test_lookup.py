@@ -13,8 +13,8 @@ import pytest
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
-from batchexport.decide import Decider, Hit, Miss
 from batchexport.dependencies.traces import Traces
+from batchexport.planning.lookup import Decider, Hit, Miss
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.toolchain.probe import Toolchain
@@ -227,7 +227,7 @@ with Store.open(Path(sys.argv[1]) / "cache") as store:
 
 @pytest.mark.process
 def test_the_same_question_has_the_same_keys_in_every_process(tmp_path: Path) -> None:
-    path = ":".join([str(Path(__file__).parents[1]), *sys.path])
+    path = ":".join([str(Path(__file__).parents[2]), *sys.path])
     answers = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM, str(tmp_path)],

@@ -14,8 +14,8 @@ from batchexport.core import keys
 from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
 from batchexport.dependencies.traces import Fallen, Standing, Traces
-from batchexport.history import History
 from batchexport.manifest.patterns import matches
+from batchexport.planning.history import History
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain

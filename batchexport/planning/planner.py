@@ -7,10 +7,9 @@ import os
 from batchexport.core.job import Job
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import STAGES
-from batchexport.decide import Hit, Miss
-from batchexport.jobfile import stamp
-from batchexport.session import Session
-from batchexport.store.outputs import FILES
+from batchexport.planning.lookup import Hit, Miss
+from batchexport.planning.session import Session
+from batchexport.store.outputs import FILES, stamp
 
 
 def planned(session: Session, *, manifest: str, workers: int) -> Plan:

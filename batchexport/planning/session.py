@@ -10,17 +10,17 @@ from pathlib import Path
 
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
-from batchexport.decide import Decider
 from batchexport.dependencies.checker import Hashed, Surroundings
 from batchexport.dependencies.traces import Traces
-from batchexport.history import History
 from batchexport.manifest import resolve as jobs_module
 from batchexport.manifest.selection import select
+from batchexport.planning.estimates import Timings
+from batchexport.planning.history import History
+from batchexport.planning.lookup import Decider
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
-from batchexport.timings import Timings
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
 
