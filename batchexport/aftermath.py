@@ -14,7 +14,7 @@ from batchexport.planning.lookup import Decider, Hit, Miss
 from batchexport.publish import Publisher, fingerprint
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
-from batchexport.verdict import Changed, Circumstances, Success, had_all, verdict
+from batchexport.workers.exit_status import Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 
 

@@ -29,9 +29,9 @@ from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreEr
 from batchexport.store.locks import Lock
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
-from batchexport.supervision import Runner, Supervisor
 from batchexport.toolchain.cuda import Devices
 from batchexport.workers.forkserver import Ended
+from batchexport.workers.supervisor import Runner, Supervisor
 from batchexport.workplace import Workplace
 
 # A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
@@ -77,7 +77,7 @@ class Coordinator:
         self._listener = listener
         self._policy = policy
         self._assignments = Assignments(workplace, results)
-        self._supervisor = Supervisor(runner, workplace.store, workplace.memory)
+        self._supervisor: Supervisor[Running] = Supervisor(runner, workplace.store, workplace.memory)
         self._aftermath = Aftermath(
             store=workplace.store,
             decider=decider,
@@ -234,6 +234,7 @@ class Coordinator:
             miss=decision,
             folder=folder,
             lock=lock,
+            timeout=run.job.timeout,
             expected_memory=turn.task.memory,
             device=turn.device,
         )

@@ -14,10 +14,10 @@ from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
 from batchexport.jobfile import job_file
 from batchexport.jobrun import JobRun
-from batchexport.lastwords import last_words
 from batchexport.store.errors import DiskFull
 from batchexport.store.outputs import FILES, Delivery, stamp
 from batchexport.store.store import Record
+from batchexport.workers.exit_status import last_words
 from batchexport.workplace import Workplace
 
 # A child that ended so did not choose its last words.

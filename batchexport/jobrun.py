@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchexport.core.report import STAGES, Failure, JobReport, StageReport
+from batchexport.workers.attempt import Attempt
 
 if TYPE_CHECKING:
     from batchexport.core.job import Job
     from batchexport.planning.lookup import Miss
-    from batchexport.store.locks import Lock
     from batchexport.store.results import Result
 
 
@@ -77,24 +74,9 @@ class JobRun:
         )
 
 
-@dataclass(slots=True)
-class Running:
-    """A stage that a child works on. Times are `time.monotonic()` seconds, memory is bytes.
-
-    `held` is what it held when it was ended for its memory; `kernel_kills` how many processes the kernel had killed
-    for want of memory when it began.
-    """
+@dataclass(slots=True, kw_only=True)
+class Running(Attempt):
+    """A stage of a job that a child works on, and the miss that made it run."""
 
     run: JobRun
-    stage: str
     miss: Miss
-    folder: Path
-    lock: Lock
-    expected_memory: int
-    device: str | None = None
-    started: float = field(default_factory=time.monotonic)
-    deadline: float = math.inf
-    timed_out: bool = False
-    cancelled: bool = False
-    held: int | None = None
-    kernel_kills: int | None = None

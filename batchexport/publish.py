@@ -20,7 +20,7 @@ from batchexport.planning.lookup import Decider, Miss
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.probe import import_path
-from batchexport.verdict import Success
+from batchexport.workers.exit_status import Success
 
 _SLIM = ("op_count", "parameter_bytes", "buffer_bytes")
 

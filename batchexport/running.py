@@ -19,10 +19,10 @@ from batchexport.planning.session import Session, opened
 from batchexport.publish import Publisher
 from batchexport.schedule import Schedule
 from batchexport.store import gc_roots
-from batchexport.supervision import Runner
 from batchexport.toolchain.probe import usable_cores, usable_memory
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
+from batchexport.workers.supervisor import Runner
 from batchexport.workplace import Workplace
 
 

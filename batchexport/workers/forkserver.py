@@ -155,7 +155,7 @@ class ForkServer:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, os.fdopen(watched), self._log.open("ab") as log:
             self._keeper = subprocess.Popen(
-                [*python, "batchexport.workers.keeper", str(watched), *server],
+                [*python, "batchexport.workers.reaper", str(watched), *server],
                 pass_fds=[theirs.fileno(), watched],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -17,7 +17,7 @@ from batchexport.publish import Publisher, fingerprint
 from batchexport.store.errors import StoreError
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
-from batchexport.verdict import Success
+from batchexport.workers.exit_status import Success
 from support import builders
 from support.builders import job, key
 

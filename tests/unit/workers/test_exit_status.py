@@ -11,7 +11,7 @@ import pytest
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure
-from batchexport.verdict import RESULT_FILE, Changed, Circumstances, Success, had_all, verdict
+from batchexport.workers.exit_status import RESULT_FILE, Changed, Circumstances, Success, had_all, verdict
 from batchexport.workers.forkserver import Ended
 
 SUCCESS = {

@@ -7,14 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from batchexport import guard
-from batchexport.headers import Headers
-from batchexport.jobrun import Running
 from batchexport.store.store import Store
-from batchexport.verdict import Circumstances
 from batchexport.workers import memory
+from batchexport.workers.attempt import Attempt
+from batchexport.workers.compiler_cache import Headers
+from batchexport.workers.exit_status import Circumstances
 from batchexport.workers.forkserver import Ended
 
 _GRACE_SECONDS = 5.0
@@ -35,7 +34,10 @@ class Runner(Protocol):
     def close(self) -> None: ...
 
 
-class Supervisor:
+OneAttempt = TypeVar("OneAttempt", bound=Attempt)
+
+
+class Supervisor(Generic[OneAttempt]):
     """The children of one run; `pool` is how many bytes of memory they may hold together, None: no bound."""
 
     def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
@@ -44,7 +46,7 @@ class Supervisor:
         self._runner = runner
         self._store = store
         self._pool = pool
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, OneAttempt] = {}
         self._looked = 0.0
 
     @property
@@ -63,7 +65,7 @@ class Supervisor:
         self._store.sweep()
         self._headers.open()
 
-    def start(self, running: Running, request: dict[str, Any]) -> None:
+    def start(self, running: OneAttempt, request: dict[str, Any]) -> None:
         """Start a child. Raises EnvironmentProblem where none can be started at all."""
         self._running[request["id"]] = running
         running.kernel_kills = memory.kernel_kills()
@@ -73,17 +75,17 @@ class Supervisor:
             del self._running[request["id"]]
             raise
         # The first start waits for the import of torch, which is no stage's own time.
-        running.deadline = time.monotonic() + running.run.job.timeout
+        running.deadline = time.monotonic() + running.timeout
 
-    def wait(self, *, poll: bool) -> Iterator[tuple[Running, Ended]]:
+    def wait(self, *, poll: bool) -> Iterator[tuple[OneAttempt, Ended]]:
         """The children that ended, after waiting for something to happen; `poll`: for a moment at most."""
         yield from self._heard(self._patience(poll))
 
-    def ended(self) -> Iterator[tuple[Running, Ended]]:
+    def ended(self) -> Iterator[tuple[OneAttempt, Ended]]:
         """The children that have ended by now."""
         yield from self._heard(0.0)
 
-    def _heard(self, patience: float) -> Iterator[tuple[Running, Ended]]:
+    def _heard(self, patience: float) -> Iterator[tuple[OneAttempt, Ended]]:
         for ended in self._runner.wait(patience):
             running = self._running.pop(ended.id, None)
             if running is not None:
@@ -111,27 +113,27 @@ class Supervisor:
     def _enforce_memory(self) -> None:
         held, free = self._runner.held(exact=False), memory.available()
         pool = sys.maxsize if self._pool is None else self._pool
-        if not guard.overdrawn(held, pool=pool, available=free):
+        if not memory.overdrawn(held, pool=pool, available=free):
             return
         held = self._runner.held(exact=True)
         expected = {name: running.expected_memory for name, running in self._running.items()}
-        name = guard.whom_to_end(held, expected, pool=pool, available=free)
+        name = memory.whom_to_end(held, expected, pool=pool, available=free)
         if name in self._running and self._running[name].held is None:
             self._running[name].held = held[name]
             self._runner.signal(name, signal.SIGKILL)
 
-    def kill(self) -> list[Running]:
+    def kill(self) -> list[OneAttempt]:
         """Kill every child; returns what they worked on."""
         for name, running in self._running.items():
             running.cancelled = True
             self._runner.signal(name, signal.SIGKILL)
         return list(self._running.values())
 
-    def circumstances(self, running: Running) -> Circumstances:
+    def circumstances(self, running: OneAttempt) -> Circumstances:
         """What is known of the end of a child beside its status."""
         before, after = running.kernel_kills, memory.kernel_kills()
         return Circumstances(
-            timeout=running.run.job.timeout,
+            timeout=running.timeout,
             timed_out=running.timed_out,
             held=running.held,
             limit=self._pool,
@@ -139,7 +141,7 @@ class Supervisor:
             header_cut=self._cut >= running.started,
         )
 
-    def free(self, running: Running) -> None:
+    def free(self, running: OneAttempt) -> None:
         """Give up what a child that has ended held."""
         running.lock.release()
         self._store.discard(running.folder)
@@ -152,7 +154,7 @@ class Supervisor:
             self.free(running)
         self._headers.close()
 
-    def _heal(self, running: Running) -> None:
+    def _heal(self, running: OneAttempt) -> None:
         if running.stage != "export" and self._headers.cut(time.time() - (time.monotonic() - running.started)):
             self._cut = time.monotonic()
 

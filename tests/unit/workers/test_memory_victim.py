@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchexport.guard import RESERVE, whom_to_end
+from batchexport.workers.memory import RESERVE, whom_to_end
 
 PLENTY = 1 << 50
 

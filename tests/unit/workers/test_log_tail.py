@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport.lastwords import last_words
+from batchexport.workers.exit_status import last_words
 
 
 def said(folder: Path, text: str | bytes) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batchexport import fulldisk
 from batchexport.core.errors import Kind
-from batchexport.fulldisk import explained, is_full
+from batchexport.workers import exit_status
+from batchexport.workers.exit_status import explained, is_full
 from support.reports import failure
 
 
@@ -24,7 +24,7 @@ def test_on_a_full_disk_what_broke_off_is_of_kind_disk(
 ) -> None:
     before = failure(kind=kind, message="as it was told")
     assert explained(before, tmp_path) == before
-    monkeypatch.setattr(fulldisk, "is_full", lambda folder: True)
+    monkeypatch.setattr(exit_status, "is_full", lambda folder: True)
     after = explained(before, tmp_path)
     if kind in (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL):
         assert after.kind is Kind.DISK

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batchexport.core.errors import Kind
+from batchexport.core.errors import NO_ROOM, Kind
 from batchexport.core.report import Failure
 from batchexport.core.text import size
-from batchexport.fulldisk import explained
 from batchexport.workers.forkserver import Ended
 
 RESULT_FILE = "result.json"
@@ -149,3 +150,61 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
+
+
+_PROBE = 1 << 16  # bytes; who ran out of room has left less than this
+_LOOKS_LIKE_IT = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)
+
+
+def explained(failure: Failure, folder: Path) -> Failure:
+    """`failure` of a stage that worked in `folder`, or what a full disk under that folder makes of it."""
+    if failure.kind not in _LOOKS_LIKE_IT or not is_full(folder):
+        return failure
+    return replace(
+        failure,
+        kind=Kind.DISK,
+        message=f"the disk of the cache is full: {_free(folder)} free, and the stage needed more ({failure.message})",
+        remedy="free some space (`batchexport cache gc` may) and run again",
+    )
+
+
+def is_full(folder: Path) -> bool:
+    """Whether not even a small file can be written there."""
+    probe = folder / ".probe"
+    try:
+        with probe.open("xb", buffering=0) as file:
+            return file.write(b"\1" * _PROBE) < _PROBE
+    except OSError as error:
+        return error.errno in NO_ROOM
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _free(folder: Path) -> str:
+    try:
+        return size(shutil.disk_usage(folder).free)
+    except OSError:
+        return "nothing"
+
+
+_BYTES = 16_384
+_LINES = 6
+_WIDTH = 200
+# Python's own report of a crash (faulthandler) tells most at its head, and ends in a list of extension modules.
+_MARKS = ("Fatal Python error:", "Current thread 0x")
+
+
+def last_words(log: Path) -> tuple[str, ...]:
+    """At most six lines, none of them long; none where there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ()
+    lines = [line.rstrip()[:_WIDTH] for line in text.splitlines() if line.strip()]
+    for mark in _MARKS:
+        heads = [number for number, line in enumerate(lines) if line.startswith(mark)]
+        if heads:
+            return tuple(lines[heads[-1] :][:_LINES])
+    return tuple(lines[-_LINES:])
