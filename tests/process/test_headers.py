@@ -64,5 +64,5 @@ def test_a_cut_off_header_is_made_again_by_the_run_that_saw_the_kill_and_by_the_
 def _children_at_work(project: Project) -> Iterator[int]:
     """Processes that lead a session of their own below the fork server."""
     for pid, line in project.processes().items():
-        if "workers.server" in line and "workers.keeper" not in line and os.getsid(pid) == pid:
+        if "workers.server" in line and "workers.reaper" not in line and os.getsid(pid) == pid:
             yield pid

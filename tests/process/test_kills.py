@@ -200,7 +200,7 @@ def test_the_second_ctrl_c_waits_for_nothing_and_still_nothing_runs_on(project: 
     process = project.start("run", "--jobs", "2")
     at_work(project, "slow", process)
     delivered(project, "one", process)
-    [keeper] = [pid for pid, line in project.processes().items() if "workers.keeper" in line]
+    [keeper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
     os.kill(keeper, signal.SIGSTOP)  # so that the run would have to wait for its children's end
     os.kill(process.pid, signal.SIGINT)
     # It has closed its end of the pipe that the keeper watches, and waits.

@@ -206,7 +206,7 @@ def test_what_the_keeper_cannot_do_once_it_is_killed_the_server_does(project: Pr
     project.manifest(entry("Compiles"))
     process = project.start("run")
     compiler_at_work(project, process)
-    [keeper] = [pid for pid, line in project.processes().items() if "workers.keeper" in line]
+    [keeper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
     os.kill(keeper, signal.SIGKILL)
     os.kill(process.pid, signal.SIGINT)
     assert project.ended(process).code == 130
