@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from batchexport.core.text import counted, size
+from batchexport.toolchain.probe import usable_cores
 
 _GIB = 2**30
 _PATIENCE = 30.0  # seconds for a compiler or a driver to answer
@@ -113,9 +114,9 @@ def check_isa(cpuinfo: Path) -> Check:
 
 
 def check_cores() -> Check:
-    """How many cores this process may use."""
+    """Report how many cores a run uses, by the same count: affinity and cgroup quota are honoured."""
     present = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    usable = usable_cores()
     more = f" of {present}" if usable < present else ""
     return Check(name="cores", state="ok", detail=f"{usable}{more} usable")
 

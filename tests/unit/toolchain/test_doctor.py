@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.toolchain import doctor
+from batchexport.toolchain import doctor, probe
 
 
 def script(folder: Path, name: str, body: str) -> None:
@@ -183,3 +183,11 @@ def test_the_whole_examination_leaves_torch_unloaded(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_cores_are_those_of_the_cgroup_where_it_has_a_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(probe, "_cgroup_cores", lambda: [3])
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    assert doctor.check_cores().detail == "3 of 8 usable"
