@@ -223,7 +223,9 @@ def test_the_second_ctrl_c_waits_for_nothing_and_still_nothing_runs_on(project: 
 def test_a_run_can_be_interrupted_while_torch_is_imported(project: Project) -> None:
     project.manifest(good("one", 1))
     process = project.start("run")
-    wait_for(lambda: len(project.processes()) > 1, saying="the fork server", during=process)
+    # By its name: the first child of a run is `g++ --version`, and nothing is to be reported before the run has begun.
+    serving = lambda: any("workers.server" in line for line in project.processes().values())  # noqa: E731
+    wait_for(serving, saying="the fork server", during=process)
     os.kill(process.pid, signal.SIGINT)
     ran = project.ended(process)
     assert ran.code == ran.report["exit_code"] == 130
