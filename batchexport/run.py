@@ -24,7 +24,7 @@ from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
     from batchexport.dependencies.checker import Hashed
-    from batchexport.rebuilding import Rebuilt
+    from batchexport.engine.rebuild import Rebuilt
 
 NOT_WRITTEN = "not written"
 
@@ -54,7 +54,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
         for done, job in enumerate(reports, start=1):
             listener(JobFinished(report=job, done=done, total=len(reports)))
     else:
-        from batchexport.running import run_jobs
+        from batchexport.engine.runner import run_jobs
 
         reports, output_dir, interrupted, notes = run_jobs(options, listener, hashed)
     path = options.json or output_dir / "report.json"
@@ -79,9 +79,9 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
 
 def plan(options: RunOptions) -> Plan:
     """What the next run would do, and why; imports no torch and starts nothing."""
+    from batchexport.engine.runner import workers
     from batchexport.planning.planner import planned
     from batchexport.planning.session import opened
-    from batchexport.running import workers
 
     with opened(options) as session:
         return planned(session, manifest=str(options.manifest), workers=workers(session, options))
@@ -98,7 +98,7 @@ def ls(options: RunOptions) -> tuple[JobState, ...]:
 
 def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:
     """Build a sample of the delivered jobs again in an empty store; says of each what differs."""
-    from batchexport.rebuilding import rebuild as rebuild_sample
+    from batchexport.engine.rebuild import rebuild as rebuild_sample
 
     with interrupts.heard():
         return rebuild_sample(options, percent, listener)

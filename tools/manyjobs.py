@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from batchexport import running
 from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import Surroundings
+from batchexport.engine import runner
 from batchexport.planning import noop
 from batchexport.store import statcache
 from batchexport.store.index import Index
@@ -94,13 +94,13 @@ def fill(options: RunOptions) -> None:
             super().__init__(ForkServer(environment=environment, log=log))
 
     with (
-        patch.object(running, "ForkServer", Replayed),
+        patch.object(runner, "ForkServer", Replayed),
         # Nothing of this has to survive a power failure, and flushing it takes most of the time.
         patch.object(os, "fsync", lambda descriptor: None),
         # A real run is slow enough for the stats of what it checked to be worth remembering.
         patch.object(statcache, "RACY_SECONDS", -1.0),
     ):
-        reports, _, _, notes = running.run_jobs(options, lambda event: None)
+        reports, _, _, notes = runner.run_jobs(options, lambda event: None)
     failed = [report for report in reports if not report.ok]
     if failed or notes:
         raise RuntimeError(f"{len(failed)} jobs failed, {failed[0].error if failed else notes}")
@@ -188,7 +188,7 @@ def settle(options: RunOptions) -> None:
     """Let the newest outputs grow old, and have a run remember their stats, as any later run would find them."""
     time.sleep(statcache.RACY_SECONDS + 0.1)
     forget_conclusion(options)
-    running.run_jobs(options, lambda event: None)
+    runner.run_jobs(options, lambda event: None)
 
 
 def kept(options: RunOptions) -> Counter[str]:
@@ -210,7 +210,7 @@ def looked_at(options: RunOptions, *, long: bool) -> Counter[str]:
     """What a no-op run looks at, counted: rows of the index, dependencies, stats; `long` for the long way."""
     with _counting() as seen:
         if long:
-            running.run_jobs(options, lambda event: None)
+            runner.run_jobs(options, lambda event: None)
         elif noop.find(options, probe.toolchain()) is None:
             raise RuntimeError("the run was not concluded")
     return seen

@@ -7,7 +7,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from batchexport.schedule import Schedule, Task
+from batchexport.engine.schedule import Schedule, Task
 
 STAGES = ("export", "compile", "verify")
 _MEDIAN = {"export": 2.0, "compile": 20.0, "verify": 1.0}

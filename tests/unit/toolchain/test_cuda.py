@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.gpus import slots
+from batchexport.engine.gpus import slots
 from batchexport.store.store import Store
 from batchexport.toolchain.cuda import Device, Devices, chosen, nvidia_smi, parse
 from support.builders import decider, export_result, job

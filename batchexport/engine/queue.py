@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from batchexport.core.report import STAGES
-from batchexport.gpus import Gpus
-from batchexport.jobrun import JobRun
+from batchexport.engine.gpus import Gpus
+from batchexport.engine.job_run import JobRun
+from batchexport.engine.schedule import Schedule, Task
 from batchexport.planning.estimates import Timings
 from batchexport.planning.lookup import Miss
-from batchexport.schedule import Schedule, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from batchexport import running
 from batchexport.core.events import Event, Note
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
+from batchexport.engine import runner
+from batchexport.engine.runner import run_jobs
 from batchexport.planning import session
-from batchexport.running import run_jobs
 from batchexport.toolchain.cuda import chosen
 from support.standins import Children, Rack
 
@@ -37,7 +37,7 @@ class Run:
 
     def __call__(self, choose: Choose, **options: Any) -> dict[str, JobReport]:
         self.children = Children(choose)
-        self.patch.setattr(running, "ForkServer", lambda **_: self.children)
+        self.patch.setattr(runner, "ForkServer", lambda **_: self.children)
         self.patch.setattr(
             session,
             "chosen",

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport.coordinator import Coordinator, Policy
 from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.dependencies.checker import Hashed
 from batchexport.dependencies.traces import Standing
-from batchexport.gpus import slots as device_slots
+from batchexport.engine.coordinator import Coordinator, Policy
+from batchexport.engine.gpus import slots as device_slots
+from batchexport.engine.publish import Publisher
+from batchexport.engine.requests import Workplace
+from batchexport.engine.schedule import Schedule
 from batchexport.manifest.patterns import matches
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
 from batchexport.planning.session import Session, opened
-from batchexport.publish import Publisher
-from batchexport.schedule import Schedule
 from batchexport.store import gc_roots
 from batchexport.toolchain.probe import usable_cores, usable_memory
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
 from batchexport.workers.supervisor import Runner
-from batchexport.workplace import Workplace
 
 
 def run_jobs(

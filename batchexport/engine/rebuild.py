@@ -18,8 +18,8 @@ from batchexport.core.events import Listener
 from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
+from batchexport.engine.runner import run_jobs
 from batchexport.planning.session import opened
-from batchexport.running import run_jobs
 
 # Not in it: the digest of the compiled artifact. Compilers write the folder they worked in into their output, so
 # compiled code is held against eager's numbers instead.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure, Outcome, StageReport
 from batchexport.dependencies.merge import GraphOutdated
-from batchexport.jobrun import JobRun, Running
+from batchexport.engine.job_run import JobRun, Running
+from batchexport.engine.publish import Publisher, fingerprint
 from batchexport.planning.estimates import Timings
 from batchexport.planning.lookup import Decider, Hit, Miss
-from batchexport.publish import Publisher, fingerprint
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.workers.exit_status import Changed, Circumstances, Success, had_all, verdict

@@ -12,8 +12,8 @@ import pytest
 
 from batchexport.core.archives import UnsafeArchive
 from batchexport.core.job import Job
+from batchexport.engine.requests import Workplace
 from batchexport.store.store import Store
-from batchexport.workplace import Workplace
 from support import builders
 from support.builders import export_result, job
 

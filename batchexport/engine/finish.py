@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from batchexport.assignment import Assignments
 from batchexport.core.archives import UnsafeArchive
 from batchexport.core.errors import Kind
 from batchexport.core.events import JobFinished, Listener
 from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
-from batchexport.jobfile import job_file
-from batchexport.jobrun import JobRun
+from batchexport.engine.job_run import JobRun
+from batchexport.engine.requests import Assignments, Workplace
 from batchexport.store.errors import DiskFull
-from batchexport.store.outputs import FILES, Delivery, stamp
+from batchexport.store.outputs import FILES, SCHEMA, Delivery, stamp
 from batchexport.store.store import Record
 from batchexport.workers.exit_status import last_words
-from batchexport.workplace import Workplace
 
 # A child that ended so did not choose its last words.
 _SPEECHLESS = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
@@ -92,3 +91,28 @@ def store_failure(stage: str, error: Exception) -> Failure:
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)
+
+
+def job_file(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str, Any]:
+    """Keys, digests, stats and verification evidence of a job whose stages all stand.
+
+    `sources` maps each delivered file's name to its record and its name there (`exported`, `compiled`).
+    """
+    assert run.export is not None and run.verified is not None
+    exported = next(record for record, inner in sources.values() if inner == "exported")
+    stats = {name: value for name, value in exported.data.get("stats", {}).items() if name != "seconds"}
+    return {
+        "schema": SCHEMA,
+        "name": run.job.name,
+        "entry": run.job.entry,
+        "target": run.job.target,
+        "outputs": {inner: file for file, (_, inner) in sources.items()},
+        "keys": {stage: report.key for stage, report in run.stages.items() if report.key},
+        "digests": {
+            **{file: record.files[inner].digest for file, (record, inner) in sources.items()},
+            "program": run.export.facts["program"],
+            "state": run.export.facts["state"],
+        },
+        "stats": stats,
+        "verify": {**run.job.verify.to_json(), **run.verified.facts["evidence"]},
+    }

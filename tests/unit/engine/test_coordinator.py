@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from batchexport import running
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.running import run_jobs
+from batchexport.engine import runner
+from batchexport.engine.runner import run_jobs
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store
 from support.standins import Children
@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Children],
     (tmp_path / "manifest.toml").write_text(MANIFEST)
 
     def make(children: Children) -> dict[str, JobReport]:
-        monkeypatch.setattr(running, "ForkServer", lambda **_: children)
+        monkeypatch.setattr(runner, "ForkServer", lambda **_: children)
         reports, *_ = run_jobs(RunOptions(manifest=tmp_path / "manifest.toml"), lambda event: None)
         return {report.entry: report for report in reports}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchexport.core.report import Outcome, StageReport
-from batchexport.jobfile import job_file
-from batchexport.jobrun import JobRun
+from batchexport.engine.finish import job_file
+from batchexport.engine.job_run import JobRun
 from batchexport.store.results import Result
 from batchexport.store.store import Record, Store
 from support.builders import export_result, job, key

@@ -14,7 +14,7 @@ from batchexport.core.job import Job
 from batchexport.dependencies.checker import in_order, relative_to, source_digest
 from batchexport.dependencies.merge import GraphOutdated, carried_over
 from batchexport.dependencies.traces import Traces
-from batchexport.jobrun import JobRun
+from batchexport.engine.job_run import JobRun
 from batchexport.planning.history import History
 from batchexport.planning.lookup import Decider, Miss
 from batchexport.store.outputs import FILES

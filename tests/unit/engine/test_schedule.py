@@ -7,7 +7,7 @@ import random
 import pytest
 from simulation import simulate
 
-from batchexport.schedule import Schedule, Slot, Task
+from batchexport.engine.schedule import Schedule, Slot, Task
 
 
 def task(name: str, urgency: float = 1.0, memory: int = 0) -> Task:

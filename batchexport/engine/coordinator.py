@@ -9,22 +9,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from batchexport.aftermath import Aftermath, Again, Failed, Onward, Step
-from batchexport.assignment import Assignments
 from batchexport.core import interrupts
 from batchexport.core.errors import Kind
 from batchexport.core.events import Listener, Note, StageFinished, StageStarted
 from batchexport.core.job import Job
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.dependencies.traces import KEPT
-from batchexport.ends import Ends, store_failure
-from batchexport.gpus import Gpus, loss
-from batchexport.jobrun import JobRun, Running
-from batchexport.pending import Pending, Turn
+from batchexport.engine.completion import Aftermath, Again, Failed, Onward, Step
+from batchexport.engine.finish import Ends, store_failure
+from batchexport.engine.gpus import Gpus, loss
+from batchexport.engine.job_run import JobRun, Running
+from batchexport.engine.publish import Publisher
+from batchexport.engine.queue import Pending, Turn
+from batchexport.engine.requests import Assignments, Workplace
+from batchexport.engine.schedule import Schedule
 from batchexport.planning.estimates import Timings
 from batchexport.planning.lookup import Decider, Hit, Miss
-from batchexport.publish import Publisher
-from batchexport.schedule import Schedule
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.locks import Lock
 from batchexport.store.outputs import Delivery
@@ -32,7 +32,6 @@ from batchexport.store.results import Results
 from batchexport.toolchain.cuda import Devices
 from batchexport.workers.forkserver import Ended
 from batchexport.workers.supervisor import Runner, Supervisor
-from batchexport.workplace import Workplace
 
 # A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
 _HEALED = len(STAGES) + KEPT

@@ -6,8 +6,8 @@ import time
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure
-from batchexport.jobrun import JobRun
-from batchexport.schedule import Schedule, Slot
+from batchexport.engine.job_run import JobRun
+from batchexport.engine.schedule import Schedule, Slot
 from batchexport.toolchain.cuda import Devices
 
 _LOOK_SECONDS = 5.0

@@ -11,9 +11,9 @@ import pytest
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.dependencies.checker import relative_to, source_digest
-from batchexport.jobrun import JobRun
+from batchexport.engine.job_run import JobRun
+from batchexport.engine.publish import Publisher, fingerprint
 from batchexport.planning.lookup import Hit, Miss
-from batchexport.publish import Publisher, fingerprint
 from batchexport.store.errors import StoreError
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
