@@ -5,8 +5,6 @@ Importing it costs nothing: each function imports what it needs when it is calle
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from batchexport.version import __version__
@@ -46,8 +44,8 @@ def run(
     """
     from pathlib import Path
 
-    from batchexport.run import RunOptions
-    from batchexport.run import run as run_manifest
+    from batchexport.api import RunOptions
+    from batchexport.api import run as run_manifest
 
     options = RunOptions(
         manifest=Path(manifest),
@@ -79,17 +77,3 @@ def load(folder: str | PathLike[str]) -> Callable[..., Any]:
     for package in Path(folder).glob("*.pt2"):
         vet(package)
     return load_package(Path(folder))
-
-
-class _Package(ModuleType):
-    """This package as a module object: `batchexport.run` stays the function above.
-
-    Importing the submodule of the same name would otherwise put the module in the function's place.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name == "run" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,6 +1,6 @@
 """`python -m batchexport` is the command `batchexport`."""
 
-from batchexport.cli import main
+from batchexport.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 NO_TORCH = """
 import json, sys
-from batchexport.cli import cli
+from batchexport.cli.main import cli
 
 code = 0
 try:

@@ -19,7 +19,7 @@ HEAVY = ("torch", "numpy", "sympy", "transformers", "safetensors", "joblib")
 IN_A_FRESH_PROCESS = """
 import json, sys
 from pathlib import Path
-from batchexport.run import RunOptions, ls, plan, run
+from batchexport.api import RunOptions, ls, plan, run
 
 options = RunOptions(manifest=Path("manifest.toml"))
 report = run(options)

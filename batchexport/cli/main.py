@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli_cache import cache
-from batchexport.cli_console import complain, say
-from batchexport.cli_options import (
+from batchexport.cli.cache import cache
+from batchexport.cli.console import complain, say
+from batchexport.cli.options import (
     FILE,
     MANIFEST,
     STAGES,
@@ -32,7 +32,7 @@ from batchexport.core.errors import BatchExportError, ExitCode, UsageError
 from batchexport.version import __version__
 
 if TYPE_CHECKING:
-    from batchexport.run import RunOptions
+    from batchexport.api import RunOptions
 
 
 class _Commands(click.Group):
@@ -101,10 +101,10 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     if given["dry_run"]:
         _show_plan(options, to=options.json)
         return
-    from batchexport import live
-    from batchexport.run import run as run_manifest
+    from batchexport.api import run as run_manifest
+    from batchexport.cli import progress
 
-    with live.Watcher(
+    with progress.Watcher(
         sys.stdout,
         base=str(options.manifest.parent),
         quiet=given["quiet"],
@@ -132,8 +132,8 @@ def plan(as_json: bool, **given: Any) -> None:
 @cache_dir
 def explain(job: str, **given: Any) -> None:
     """Show for one JOB of MANIFEST which of its inputs decide what runs."""
-    from batchexport import render
-    from batchexport.run import plan as make_plan
+    from batchexport.api import plan as make_plan
+    from batchexport.cli import render
 
     for planned in make_plan(options_of({**given, "only": (job,)})).jobs:
         say(render.explain_lines(planned))
@@ -156,17 +156,17 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
     With --rebuild-sample, a share of the jobs, another one every day, is also built anew in an empty cache,
     and must come out the same.
     """
-    from batchexport import live, render
-    from batchexport.run import rebuild
-    from batchexport.run import run as run_manifest
+    from batchexport.api import rebuild
+    from batchexport.api import run as run_manifest
+    from batchexport.cli import progress, render
 
     options = options_of(given)
-    with live.Watcher(sys.stdout, base=str(options.manifest.parent)) as watcher:
+    with progress.Watcher(sys.stdout, base=str(options.manifest.parent)) as watcher:
         report = run_manifest(replace(options, force=("verify",)), watcher)
         watcher.finish(report)
     code = report.exit_code
     if rebuild_sample is not None:
-        with live.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
+        with progress.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
             rebuilt = rebuild(options, rebuild_sample, watcher)
         say(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
         if any(one.differences for one in rebuilt):
@@ -179,8 +179,8 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
 @choosing
 def list_jobs(**given: Any) -> None:
     """List the jobs of MANIFEST and the state of their outputs."""
-    from batchexport import render
-    from batchexport.run import ls
+    from batchexport.api import ls
+    from batchexport.cli import render
 
     say(render.ls_lines(ls(options_of(given))))
 
@@ -197,7 +197,7 @@ def doctor(ctx: click.Context, /, **given: Any) -> None:
 
     The exit code is 3 if something necessary is missing.
     """
-    from batchexport import render
+    from batchexport.cli import render
     from batchexport.toolchain.doctor import examine
 
     checks = examine(cache_root_of(given))
@@ -215,8 +215,8 @@ def main() -> None:
 
 
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:
-    from batchexport import render
-    from batchexport.run import plan as make_plan
+    from batchexport.api import plan as make_plan
+    from batchexport.cli import render
 
     made = make_plan(options)
     if as_json or to is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from batchexport import render
+from batchexport.cli import render
 from batchexport.core.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
 from batchexport.core.report import JobReport, RunReport
 from batchexport.core.text import about, clean, counted, duration

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from batchexport.cli.progress import Progress, Watcher, wants_colour
 from batchexport.core.errors import ExitCode
 from batchexport.core.events import JobFinished, Note, RunStarted, StageFinished, StageStarted
 from batchexport.core.report import JobReport
-from batchexport.live import Progress, Watcher, wants_colour
 from support.reports import built, cached, failure, job, run_report
 
 BUILT = job("built@cpu", stages={"export": built(), "compile": cached()})

@@ -1,4 +1,4 @@
-"""What became of a cache → lines of text. Pure, as all of rendering."""
+"""Render what a cache holds, what gc removed and what a check found, as lines of text. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from batchexport.core.text import clean, counted, size
 if TYPE_CHECKING:
     from batchexport.store.fsck import Checkup
     from batchexport.store.gc import Collected
+    from batchexport.store.store import StoreStats
+
+
+def stats_lines(stats: StoreStats, root: str) -> list[str]:
+    """How much the cache in the folder `root` holds."""
+    kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
+    beside = ", ".join(f"{name} {size(count)}" for name, count in stats.more.items() if count)
+    return [
+        f"cache    {clean(root)}",
+        f"records  {stats.records}" + (f" ({kinds})" if kinds else ""),
+        f"files    {stats.blobs}, {size(stats.bytes)}",
+        *([f"beside   {beside}"] if beside else []),
+    ]
 
 
 def gc_lines(found: Collected, root: str) -> list[str]:

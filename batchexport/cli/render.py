@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from batchexport.core.errors import ExitCode
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
-from batchexport.core.text import about, clean, clean_lines, counted, duration, size
+from batchexport.core.text import about, clean, clean_lines, counted, duration
 
 if TYPE_CHECKING:
     from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
-    from batchexport.store.store import StoreStats
     from batchexport.toolchain.doctor import Check
 
 SEPARATOR = " · "
@@ -254,18 +253,6 @@ def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
 
 
 # --- cache, doctor, errors -----------------------------------------------------------------------
-
-
-def stats_lines(stats: StoreStats, root: str) -> list[str]:
-    """How much the cache in the folder `root` holds."""
-    kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
-    beside = ", ".join(f"{name} {size(count)}" for name, count in stats.more.items() if count)
-    return [
-        f"cache    {clean(root)}",
-        f"records  {stats.records}" + (f" ({kinds})" if kinds else ""),
-        f"files    {stats.blobs}, {size(stats.bytes)}",
-        *([f"beside   {beside}"] if beside else []),
-    ]
 
 
 def doctor_lines(checks: Sequence[Check]) -> list[str]:

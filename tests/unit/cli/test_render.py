@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport import render
+from batchexport.cli import render
+from batchexport.cli.render_cache import stats_lines
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import Outcome, StageReport
@@ -224,7 +225,7 @@ def test_stats_name_the_folder_and_what_it_holds() -> None:
     stats = StoreStats(
         records=3, blobs=2, bytes=3 * 2**20, by_kind={"export": 2, "compile": 1}, more={"logs": 2048, "staging": 0}
     )
-    assert render.stats_lines(stats, "/c") == [
+    assert stats_lines(stats, "/c") == [
         "cache    /c",
         "records  3 (1 compile, 2 export)",
         "files    2, 3.0 MiB",

@@ -16,7 +16,7 @@ from typing import Any
 import click.testing
 import pytest
 
-from batchexport import cli
+from batchexport.cli import main
 from batchexport.core.errors import (
     BatchExportError,
     EnvironmentProblem,
@@ -38,7 +38,7 @@ HEAVY = {"torch", "rich", "numpy", "sympy", "joblib", "diskcache", "psutil", "tr
 
 @dataclass
 class Fake:
-    """Stands for batchexport.run, and remembers what it was asked."""
+    """Stands for batchexport.api, and remembers what it was asked."""
 
     report: RunReport = field(default_factory=lambda: run_report(job()))
     error: BaseException | None = None
@@ -74,7 +74,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     stand_in = Fake()
-    module = importlib.import_module("batchexport.run")
+    module = importlib.import_module("batchexport.api")
     for name in ("run", "plan", "ls", "cache_root"):
         monkeypatch.setattr(module, name, getattr(stand_in, name))
     monkeypatch.delenv("BATCHEXPORT_CACHE_DIR", raising=False)
@@ -88,7 +88,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     Path("m.toml").write_text("schema = 1\n")
 
     def call(*words: str, **more: Any) -> click.testing.Result:
-        return click.testing.CliRunner().invoke(cli.cli, words, **more)
+        return click.testing.CliRunner().invoke(main.cli, words, **more)
 
     return call
 
@@ -111,7 +111,7 @@ def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
 
 
 def test_run_asks_for_nothing_special_by_default(fake: Fake, invoke: Invoke) -> None:
-    from batchexport.run import RunOptions
+    from batchexport.api import RunOptions
 
     invoke("run", "m.toml")
     assert fake.options == RunOptions(manifest=Path("m.toml"))
@@ -344,7 +344,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    assert not HEAVY & loaded_by("import batchexport.cli")
+    assert not HEAVY & loaded_by("import batchexport.cli.main")
 
 
 def test_importing_the_package_does_not_even_load_click() -> None:
@@ -373,7 +373,7 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
 def test_the_function_run_is_not_replaced_by_the_module_of_its_name(fake: Fake, tmp_path: Path) -> None:
     import batchexport
 
-    assert isinstance(sys.modules["batchexport.run"], ModuleType)
+    assert isinstance(sys.modules["batchexport.api"], ModuleType)
     assert callable(batchexport.run)
     assert batchexport.run(tmp_path / "m.toml", tags=["a"], cache_dir="c", stage="export") is fake.report
     assert (fake.options.tags, fake.options.cache_dir, fake.options.stage) == (("a",), Path("c"), "export")

@@ -9,7 +9,7 @@ from typing import Any
 
 def say(lines: Iterable[str]) -> None:
     """Print lines; to whom nobody listens any more, nothing."""
-    from batchexport.live import silence
+    from batchexport.cli.progress import silence
 
     try:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -20,7 +20,7 @@ def say(lines: Iterable[str]) -> None:
 
 def complain(message: str) -> None:
     """Print what is wrong."""
-    from batchexport.render import error_lines
+    from batchexport.cli.render import error_lines
 
     say([])  # what was printed so far comes first
     sys.stderr.write("".join(f"{line}\n" for line in error_lines(message)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from batchexport.cli_console import say, say_either
-from batchexport.cli_options import MANIFEST, Quantity, cache_dir, cache_root_of
+from batchexport.cli.console import say, say_either
+from batchexport.cli.options import MANIFEST, Quantity, cache_dir, cache_root_of
 from batchexport.core.errors import ExitCode
 from batchexport.core.units import seconds, size
 
@@ -33,15 +33,14 @@ def cache_path(**given: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def cache_stats(as_json: bool, **given: Any) -> None:
     """Print how much the cache holds."""
-    from batchexport import render
-
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
+        from batchexport.cli.render_cache import stats_lines
         from batchexport.store.store import Store
 
         with Store.open(root) as store:
             stats = store.stats()
-        say_either(as_json, {"cache": str(root), **asdict(stats)}, render.stats_lines(stats, str(root)))
+        say_either(as_json, {"cache": str(root), **asdict(stats)}, stats_lines(stats, str(root)))
 
 
 @cache.command("gc", short_help="Remove what was not used for longest.")
@@ -65,7 +64,7 @@ def cache_gc(as_json: bool, **given: Any) -> None:
     """
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
-        from batchexport.cache_words import gc_lines
+        from batchexport.cli.render_cache import gc_lines
         from batchexport.store.gc import collect
 
         found = collect(root, max_size=given["max_size"], max_age=given["older_than"], dry_run=given["dry_run"])
@@ -85,7 +84,7 @@ def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
-        from batchexport.cache_words import check_lines
+        from batchexport.cli.render_cache import check_lines
         from batchexport.store.gc import check
 
         found = check(root)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from batchexport.run import RunOptions
+    from batchexport.api import RunOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,7 +77,7 @@ def share(text: str) -> float:
 
 def options_of(given: dict[str, Any]) -> RunOptions:
     """The options of a run, of what a command was given; what it does not take is as for a plain run."""
-    from batchexport.run import RunOptions
+    from batchexport.api import RunOptions
 
     click.get_current_context().find_root().meta["batchexport.given"] = given
 
@@ -102,6 +102,6 @@ def cache_root_of(given: dict[str, Any]) -> Path:
     """The cache folder that a command is about. Raises ManifestError."""
     if given["manifest"] is None:
         return Path(given["cache_dir"] or "cache").resolve()
-    from batchexport.run import cache_root
+    from batchexport.api import cache_root
 
     return cache_root(options_of(given)).resolve()
