@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from batchexport.core import interrupts
 from batchexport.core.errors import ExitCode, StoreError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
-from batchexport.core.files import write_beside
+from batchexport.core.files import atomic_write_sibling
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, Plan
 from batchexport.core.report import JobReport, RunReport
@@ -37,7 +37,7 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     Raises ManifestError, UsageError, StoreError, EnvironmentProblem: what stops the whole command. A
     failed job is in the report.
     """
-    with interrupts.heard():
+    with interrupts.handle_signals():
         return _run(options, listener)
 
 
@@ -69,7 +69,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
         path=_shown(path),
     )
     try:
-        with interrupts.shielded():
+        with interrupts.defer_signals():
             _write(report, path)
     except StoreError as error:  # all else is done: who started it should hear of that, too
         report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*notes, str(error)))
@@ -100,7 +100,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
     """Build a sample of the delivered jobs again in an empty store; says of each what differs."""
     from batchexport.engine.rebuild import rebuild as rebuild_sample
 
-    with interrupts.heard():
+    with interrupts.handle_signals():
         return rebuild_sample(options, percent, listener)
 
 
@@ -120,7 +120,7 @@ def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode
 
 def _write(report: RunReport, path: Path) -> None:
     try:
-        write_beside(path, f"{json.dumps(report.to_json())}\n".encode())
+        atomic_write_sibling(path, f"{json.dumps(report.to_json())}\n".encode())
     except OSError as error:
         raise StoreError(f"can't write the report {path}: {error.strerror}") from error
 

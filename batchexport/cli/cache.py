@@ -11,7 +11,7 @@ import click
 from batchexport.cli.console import say, say_either
 from batchexport.cli.options import MANIFEST, Quantity, cache_dir, cache_root_of
 from batchexport.core.errors import ExitCode
-from batchexport.core.units import seconds, size
+from batchexport.core.units import parse_bytes, parse_seconds
 
 
 @click.group()
@@ -46,10 +46,12 @@ def cache_stats(as_json: bool, **given: Any) -> None:
 @cache.command("gc", short_help="Remove what was not used for longest.")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
-@click.option("--max-size", type=Quantity("size", size, "50GiB"), metavar="SIZE", help="Free down to this: 50GiB.")
+@click.option(
+    "--max-size", type=Quantity("size", parse_bytes, "50GiB"), metavar="SIZE", help="Free down to this: 50GiB."
+)
 @click.option(
     "--older-than",
-    type=Quantity("time", seconds, "30d"),
+    type=Quantity("time", parse_seconds, "30d"),
     metavar="AGE",
     help="Remove what was not used for so long: 30d, 12h.",
 )

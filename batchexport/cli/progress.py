@@ -15,7 +15,7 @@ from typing import Any, Self, TextIO
 from batchexport.cli import render
 from batchexport.core.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
 from batchexport.core.report import JobReport, RunReport
-from batchexport.core.text import about, clean, counted, duration
+from batchexport.core.text import approximate_duration, clean, counted, format_duration
 
 _LONG = 20  # lines printed; after more than these a run ends with its failures once more
 _BAR = 24
@@ -94,16 +94,16 @@ class Progress:
         now = self._clock()
         running = list(self._running.items())  # one step: the display's thread reads what the run's writes
         shown = running if len(running) < room else running[: max(room - 2, 0)]
-        lines = [f"  {stage:<8} {duration(now - since):>7}  {clean(job)}" for (job, stage), since in shown]
+        lines = [f"  {stage:<8} {format_duration(now - since):>7}  {clean(job)}" for (job, stage), since in shown]
         if len(shown) < len(running):
             lines.append(f"  and {len(running) - len(shown)} more")
         filled = _BAR * self._done // self._total if self._total else 0
         bar = "━" * filled + "─" * (_BAR - filled)
         parts = [f"{bar} {self._done}/{counted(self._total, 'job')}"]
         parts += [f"{self._failed} failed"] if self._failed else []
-        parts.append(duration(now - self._started))
+        parts.append(format_duration(now - self._started))
         left = self.remaining()
-        parts += [f"{about(left)} left"] if left is not None else []
+        parts += [f"{approximate_duration(left)} left"] if left is not None else []
         return [*lines, render.SEPARATOR.join(parts)]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from batchexport.core.errors import ExitCode
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
-from batchexport.core.text import about, clean, clean_lines, counted, duration
+from batchexport.core.text import approximate_duration, clean, clean_lines, counted, format_duration
 
 if TYPE_CHECKING:
     from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
@@ -85,7 +85,7 @@ def stage_started_line(job: str, stage: str, reason: str) -> str:
 
 def stage_finished_line(job: str, stage: str, seconds: float) -> str:
     """A stage ended, well or badly: a line of `--verbose`."""
-    return f"{'ended':<{_WORD}} {clean(job)}  {clean(stage)} after {duration(seconds)}"
+    return f"{'ended':<{_WORD}} {clean(job)}  {clean(stage)} after {format_duration(seconds)}"
 
 
 def recap_lines(report: RunReport) -> list[str]:
@@ -114,7 +114,7 @@ def summary_line(report: RunReport) -> str:
     stages = _totals(report)
     tail = f" in {report.seconds:.1f} s"
     if report.seconds >= 60:
-        tail += f" ({duration(report.seconds)})"
+        tail += f" ({format_duration(report.seconds)})"
     if report.path:
         tail += f"; report: {clean(report.path)}"
     return head + (f" ({stages})" if stages else "") + tail
@@ -137,9 +137,9 @@ def _totals(report: RunReport) -> str:
 def _stage(name: str, stage: StageReport, *, reasons: bool) -> str:
     text = f"{name} {stage.outcome}"
     if stage.outcome is Outcome.FAILED:
-        return f"{text} after {duration(stage.seconds)}"
+        return f"{text} after {format_duration(stage.seconds)}"
     if stage.outcome is Outcome.BUILT:
-        text += f" {duration(stage.seconds)}"
+        text += f" {format_duration(stage.seconds)}"
     elif stage.outcome is Outcome.CACHED and not reasons:
         return text
     return f"{text} ({clean(stage.reason)})" if stage.reason else text
@@ -193,7 +193,7 @@ def plan_lines(plan: Plan) -> list[str]:
     parts = [f"{counts[word]} {text}" for word, text in _PLAN_WORDS.items() if counts[word]]
     total = f"{counted(len(plan.jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"
     if plan.expected_seconds is not None and (counts["build"] or counts["may build"]):
-        total += f"; {about(plan.expected_seconds)}"
+        total += f"; {approximate_duration(plan.expected_seconds)}"
     return [*lines, total]
 
 
@@ -207,7 +207,7 @@ def explain_lines(job: PlannedJob) -> list[str]:
             if stage.reason:
                 text += f": {stage.reason}"
             if stage.expected_seconds is not None and stage.action in ("run", "maybe"):
-                text += f" ({about(stage.expected_seconds)})"
+                text += f" ({approximate_duration(stage.expected_seconds)})"
             first, *rest = clean_lines(text)
             lines += [f"  {name:<8} {first}", *(f"  {'':<8} {line}" for line in rest)]
     outputs = "in place" if job.delivered else "missing, or not what the newest results call for"
@@ -235,7 +235,7 @@ def _plan_detail(word: str, job: PlannedJob) -> str:
     parts = _planned(job.stages)
     known = [stage.expected_seconds for stage in job.stages.values() if stage.action == "run"]
     seconds = [one for one in known if one is not None]
-    guess = f"  {about(sum(seconds))}" if seconds and len(seconds) == len(known) else ""
+    guess = f"  {approximate_duration(sum(seconds))}" if seconds and len(seconds) == len(known) else ""
     return f"  {SEPARATOR.join(parts)}{guess}"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchexport.core.text import clean, counted, size
+from batchexport.core.text import clean, counted, format_bytes
 
 if TYPE_CHECKING:
-    from batchexport.store.fsck import Checkup
+    from batchexport.store.fsck import CheckReport
     from batchexport.store.gc import Collected
     from batchexport.store.store import StoreStats
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def stats_lines(stats: StoreStats, root: str) -> list[str]:
     """How much the cache in the folder `root` holds."""
     kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
-    beside = ", ".join(f"{name} {size(count)}" for name, count in stats.more.items() if count)
+    beside = ", ".join(f"{name} {format_bytes(count)}" for name, count in stats.more.items() if count)
     return [
         f"cache    {clean(root)}",
         f"records  {stats.records}" + (f" ({kinds})" if kinds else ""),
-        f"files    {stats.blobs}, {size(stats.bytes)}",
+        f"files    {stats.blobs}, {format_bytes(stats.bytes)}",
         *([f"beside   {beside}"] if beside else []),
     ]
 
@@ -27,27 +27,26 @@ def stats_lines(stats: StoreStats, root: str) -> list[str]:
 def gc_lines(found: Collected, root: str) -> list[str]:
     """What a gc of the cache in the folder `root` removed, or would remove."""
     would = "would be " if found.dry_run else ""
-    limit = "no limit is set" if found.max_size is None else f"the limit is {size(found.max_size)}"
+    limit = "no limit is set" if found.max_size is None else f"the limit is {format_bytes(found.max_size)}"
     removed = "nothing"
     if found.removed:
         kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in found.removed.items())
-        removed = (
-            f"{would}{counted(sum(found.removed.values()), 'record')} ({kinds}), {size(found.before - found.after)}"
-        )
-    needed = f"{size(found.needed_bytes)} needed by the outputs of {counted(len(found.manifests), 'manifest')}"
+        freed = format_bytes(found.before - found.after)
+        removed = f"{would}{counted(sum(found.removed.values()), 'record')} ({kinds}), {freed}"
+    needed = f"{format_bytes(found.needed_bytes)} needed by the outputs of {counted(len(found.manifests), 'manifest')}"
     return [
         f"cache    {clean(root)}",
-        f"size     {size(found.before)} in records and files; {limit}",
+        f"size     {format_bytes(found.before)} in records and files; {limit}",
         f"removed  {removed}",
-        *(f"swept    {would}{one.count} {one.what}, {size(one.bytes)}" for one in found.swept),
-        f"left     {would}{size(found.after)}; {needed}",
+        *(f"swept    {would}{one.count} {one.what}, {format_bytes(one.bytes)}" for one in found.swept),
+        f"left     {would}{format_bytes(found.after)}; {needed}",
         *(f"note     {note}" for note in found.notes),
     ]
 
 
-def check_lines(found: Checkup, root: str) -> list[str]:
+def check_lines(found: CheckReport, root: str) -> list[str]:
     """What a checkup of the cache in the folder `root` found."""
-    looked = f"{counted(found.records, 'record')}, {counted(found.files, 'file')} of {size(found.bytes)}"
+    looked = f"{counted(found.records, 'record')}, {counted(found.files, 'file')} of {format_bytes(found.bytes)}"
     lines = [f"cache    {clean(root)}", f"checked  {looked}"]
     for one in found.damage:
         jobs = f"; of {', '.join(one.jobs[:3])}{' and more' if len(one.jobs) > 3 else ''}" if one.jobs else ""

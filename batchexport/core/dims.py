@@ -9,8 +9,16 @@ from typing import Any
 from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
 
 __all__ = [
-    "Affine", "Dim", "ShapeError", "Size",
-    "corners", "declare", "evaluate", "is_dim_name", "parse_size", "to_sympy",
+    "Affine",
+    "Dim",
+    "ShapeError",
+    "Size",
+    "corners",
+    "evaluate",
+    "is_dim_name",
+    "make_dim",
+    "parse_size",
+    "to_sympy",
 ]  # fmt: skip
 
 
@@ -31,7 +39,7 @@ class Dim:
     @property
     def lowest(self) -> int:
         """The smallest size allowed: `min`, moved up to a multiple."""
-        return up(self.min, self.multiple_of)
+        return round_up(self.min, self.multiple_of)
 
     @property
     def highest(self) -> int | None:
@@ -54,12 +62,12 @@ class Dim:
         return cls(name=name, **form)
 
 
-def up(value: int, step: int) -> int:
+def round_up(value: int, step: int) -> int:
     """The smallest multiple of `step` that is at least `value`."""
     return -(-value // step) * step
 
 
-def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | int:
+def make_dim(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | int:
     """A dim from what a manifest says of it; a whole number when only one size is allowed.
 
     `bounds` holds any of min (1 when left out), max, example and multiple_of. `least` is what an
@@ -70,7 +78,7 @@ def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | in
     """
     low, high, step = bounds.get("min", 1), bounds.get("max"), bounds.get("multiple_of", 1)
     top = LIMIT if high is None else high
-    lowest, highest = up(low, step), top - top % step
+    lowest, highest = round_up(low, step), top - top % step
     if low > top:
         raise ShapeError(f"max = {high} is below min = {low}", f"write max = {low} or more", key="max")
     if lowest > highest:
@@ -84,7 +92,7 @@ def declare(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | in
         problem = f"torch.export can't keep sizes of 0 and {step} alone dynamic"
         raise ShapeError(problem, f"write max = {2 * step}", key="max")
     if example is None:
-        example = min(up(max(lowest, least, 2 * step), step), highest)
+        example = min(round_up(max(lowest, least, 2 * step), step), highest)
     elif example < 2 * step:
         problem = f"an example of {example} would make torch.export fix this dim"
         raise ShapeError(problem, f"write {max(lowest, 2 * step)}", key="example")

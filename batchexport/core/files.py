@@ -17,7 +17,7 @@ _ABANDONED_AFTER = 3600.0  # seconds
 _counter = count()
 
 
-def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
+def atomic_write(path: Path, data: bytes, *, scratch: Path) -> None:
     """Write `data` to `scratch`, which does not exist yet, flush it to the disk and rename it to `path`.
 
     Raises:
@@ -38,7 +38,7 @@ def write_whole(path: Path, data: bytes, *, scratch: Path) -> None:
         raise
 
 
-def copy_whole(source: Path, destination: Path, *, mode: int = 0o644) -> None:
+def atomic_copy(source: Path, destination: Path, *, mode: int = 0o644) -> None:
     """Copy `source` to a name beside `destination`, flush it to the disk and rename it into place.
 
     A link at `destination` is replaced, never followed. The copy shares blocks with `source` where the
@@ -54,7 +54,7 @@ def copy_whole(source: Path, destination: Path, *, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
 
 
-def write_beside(destination: Path, data: bytes) -> None:
+def atomic_write_sibling(destination: Path, data: bytes) -> None:
     """Write `data` to a name beside `destination` and rename it into place; the folder is made if it is missing.
 
     Raises:
@@ -109,12 +109,12 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def weight(path: Path) -> int:
+def disk_usage(path: Path) -> int:
     """The bytes of a file, or of all files below a folder; links count as themselves and are not followed."""
     total = 0
     with suppress(OSError):
         stat = path.lstat()
-        total = stat.st_size if not S_ISDIR(stat.st_mode) else sum(weight(inner) for inner in path.iterdir())
+        total = stat.st_size if not S_ISDIR(stat.st_mode) else sum(disk_usage(inner) for inner in path.iterdir())
     return total
 
 

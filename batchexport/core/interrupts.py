@@ -31,13 +31,13 @@ _state = _State()
 
 
 @contextmanager
-def heard() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Within it the first signal raises KeyboardInterrupt, and the second ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     _state.heard, _state.pending = 0, False
-    before = {number: signal.signal(number, _hear) for number in _SIGNALS}
+    before = {number: signal.signal(number, _on_signal) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def heard() -> Iterator[None]:
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """A first signal is heard when the block is over: what is being kept is kept whole."""
     _state.shields += 1
     try:
@@ -58,7 +58,7 @@ def shielded() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     _state.heard += 1
     if _state.heard > 1:
         # No time to tidy up: the keeper ends the children, the kernel frees the locks, the next run sweeps the rest.

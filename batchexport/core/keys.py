@@ -42,7 +42,7 @@ def toolchain_key(facts: Mapping[str, Any]) -> str:
     return digest("toolchain", TOOLCHAIN_VERSION, dict(facts))
 
 
-def ask_key(spec: Any, toolchain: str) -> str:
+def request_key(spec: Any, toolchain: str) -> str:
     """The key under which traces of earlier runs are kept: what was asked, and of which toolchain."""
     return digest("ask", ASK_VERSION, spec, toolchain)
 

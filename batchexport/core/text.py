@@ -22,7 +22,7 @@ def _escaped(char: str) -> str:
     )
 
 
-def found(value: object) -> str:
+def describe(value: object) -> str:
     """How a message names a value of a wrong type."""
     if isinstance(value, str):
         return f"the string {quoted(value)}"
@@ -42,7 +42,7 @@ def number(value: float) -> str:
     return repr(value)
 
 
-def nearest(word: str, known: Collection[str]) -> str | None:
+def did_you_mean(word: str, known: Collection[str]) -> str | None:
     """`did you mean "x"?` for the nearest known spelling, None when nothing is near."""
     best = _nearest(word[:60], tuple(known))
     return f"did you mean {quoted(best)}?" if best else None
@@ -76,7 +76,7 @@ def clean_lines(text: str) -> list[str]:
     return [clean(line.expandtabs(4)) for line in text.splitlines()]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`0.4s`, `12.3s`, `2m 03s`, `1h 02m`."""
     if seconds < 59.95:
         return f"{seconds:.1f}s"
@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
-def about(seconds: float) -> str:
+def approximate_duration(seconds: float) -> str:
     """A guess, no more exact than a guess is: `under 1s`, `about 12s`, `about 3 min`, `about 1h 40m`."""
     if seconds < 1:
         return "under 1s"
@@ -95,10 +95,10 @@ def about(seconds: float) -> str:
         return f"about {round(seconds)}s"
     if seconds < 3570:
         return f"about {round(seconds / 60)} min"
-    return f"about {duration(max(seconds, 3600))}"
+    return f"about {format_duration(max(seconds, 3600))}"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """`512 B`, `1.5 KiB`, `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:

@@ -14,12 +14,12 @@ BYTES = {
 }  # fmt: skip
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """`"90s"`, `"1.5h"` in seconds. Raises ValueError when `text` has another form."""
     return _scaled(text, SECONDS)
 
 
-def size(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """`"50GiB"`, `"500MB"` in bytes. Raises ValueError when `text` has another form."""
     return int(_scaled(text, BYTES))
 

@@ -121,7 +121,7 @@ class Coordinator:
             self._gpus.look()
             self._start_ready()
             for running, ended in self._supervisor.wait(poll=self._pending.parked):
-                with interrupts.shielded():
+                with interrupts.defer_signals():
                     self._ended(running, ended)
             if self._supervisor.note and not noted:
                 noted = True
@@ -301,7 +301,7 @@ class Coordinator:
             self._ends.end(run, ok=True)
             return
         try:
-            with interrupts.shielded():
+            with interrupts.defer_signals():
                 self._ends.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._heal(run)

@@ -15,8 +15,8 @@ from batchexport.core.job import Job, Manifest
 from batchexport.engine.job_run import JobRun
 from batchexport.manifest.patterns import matches
 from batchexport.planning.lookup import Miss
-from batchexport.store.errors import BlobDamaged, BlobMissing, plain_errors
-from batchexport.store.layout import own_folder
+from batchexport.store.errors import BlobDamaged, BlobMissing, translate_os_errors
+from batchexport.store.layout import ensure_real_dir
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Record, Store
@@ -38,9 +38,9 @@ class Workplace:
 
         Raises DiskFull, StoreError.
         """
-        with plain_errors(self.store.layout.root):
+        with translate_os_errors(self.store.layout.root):
             for folder in ("tmp", "cache"):  # through a link in their place, compilers would write outside
-                own_folder(self.store.layout.inductor / folder)
+                ensure_real_dir(self.store.layout.inductor / folder)
             if (server_log := self.store.layout.logs / "forkserver.log").is_symlink():
                 server_log.unlink()
         with contextlib.suppress(OSError):  # met again, and told, when something is delivered
@@ -57,7 +57,7 @@ class Workplace:
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
         (folder / "tmp").mkdir()
         log = self.log(job, stage)
-        own_folder(log.parent)
+        ensure_real_dir(log.parent)
         log.unlink(missing_ok=True)
         return {
             "id": f"{job.name}:{stage}",

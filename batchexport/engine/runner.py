@@ -34,7 +34,7 @@ def run_jobs(
     with opened(options, hashed) as session:
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
-        session.delivery.settle()
+        session.delivery.remember()
         _remember(session, reports, listener)
         _conclude(options, text, session, reports)
         notes = tuple(note for note in (session.store.index.problem,) if note)
@@ -106,15 +106,15 @@ def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listen
     for job, report in zip(session.jobs, reports, strict=True):
         export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None
         code = session.decider.code_key(job, export) if export is not None else None
-        jobs[job.name] = gc_roots.names_of(report, code)
-    found = gc_roots.Needs(
+        jobs[job.name] = gc_roots.record_names(report, code)
+    found = gc_roots.GcRoot(
         manifest=session.manifest.path.absolute(),
         size_limit=session.manifest.size_limit,
         jobs=jobs,
         folders=tuple(job.folder for job in session.manifest.jobs),
     )
     try:
-        gc_roots.remember(session.store, found, [job.name for job in session.manifest.jobs])
+        gc_roots.save_root(session.store, found, [job.name for job in session.manifest.jobs])
     except StoreError as error:  # a full disk; the run itself is done
         listener(Note(text=f"gc will not know what these outputs need: {error}"))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.errors import ManifestError, Problem
-from batchexport.core.text import nearest, quoted
+from batchexport.core.text import did_you_mean, quoted
 from batchexport.manifest import locations
 
 SCHEMA = 1
@@ -162,7 +162,7 @@ def _neighbour(path: Path) -> str | None:
         names = sorted(file.name for file in path.parent.iterdir() if file.suffix == ".toml")
     except OSError:
         return f"there is no folder {quoted(str(path.parent))} either"
-    return nearest(path.name, names)
+    return did_you_mean(path.name, names)
 
 
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.job import ExportSpec, VerifySpec
-from batchexport.core.text import found, nearest, quoted
+from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.inputs import MODEL_DTYPES, read_inputs
 from batchexport.manifest.locations import Path
@@ -28,7 +28,7 @@ _strings = readers.list_of(readers.string, "strings")
 def _json_list(value: Any, path: Path, say: Say) -> Any:
     if type(value) is list:
         return readers.plain_data(value, path, say)
-    say(path, f"expected a list, found {found(value)}", "named arguments go into kwargs")
+    say(path, f"expected a list, found {describe(value)}", "named arguments go into kwargs")
     return BAD
 
 
@@ -57,7 +57,7 @@ def _env(value: Any, path: Path, say: Say) -> Any:
 
 def _variable(value: Any, path: Path, say: Say) -> Any:
     if type(value) in (bool, int, float):
-        say(path, f"expected a string, found {found(value)}", f'write "{found(value)}"')
+        say(path, f"expected a string, found {describe(value)}", f'write "{describe(value)}"')
         return BAD
     return "" if value == "" else readers.string(value, path, say)
 
@@ -108,7 +108,7 @@ _TABLES = {"export": _EXPORT, "compile": _COMPILE, "verify": _VERIFY}
 
 def _table(name: str) -> readers.Reader:
     def elsewhere(key: str) -> str | None:
-        near = nearest(key, _TABLES[name])
+        near = did_you_mean(key, _TABLES[name])
         return near or (f"it belongs to the entry itself: write it above [entry.{name}]" if key in _READERS else None)
 
     return lambda value, path, say: readers.read_table(value, path, say, _TABLES[name], elsewhere)
@@ -140,7 +140,7 @@ KEYS = tuple(_READERS)
 
 
 def _elsewhere(key: str) -> str | None:
-    near = nearest(key, KEYS)
+    near = did_you_mean(key, KEYS)
     return near or next((f"it belongs in [entry.{name}]" for name, table in _TABLES.items() if key in table), None)
 
 
@@ -171,7 +171,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
     `own_dims` are the dims which the entry itself declares, and so has to use.
     """
     known = readers.read_table(table, (), say, _READERS, _elsewhere)
-    if "model" not in table and not any(nearest(key, ("model",)) for key in table.keys() - KEYS):
+    if "model" not in table and not any(did_you_mean(key, ("model",)) for key in table.keys() - KEYS):
         say(("model",), "missing", 'write model = "module:attribute"')
     dtype = known.get("dtype", "float32")
     inputs = read_inputs(known.get("inputs", {}), dtype, say)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, parse_size
-from batchexport.core.text import found, listing, nearest, number, quoted
+from batchexport.core.text import describe, did_you_mean, listing, number, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.locations import Path
 from batchexport.manifest.readers import BAD, MAX_DEPTH, Say
@@ -53,7 +53,7 @@ def read_inputs(value: Any, dtype: str, say: Say) -> Inputs:
         source = names.inputs_source(value, path, say)
         return Inputs("" if source is BAD else source, [], source is not BAD)
     if type(value) is not dict:
-        say(path, f"expected a table, or a factory or file in quotes, found {found(value)}")
+        say(path, f"expected a table, or a factory or file in quotes, found {describe(value)}")
         return Inputs({}, [], False)
     reader = _TreeReader(dtype, say)
     tree: dict[str, Any] = {}
@@ -89,7 +89,7 @@ class _TreeReader:
         if kind is list:
             return {"list": [self.node(item, (*path, index), depth + 1) for index, item in enumerate(value)]}
         if _lacks_shape(value):
-            near = (f'did you mean "shape" by {quoted(key)}?' for key in value if nearest(key, ("shape",)))
+            near = (f'did you mean "shape" by {quoted(key)}?' for key in value if did_you_mean(key, ("shape",)))
             hint = next(near, 'write shape = ["batch", 3], or shape = []')
             self.say(path, "this looks like a tensor without a shape", hint)
             return None
@@ -99,7 +99,7 @@ class _TreeReader:
         say = self.say
         for key in table:
             if key not in _TENSOR_KEYS:
-                hint = nearest(key, _TENSOR_KEYS) or f"a tensor has {listing(_TENSOR_KEYS)}"
+                hint = did_you_mean(key, _TENSOR_KEYS) or f"a tensor has {listing(_TENSOR_KEYS)}"
                 say((*path, key), "unknown key", hint, key=True)
         dtype: Any = _dtype(table["dtype"], (*path, "dtype"), say) if "dtype" in table else self.dtype
         shape = self.shape(table["shape"], (*path, "shape"))
@@ -116,7 +116,7 @@ class _TreeReader:
     def shape(self, value: Any, path: Path) -> list[int | str]:
         if type(value) is not list:
             hint = {int: f"write [{value}]", str: f"write [{quoted(str(value))}]"}.get(type(value))
-            self.say(path, f"expected a list of sizes, found {found(value)}", hint)
+            self.say(path, f"expected a list of sizes, found {describe(value)}", hint)
             return []
         shape: list[int | str] = []
         for index, item in enumerate(value):
@@ -137,7 +137,7 @@ class _TreeReader:
     def _check_size(self, value: Any, path: Path) -> None:
         if type(value) is not int:
             hint = "write a whole number or the name of a dim" if type(value) is float else None
-            self.say(path, f"expected a size, found {found(value)}", hint)
+            self.say(path, f"expected a size, found {describe(value)}", hint)
         elif value < 0:
             self.say(path, f"{number(value)} is negative", 'name a dim, "batch", where a size may vary')
         elif value > LIMIT:
@@ -163,7 +163,7 @@ def _range(value: Any, path: Path, say: Say, dtype: str) -> Any:
         say(path, f"a {dtype} tensor has no range", "leave it out, or give a value")
         return None
     if type(value) is not list or len(value) != 2:
-        what = f"a list of {len(value)}" if type(value) is list else found(value)
+        what = f"a list of {len(value)}" if type(value) is list else describe(value)
         say(path, f"expected [low, high], found {what}")
         return None
     ends = [_number(end, (*path, index), say, dtype, above=index) for index, end in enumerate(value)]
@@ -183,7 +183,7 @@ def _fill(value: Any, path: Path, say: Say, dtype: str) -> Any:
     if type(value) is bool:
         return value
     hint = "write true or false" if value in (0, 1) else None
-    say(path, f"a bool tensor can't be filled with {found(value)}", hint)
+    say(path, f"a bool tensor can't be filled with {describe(value)}", hint)
     return None
 
 
@@ -191,7 +191,7 @@ def _number(value: Any, path: Path, say: Say, dtype: str, above: int = 0) -> Any
     """An int for integer tensors, else a finite float. `above` 1 allows one more than the dtype's largest."""
     if type(value) not in (int, float):
         hint = f"write {int(value)}" if type(value) is bool else None
-        say(path, f"expected a number, found {found(value)}", hint)
+        say(path, f"expected a number, found {describe(value)}", hint)
         return BAD
     if dtype not in INTEGERS:
         if -LIMIT <= value <= LIMIT or abs(value) <= 1.7e308:

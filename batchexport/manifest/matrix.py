@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.core.text import found, nearest, number, quoted
+from batchexport.core.text import describe, did_you_mean, number, quoted
 from batchexport.manifest import readers
 from batchexport.manifest.locations import Path
 from batchexport.manifest.readers import Say
@@ -86,10 +86,10 @@ def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[
         )
     elif root not in known:
         start = f"a path starts with a key of the entry, as in {quoted(f'kwargs.{root}')}"
-        say(where, f"an entry has no key {quoted(root)}", nearest(root, known) or start, key=True)
+        say(where, f"an entry has no key {quoted(root)}", did_you_mean(root, known) or start, key=True)
     elif type(values) is not list:
-        listed = f"write [{found(values).removeprefix('the string ')}]" if type(values) is not dict else None
-        say(where, f"expected a list of values, found {found(values)}", listed)
+        listed = f"write [{describe(values).removeprefix('the string ')}]" if type(values) is not dict else None
+        say(where, f"expected a list of values, found {describe(values)}", listed)
     elif not values:
         say(
             where,
@@ -102,7 +102,7 @@ def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[
             before = len(seen)
             seen.add(repr(value))  # not the value itself: 1 and true are equal in Python
             if len(seen) == before:
-                say((*where, index), f"{found(value)} is listed twice", "keep one")
+                say((*where, index), f"{describe(value)} is listed twice", "keep one")
                 return False
         return True
     return False
@@ -141,7 +141,7 @@ def variants(table: Mapping[str, Any], axes: list[Axis], say: Say) -> Iterator[V
     for axis in axes:
         if (stop := _dead_end(table, axis.keys)) is not None:
             through = quoted(".".join(axis.keys[:stop]))
-            what = found(_at(table, axis.keys[:stop]))
+            what = describe(_at(table, axis.keys[:stop]))
             hint = f"a path leads through tables only: list whole values of {through}"
             say(axis.where, f"{through} is {what}", hint, key=True)
             return

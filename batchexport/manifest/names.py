@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from batchexport.core.text import found, listing, nearest, quoted
+from batchexport.core.text import describe, did_you_mean, listing, quoted
 from batchexport.manifest import readers
 from batchexport.manifest.locations import Path
 from batchexport.manifest.readers import BAD, Say
@@ -81,7 +81,7 @@ def _model_hint(head: str, colon: str, tail: str) -> str:
     guess = f"{module}:{attribute}" if colon else f"{outer}:{last}"
     if _REFERENCE.fullmatch(guess) and (colon or (dot and not head.endswith(".py"))):
         return f"write {quoted(guess)}"
-    known = [registry for registry in REGISTRIES if colon and nearest(head, (registry,))]
+    known = [registry for registry in REGISTRIES if colon and did_you_mean(head, (registry,))]
     if known and _REGISTERED.fullmatch(tail):
         return f"did you mean {quoted(f'{known[0]}:{tail}')}?"
     return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path that ends in .pt2'
@@ -111,11 +111,11 @@ def target(value: Any, path: Path, say: Say) -> Any:
     """`cpu`, `cpu-avx2`, `cpu-avx512`, `cuda` or `cuda-smNN`."""
     if type(value) is str and _TARGET.fullmatch(value):
         return value
-    what = f"unknown target {quoted(value)}" if isinstance(value, str) else f"found {found(value)}"
+    what = f"unknown target {quoted(value)}" if isinstance(value, str) else f"found {describe(value)}"
     known = ("cpu", "cpu-avx2", "cpu-avx512", "cuda", "cuda-sm80", "cuda-sm90")
     near = None
     if isinstance(value, str):
-        near = nearest("cuda" if value.lower() in ("gpu", "nvidia") else value.replace("_", "-"), known)
+        near = did_you_mean("cuda" if value.lower() in ("gpu", "nvidia") else value.replace("_", "-"), known)
     say(path, what, near or "write cpu, cpu-avx2, cpu-avx512, cuda, or cuda-sm and a number")
     return BAD
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from batchexport.core import units
-from batchexport.core.text import found, listing, nearest, number, quoted
+from batchexport.core.text import describe, did_you_mean, listing, number, quoted
 from batchexport.manifest.locations import Path
 
 MAX_DEPTH = 32  # of tables and arrays within one another
@@ -34,7 +34,7 @@ Reader = Callable[[Any, Path, Say], Any]
 def string(value: Any, path: Path, say: Say) -> Any:
     """A string that is not empty and holds no NUL, which no path and no environment can hold."""
     if type(value) is not str:
-        say(path, f"expected a string, found {found(value)}")
+        say(path, f"expected a string, found {describe(value)}")
         return BAD
     if not value:
         say(path, "the string is empty")
@@ -51,7 +51,7 @@ def boolean(value: Any, path: Path, say: Say) -> Any:
         return value
     near = str(value).lower()
     hint = near if near in ("true", "false") else {"1": "true", "0": "false"}.get(near, "true or false")
-    say(path, f"expected true or false, found {found(value)}", f"write {hint}, without quotes")
+    say(path, f"expected true or false, found {describe(value)}", f"write {hint}, without quotes")
     return BAD
 
 
@@ -65,7 +65,7 @@ def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
                 hint = f"write {value[:20]}, without quotes"
             elif type(value) is float and value.is_integer():
                 hint = f"write {int(value)}" if abs(value) < 2**53 else None
-            say(path, f"expected a whole number, found {found(value)}", hint)
+            say(path, f"expected a whole number, found {describe(value)}", hint)
             return BAD
         if value < minimum:
             say(path, f"{number(value)} is too small", f"write {minimum} or more")
@@ -82,7 +82,7 @@ def tolerance(value: Any, path: Path, say: Say) -> Any:
     """A finite number of at least 0, as a float."""
     if type(value) not in (int, float):
         hint = "write it without quotes" if isinstance(value, str) else None
-        say(path, f"expected a number, found {found(value)}", hint)
+        say(path, f"expected a number, found {describe(value)}", hint)
         return BAD
     if not 0 <= value <= INT_MAX:
         say(path, f"{number(value)} is not a tolerance", "write a finite number, 0 or more")
@@ -96,8 +96,8 @@ def one_of(names: Collection[str]) -> Reader:
     def read(value: Any, path: Path, say: Say) -> Any:
         if type(value) is str and value in names:
             return value
-        what = f"unknown value {quoted(value)}" if isinstance(value, str) else f"found {found(value)}"
-        near = nearest(value, names) if isinstance(value, str) else None
+        what = f"unknown value {quoted(value)}" if isinstance(value, str) else f"found {describe(value)}"
+        near = did_you_mean(value, names) if isinstance(value, str) else None
         say(path, what, near or f"write one of {listing([quoted(name) for name in names])}")
         return BAD
 
@@ -110,7 +110,7 @@ def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
     def read(value: Any, path: Path, say: Say) -> Any:
         if type(value) is not list:
             hint = f"write [{quoted(value)}]" if isinstance(value, str) else None
-            say(path, f"expected a list of {what}, found {found(value)}", hint)
+            say(path, f"expected a list of {what}, found {describe(value)}", hint)
             return BAD
         if not value and not may_be_empty:
             say(path, "the list is empty", f"write at least one of the {what}")
@@ -137,7 +137,7 @@ def is_table(value: Any, path: Path, say: Say, what: str = "") -> bool:
     """True for a table; says so otherwise."""
     if type(value) is dict:
         return True
-    say(path, f"expected a table{f' of {what}' if what else ''}, found {found(value)}")
+    say(path, f"expected a table{f' of {what}' if what else ''}, found {describe(value)}")
     return False
 
 
@@ -159,13 +159,13 @@ def file_path(value: Any, path: Path, say: Say) -> Any:
 def timeout(value: Any, path: Path, say: Say) -> Any:
     """Seconds from a number or from text with a unit; more than 0, at most a year."""
     try:
-        seconds = units.seconds(value) if isinstance(value, str) else value
+        seconds = units.parse_seconds(value) if isinstance(value, str) else value
         if type(seconds) not in (int, float):
             raise ValueError(value)
     except ValueError:
         say(
             path,
-            f"expected a duration, found {found(value)}",
+            f"expected a duration, found {describe(value)}",
             'write seconds, or text like "90s", "30min", "2h"',
         )
         return BAD
@@ -179,11 +179,11 @@ def timeout(value: Any, path: Path, say: Say) -> Any:
 def size(value: Any, path: Path, say: Say) -> Any:
     """Bytes from a whole number or from text with a unit; more than 0."""
     try:
-        bytes_ = units.size(value) if isinstance(value, str) else value
+        bytes_ = units.parse_bytes(value) if isinstance(value, str) else value
         if type(bytes_) is not int:
             raise ValueError(value)
     except ValueError:
-        say(path, f"expected a size, found {found(value)}", 'write bytes, or text like "500MB", "50GiB"')
+        say(path, f"expected a size, found {describe(value)}", 'write bytes, or text like "500MB", "50GiB"')
         return BAD
     if not 0 < bytes_ <= INT_MAX:
         shown = quoted(value) if isinstance(value, str) else number(value)
@@ -246,7 +246,7 @@ def read_table(
     for key, item in value.items():
         reader = readers.get(key)
         if reader is None:
-            hint = (elsewhere and elsewhere(key)) or nearest(key, readers) or f"known here: {listing(readers)}"
+            hint = (elsewhere and elsewhere(key)) or did_you_mean(key, readers) or f"known here: {listing(readers)}"
             say((*path, key), "unknown key", hint, key=True)
             continue
         field = reader(item, (*path, key), say)

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchexport.core.errors import ManifestError, Problem
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
-from batchexport.core.text import found, listing, nearest, quoted
+from batchexport.core.text import describe, did_you_mean, listing, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.diagnostics import Scope
 from batchexport.manifest.document import SCHEMA, Document, Mistakes, paused_collector
@@ -78,7 +78,7 @@ def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any],
     say = mistakes.say
     for key in tables:
         if key not in _TOP:
-            hint = nearest(key, _TOP)
+            hint = did_you_mean(key, _TOP)
             if hint is None and key in KEYS:
                 hint = "write it under [[entry]], or under [defaults] for all entries"
             say((key,), "unknown key", hint or f"known here: {listing(_TOP)}", key=True)
@@ -88,13 +88,13 @@ def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any],
     elif type(schema) is not int:
         say(
             ("schema",),
-            f"expected a whole number, found {found(schema)}",
+            f"expected a whole number, found {describe(schema)}",
             f"write schema = {SCHEMA}",
         )
     defaults = tables.get("defaults", {})
     if type(defaults) is not dict:
         hint = "write [defaults], with single brackets" if type(defaults) is list else None
-        say(("defaults",), f"expected a table, found {found(defaults)}", hint)
+        say(("defaults",), f"expected a table, found {describe(defaults)}", hint)
         defaults = {}
     if "name" in defaults:
         say(("defaults", "name"), "every entry has a name of its own", "leave it out", key=True)
@@ -102,9 +102,9 @@ def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any],
     entries = tables.get("entry", [])
     if type(entries) is not list:
         hint = "write [[entry]], with double brackets" if type(entries) is dict else "write entries as [[entry]]"
-        say(("entry",), f"expected a list of tables, found {found(entries)}", hint)
+        say(("entry",), f"expected a list of tables, found {describe(entries)}", hint)
         return [], defaults
-    if not entries and not any(nearest(key, ("entry",)) for key in tables if key not in _TOP):
+    if not entries and not any(did_you_mean(key, ("entry",)) for key in tables if key not in _TOP):
         say((), "there is no entry, so there is nothing to do", "add an [[entry]] with a name and a model")
     return entries, defaults
 
@@ -139,7 +139,7 @@ def _drafts(scope: Scope, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -
     """The jobs of one entry; none of them is any good when something was said."""
     if "name" in raw:
         names.plain(raw["name"], ("name",), scope.say)
-    elif not any(nearest(key, ("name",)) for key in raw.keys() - KEYS):
+    elif not any(did_you_mean(key, ("name",)) for key in raw.keys() - KEYS):
         scope.say(("name",), "missing", 'write name = "…", unique in this manifest')
     table = _merged(defaults, raw)
     axes: list[Axis] | None = []
@@ -210,5 +210,5 @@ def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mista
     used: set[str] = set().union(*(draft.reading.used_dims for draft in drafts))
     for name in dims:
         if name not in used:
-            hint = nearest(name, used - dims.keys()) or "leave it out"
+            hint = did_you_mean(name, used - dims.keys()) or "leave it out"
             mistakes.say(("defaults", "dims", name), "no entry uses this dim", hint, key=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from batchexport.core.errors import UsageError
-from batchexport.core.text import nearest, quoted
+from batchexport.core.text import did_you_mean, quoted
 
 Matcher = Callable[[str], bool]
 
@@ -149,7 +149,7 @@ def _refuse_unknown(only: Sequence[str], names: Sequence[str]) -> None:
     lines = []
     for name in unknown:
         longer = [one for one in names if name.lower() in one.lower()]
-        hint = f"did you mean {quoted(longer[0], 200)}?" if longer else nearest(name, names)
+        hint = f"did you mean {quoted(longer[0], 200)}?" if longer else did_you_mean(name, names)
         lines.append(f"no job is named {quoted(name, 200)}; {hint or f'the jobs are {_some(names)}'}")
     raise UsageError("\n".join(lines))
 

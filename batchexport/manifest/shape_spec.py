@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from batchexport.core.dims import Dim, ShapeError, declare, evaluate, is_dim_name, parse_size
+from batchexport.core.dims import Dim, ShapeError, evaluate, is_dim_name, make_dim, parse_size
 from batchexport.core.sizes import Affine
-from batchexport.core.text import found, nearest, quoted
+from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import readers
 from batchexport.manifest.inputs import Use
 from batchexport.manifest.locations import Path
@@ -47,7 +47,7 @@ def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
         return known if len(known) == len(value) else BAD
     if type(value) is int:
         return _size(value, path, say)
-    say(path, f'expected a table, a whole number or "auto", found {found(value)}', _dim_hint(name, value))
+    say(path, f'expected a table, a whole number or "auto", found {describe(value)}', _dim_hint(name, value))
     return BAD
 
 
@@ -82,7 +82,7 @@ def settle(
         users = by_name.get(name, [])
         if not users and is_own(name) and is_dim_name(name):
             unlisted = [other for other in by_name if other not in declared]
-            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else nearest(name, unlisted)
+            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
             say(("dims", name), "no input uses this dim", hint or "leave it out", key=True)
         dim = None if what is None or what is BAD else _settle_one(name, what, users, say)
         if isinstance(dim, Dim) and users:
@@ -102,7 +102,7 @@ def settle(
 def _settle_one(name: str, what: Any, users: list[Use], say: Say) -> Dim | int | None:
     """The dim, or its one size, which is put into the shapes; None for one that was said."""
     try:
-        dim: Dim | int = what if type(what) is int else declare(name, what, least=_least(users))
+        dim: Dim | int = what if type(what) is int else make_dim(name, what, least=_least(users))
     except ShapeError as error:
         say(("dims", name, error.key or "min"), error.message, error.hint)
         return None

@@ -92,7 +92,7 @@ class Decider:
         known = self._asks.get(memo)
         if known is None:
             spec = [job.export.to_json(), job.verify.samples, matches(self._root, job.export.data)]
-            known = self._asks[memo] = keys.ask_key(spec, self._capture)
+            known = self._asks[memo] = keys.request_key(spec, self._capture)
         return known
 
     def export(self, job: Job, *, reweigh: bool = True, pack: bool = False) -> Hit | Miss:

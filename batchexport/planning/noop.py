@@ -25,7 +25,7 @@ from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
-from batchexport.store.outputs import holds
+from batchexport.store.outputs import current_rows
 from batchexport.store.statcache import IndexedStats
 from batchexport.toolchain import probe
 from batchexport.version import __version__
@@ -116,7 +116,7 @@ def _stands(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool
     if any(surroundings.change(dependency) for dependencies in sets.values() for dependency in dependencies):
         return False
     output_dir = row["output_dir"]
-    return all(holds(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in row["jobs"])
+    return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in row["jobs"])
 
 
 def _report(job: Mapping[str, Any]) -> JobReport:

@@ -12,9 +12,9 @@ from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
 
-from batchexport.core.files import clone, copy_whole
-from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, plain_errors
-from batchexport.store.layout import Layout, is_digest, own_folder
+from batchexport.core.files import atomic_copy, clone
+from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, translate_os_errors
+from batchexport.store.layout import Layout, ensure_real_dir, is_digest
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import StatCache, identity
 
@@ -51,7 +51,7 @@ class Blobs:
             DiskFull: and nothing is left in the store, the file is still at `path`.
             StoreError: if `path` is not a regular file, or the store can't be written.
         """
-        with plain_errors(self._layout.root):
+        with translate_os_errors(self._layout.root):
             stat = path.lstat()
             if not S_ISREG(stat.st_mode):
                 raise StoreError(f"can't store {path}: it is not a regular file")
@@ -77,7 +77,7 @@ class Blobs:
         Raises:
             DiskFull, StoreError: if the store can't be written; no temporary file is left.
         """
-        with plain_errors(self._layout.root, needed=len(data)):
+        with translate_os_errors(self._layout.root, needed=len(data)):
             scratch = self._staging.scratch("blob")
             try:
                 with scratch.open("xb") as file:
@@ -97,10 +97,10 @@ class Blobs:
             StoreError: if it can't be read.
         """
         path = self._layout.blob_path(digest)
-        with plain_errors(self._layout.root):
+        with translate_os_errors(self._layout.root):
             try:
                 if path.parent.is_symlink():
-                    own_folder(path.parent)
+                    ensure_real_dir(path.parent)
                 stat = path.lstat()
                 if S_ISREG(stat.st_mode) and self._is_known(path, stat, digest):
                     return path
@@ -131,8 +131,8 @@ class Blobs:
             DiskFull, StoreError: if `destination` can't be written; no temporary file is left.
         """
         source = self.checked(digest)
-        with plain_errors(destination, remedy="choose another output folder", needed=source.stat().st_size):
-            copy_whole(source, destination)
+        with translate_os_errors(destination, remedy="choose another output folder", needed=source.stat().st_size):
+            atomic_copy(source, destination)
 
     def remove(self, digest: str) -> None:
         """Remove a blob if it is there.
@@ -141,7 +141,7 @@ class Blobs:
             StoreError: if it can't be removed.
         """
         path = self._layout.blob_path(digest)
-        with plain_errors(self._layout.root):
+        with translate_os_errors(self._layout.root):
             if path.parent.is_symlink():
                 return
             if path.is_dir() and not path.is_symlink():
@@ -174,7 +174,7 @@ class Blobs:
         if self._is_known_good(target, digest):
             path.unlink()
         else:  # a blob that is there but may be damaged costs more to check than to replace by its like
-            own_folder(target.parent)
+            ensure_real_dir(target.parent)
             path.replace(target)
             self._remember(stat, target.lstat(), began, digest)
         return Blob(digest=digest, size=size)

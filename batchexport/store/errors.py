@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchexport.core.errors import NO_ROOM, StoreError
-from batchexport.core.text import size
+from batchexport.core.text import format_bytes
 
-__all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "plain_errors"]
+__all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "translate_os_errors"]
 
 ELSEWHERE = "choose another cache folder with --cache-dir"
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -39,7 +39,7 @@ class BlobDamaged(StoreError):
 
 
 @contextmanager
-def plain_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | None = None) -> Iterator[None]:
+def translate_os_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | None = None) -> Iterator[None]:
     """Turn an `OSError` about `place` into a sentence with the path, the cause and what to do.
 
     `needed`: the bytes that have to be written, for who has to make room for them.
@@ -68,7 +68,7 @@ def _missing(place: Path, needed: int | None) -> str:
     """How much room there is, and how much there should be."""
     near = next((folder for folder in (place, *place.parents) if folder.is_dir()), place)
     try:
-        free = size(shutil.disk_usage(near).free)
+        free = format_bytes(shutil.disk_usage(near).free)
     except OSError:
         return ""
-    return f" ({free} free)" if needed is None else f" ({size(needed)} needed, {free} free)"
+    return f" ({free} free)" if needed is None else f" ({format_bytes(needed)} needed, {free} free)"

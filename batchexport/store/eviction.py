@@ -10,7 +10,7 @@ Name = tuple[str, str]  # kind and key of a record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class RecordUse:
     """One record: when it was last used (Unix time), its own bytes, and its files' sizes by digest."""
 
     name: Name
@@ -20,7 +20,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class EvictionPolicy:
     """`max_size` in bytes over all records and files; what was last used `before` this time goes; None: no bound.
 
     `spare_after`: what was used after this time stays, since a run at work may be using it.
@@ -32,25 +32,25 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class EvictionPlan:
     """The records that go, in order, and the bytes of all records and files before and after."""
 
-    go: tuple[Held, ...]
+    go: tuple[RecordUse, ...]
     before: int
     after: int
 
 
-def file_sizes(held: Iterable[Held]) -> dict[str, int]:
+def file_sizes(held: Iterable[RecordUse]) -> dict[str, int]:
     """The files of some records, each once, with their sizes."""
     return {digest: size for one in held for digest, size in one.files.items()}
 
 
-def total(held: Collection[Held]) -> int:
+def total(held: Collection[RecordUse]) -> int:
     """The bytes of some records and of their files; a file that several share counts once."""
     return sum(one.size for one in held) + sum(file_sizes(held).values())
 
 
-def choose(held: Sequence[Held], *, needed: Collection[Name], bounds: Bounds) -> Choice:
+def plan_eviction(held: Sequence[RecordUse], *, needed: Collection[Name], bounds: EvictionPolicy) -> EvictionPlan:
     """What has to go. The size may stay above its bound where what is left is needed, or spared."""
     names = Counter(digest for one in held for digest in one.files)
     sizes = file_sizes(held)
@@ -68,4 +68,4 @@ def choose(held: Sequence[Held], *, needed: Collection[Name], bounds: Bounds) ->
             names[digest] -= 1
             if not names[digest]:
                 left -= sizes[digest]
-    return Choice(go=tuple(go), before=before, after=left)
+    return EvictionPlan(go=tuple(go), before=before, after=left)

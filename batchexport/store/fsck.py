@@ -22,7 +22,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkup:
+class CheckReport:
     """How much was looked at, and what was found; it is set aside already."""
 
     records: int
@@ -33,7 +33,7 @@ class Checkup:
     notes: tuple[str, ...] = ()
 
 
-def check(store: Store) -> Checkup:
+def check(store: Store) -> CheckReport:
     """Check everything; what does not hold is set aside, so that the next run builds it again.
 
     Raises:
@@ -41,10 +41,10 @@ def check(store: Store) -> Checkup:
     """
     jobs: dict[tuple[str, str], str] = {}
 
-    def hear(name: tuple[str, str], data: Mapping[str, Any]) -> None:
+    def on_record(name: tuple[str, str], data: Mapping[str, Any]) -> None:
         jobs[name] = str(data.get("job", ""))
 
-    seen = survey(store, hear=hear)
+    seen = survey(store, on_record=on_record)
     damage = [Damage(what=f"record {kind}-{key}", why="damaged") for kind, key in sorted(seen.damaged)]
     count, size, bad = 0, 0, {}
     for blob in store.blobs:
@@ -55,7 +55,7 @@ def check(store: Store) -> Checkup:
             store.blobs.remove(blob.digest)
     there = {blob.digest: blob.size for blob in store.blobs}
     named: dict[str, list[str]] = {}
-    for name, held in seen.held.items():
+    for name, held in seen.uses.items():
         lost = [digest for digest in held.files if there.get(digest) != held.files[digest]]
         if lost and store.records.get(*name) is None:
             continue  # gc was here meanwhile
@@ -71,11 +71,13 @@ def check(store: Store) -> Checkup:
     if rows:
         damage.append(Damage(what=f"index: {rows} rows", why="damaged and dropped"))
     notes = [f"{seen.later} records are of a later version of batchexport and were left alone"] if seen.later else []
-    if store.index.problem and store.index.renewed:
+    if store.index.problem and store.index.recreated:
         damage.append(Damage(what="index", why=store.index.problem.removeprefix("index: ")))
     elif store.index.problem:  # a full disk, say: nothing is wrong with what is there
         notes.append(store.index.problem)
-    return Checkup(records=len(seen.held), files=count, bytes=size, rows=rows, damage=tuple(damage), notes=tuple(notes))
+    return CheckReport(
+        records=len(seen.uses), files=count, bytes=size, rows=rows, damage=tuple(damage), notes=tuple(notes)
+    )
 
 
 def _fault(path: Path, digest: str) -> str | None:

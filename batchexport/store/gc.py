@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batchexport.core.files import remove, weight
-from batchexport.store import gc_roots as needs_module
-from batchexport.store.eviction import Bounds, Choice, Held, Name, choose, total
-from batchexport.store.fsck import Checkup
+from batchexport.core.files import disk_usage, remove
+from batchexport.store import gc_roots
+from batchexport.store.eviction import EvictionPlan, EvictionPolicy, Name, RecordUse, plan_eviction, total
+from batchexport.store.fsck import CheckReport
 from batchexport.store.fsck import check as check_store
-from batchexport.store.gc_roots import Needs
+from batchexport.store.gc_roots import GcRoot
 from batchexport.store.layout import Layout
 from batchexport.store.prune import prune
 from batchexport.store.store import Store
-from batchexport.store.sweep import Survey, orphans, survey, sweep, take
+from batchexport.store.sweep import Survey, orphans, remove_records, survey, sweep
 
 _DAY = 86400.0
 _FOR_GOOD = ("distrust",)  # few and tiny, and without them a model that builds at random would be cached
@@ -65,7 +65,7 @@ class Collected:
         }
 
 
-def check(root: Path) -> Checkup:
+def check(root: Path) -> CheckReport:
     """Hash every file and parse every record again. Raises StoreError."""
     with Store.open(root) as store:
         return check_store(store)
@@ -77,30 +77,30 @@ def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run:
     Without `max_size`, the largest limit that a manifest of this cache has set holds. Raises StoreError.
     """
     with Store.open(root) as store:
-        remembered: dict[Name, Needs] = {}
+        remembered: dict[Name, GcRoot] = {}
 
-        def hear(name: Name, data: Mapping[str, Any]) -> None:
-            if name[0] == needs_module.KIND and (found := needs_module.parsed(data)) is not None:
+        def on_record(name: Name, data: Mapping[str, Any]) -> None:
+            if name[0] == gc_roots.KIND and (found := gc_roots.parse_root(data)) is not None:
                 remembered[name] = found
 
-        seen = survey(store, hear=hear)
+        seen = survey(store, on_record=on_record)
         current = {name: one for name, one in remembered.items() if one.is_current}
         limits = [one.size_limit for one in current.values() if one.size_limit is not None]
         limit = max_size if max_size is not None else max(limits, default=None)
         busy = store.others_at_work()
         now = time.time()
-        bounds = Bounds(
+        bounds = EvictionPolicy(
             max_size=limit,
             before=None if max_age is None else now - max_age,
             spare_after=now - _DAY if busy else None,
         )
         needed = needed_names(seen, current)
-        choice = choose(used_through(seen, remembered), needed=needed, bounds=bounds)
+        choice = plan_eviction(used_through(seen, remembered), needed=needed, bounds=bounds)
         gone = {one.name for one in choice.go}
         if not dry_run:
-            gone = take(store, seen, gone)
+            gone = remove_records(store, seen, gone)
         swept = _swept(store, seen, gone, current.values(), dry_run=dry_run, busy=busy, before=bounds.before)
-        left = [held for name, held in seen.held.items() if name not in gone]
+        left = [held for name, held in seen.uses.items() if name not in gone]
         return Collected(
             dry_run=dry_run,
             before=choice.before,
@@ -108,33 +108,33 @@ def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run:
             max_size=limit,
             removed=dict(sorted(Counter(kind for kind, _ in gone).items())),
             oldest_left=min((one.used for one in left), default=None),
-            needed_bytes=total([seen.held[name] for name in needed & seen.held.keys()]),
+            needed_bytes=total([seen.uses[name] for name in needed & seen.uses.keys()]),
             manifests=tuple(sorted(str(one.manifest) for one in current.values())),
             swept=tuple(one for one in swept if one.count),
             notes=tuple(_notes(seen, choice, limit, busy=busy)),
         )
 
 
-def needed_names(seen: Survey, current: Mapping[Name, Needs]) -> set[Name]:
+def needed_names(seen: Survey, current: Mapping[Name, GcRoot]) -> set[Name]:
     """The records that no gc takes."""
     named = {name for one in current.values() for name in one.needed}
-    return named | set(current) | {name for name in seen.held if name[0] in _FOR_GOOD}
+    return named | set(current) | {name for name in seen.uses if name[0] in _FOR_GOOD}
 
 
-def used_through(seen: Survey, remembered: Mapping[Name, Needs]) -> list[Held]:
+def used_through(seen: Survey, remembered: Mapping[Name, GcRoot]) -> list[RecordUse]:
     """All records; the use of a manifest's record is a use of all that it names."""
-    used = {name: held.used for name, held in seen.held.items()}
+    used = {name: held.used for name, held in seen.uses.items()}
     for manifest, one in remembered.items():
         for name in one.used & used.keys():
-            used[name] = max(used[name], seen.held[manifest].used)
-    return [replace(held, used=used[name]) for name, held in seen.held.items()]
+            used[name] = max(used[name], seen.uses[manifest].used)
+    return [replace(held, used=used[name]) for name, held in seen.uses.items()]
 
 
 def _swept(
     store: Store,
     seen: Survey,
     gone: set[Name],
-    current: Iterable[Needs],
+    current: Iterable[GcRoot],
     *,
     dry_run: bool,
     busy: bool,
@@ -142,17 +142,17 @@ def _swept(
 ) -> list[Swept]:
     """The remains, of every sort; removed unless `dry_run`."""
     layout = store.layout
-    dead = [(path, weight(path)) for path in store.abandoned()]
-    logs = [(path, weight(path)) for path in _spent_logs(layout, current, busy=busy)]
-    aside = [(path, weight(path)) for path in layout.home.glob("index.damaged")]
+    dead = [(path, disk_usage(path)) for path in store.abandoned()]
+    logs = [(path, disk_usage(path)) for path in _spent_logs(layout, current, busy=busy)]
+    aside = [(path, disk_usage(path)) for path in layout.home.glob("index.damaged")]
     compiler = [] if busy else _spent_compiler_files(layout, before)
     if seen.later:
         unnamed = []
     elif dry_run:
-        unnamed = [(path, weight(path)) for path in orphans(store, seen, gone)]
+        unnamed = [(path, disk_usage(path)) for path in orphans(store, seen, gone)]
     else:
         unnamed = sweep(store, seen)
-    freed = {digest for name in gone for digest in seen.held[name].files}
+    freed = {digest for name in gone for digest in seen.uses[name].files}
     lost = [(path, size) for path, size in unnamed if path.parent.name + path.name not in freed]
     if not dry_run:
         store.sweep()
@@ -170,26 +170,26 @@ def _swept(
     return [Swept(what=what, count=len(rows), bytes=sum(size for _, size in rows)) for what, rows in sorts.items()]
 
 
-def _spent_logs(layout: Layout, current: Iterable[Needs], *, busy: bool) -> list[Path]:
+def _spent_logs(layout: Layout, current: Iterable[GcRoot], *, busy: bool) -> list[Path]:
     """The logs of jobs that no manifest has any more, and the fork servers' where it grew large."""
     if busy:
         return []
     wanted = {folder for one in current for folder in one.folders}
     server = layout.logs / "forkserver.log"
-    kept = {*wanted, "bug.log", *([server.name] if weight(server) <= _LOG_BYTES and wanted else [])}
+    kept = {*wanted, "bug.log", *([server.name] if disk_usage(server) <= _LOG_BYTES and wanted else [])}
     return sorted(path for path in layout.logs.iterdir() if path.name not in kept)
 
 
 def _spent_compiler_files(layout: Layout, before: float | None) -> list[tuple[Path, int]]:
     """Inductor's own caches go as a whole, where they are too large or too old; the folders themselves stay."""
     parts = [part for folder in layout.inductor.iterdir() if folder.is_dir() for part in folder.iterdir()]
-    weights = [(part, weight(part)) for part in parts]
+    weights = [(part, disk_usage(part)) for part in parts]
     large = sum(size for _, size in weights) > _COMPILER_BYTES
     old = before is not None and max((part.lstat().st_mtime for part in parts), default=before) < before
     return weights if large or old else []
 
 
-def _notes(seen: Survey, choice: Choice, limit: int | None, *, busy: bool) -> Iterable[str]:
+def _notes(seen: Survey, choice: EvictionPlan, limit: int | None, *, busy: bool) -> Iterable[str]:
     if seen.later:
         yield f"{seen.later} records are of a later version of batchexport: they and all files were left alone"
     if busy:

@@ -26,7 +26,7 @@ _TOUCH_AFTER = 3600.0  # seconds: a no-op run writes next to nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class GcRoot:
     """What one manifest asked of a cache when it last ran: records by job, and the folders of all its jobs."""
 
     manifest: Path
@@ -50,18 +50,18 @@ class Needs:
         return {name for name in self.used if name[0] in DELIVERED}
 
 
-def key_of(manifest: Path) -> str:
+def root_key(manifest: Path) -> str:
     """The key of a manifest's record."""
     return keys.digest("manifest", 1, str(manifest.absolute()))
 
 
-def merged(old: Needs | None, new: Needs, names: Iterable[str]) -> Needs:
+def merge_roots(old: GcRoot | None, new: GcRoot, names: Iterable[str]) -> GcRoot:
     """`new`, and what `old` knows of jobs that did not run or were not delivered now; `names` are all there are."""
     jobs = {name: new.jobs.get(name) or (old.jobs.get(name) if old else None) or () for name in names}
-    return Needs(manifest=new.manifest, size_limit=new.size_limit, jobs=jobs, folders=new.folders)
+    return GcRoot(manifest=new.manifest, size_limit=new.size_limit, jobs=jobs, folders=new.folders)
 
 
-def names_of(report: JobReport, code: str | None) -> tuple[Name, ...]:
+def record_names(report: JobReport, code: str | None) -> tuple[Name, ...]:
     """The records behind a delivered job; none for any other. `code`: the key of the code it was packed from."""
     if not report.ok or not report.outputs:
         return ()
@@ -69,16 +69,16 @@ def names_of(report: JobReport, code: str | None) -> tuple[Name, ...]:
     return (*found, *([("code", code)] if code and "compile" in dict(found) else []))
 
 
-def remember(store: Store, new: Needs, names: Iterable[str]) -> None:
+def save_root(store: Store, new: GcRoot, names: Iterable[str]) -> None:
     """Write what a run needed. Raises DiskFull, StoreError."""
-    key = key_of(new.manifest)
+    key = root_key(new.manifest)
     lock, deadline = store.try_lock(f"manifest-{key}"), time.monotonic() + _PATIENCE
     while lock is None and time.monotonic() < deadline:
         time.sleep(0.01)
         lock = store.try_lock(f"manifest-{key}")
     try:
-        old = recalled(store, key)
-        found = merged(old, new, names)
+        old = load_root(store, key)
+        found = merge_roots(old, new, names)
         if old == found:
             store.records.touch(KIND, key)
             return
@@ -93,7 +93,7 @@ def remember(store: Store, new: Needs, names: Iterable[str]) -> None:
 
 def mark_used(layout: Layout, manifest: Path) -> bool:
     """A run was concluded from its memo: mark the manifest's record, to the hour. False where there is none."""
-    path = layout.record_name(KIND, key_of(manifest))
+    path = layout.record_name(KIND, root_key(manifest))
     try:
         if os.lstat(path).st_mtime < time.time() - _TOUCH_AFTER:
             os.utime(path, follow_symlinks=False)
@@ -104,15 +104,15 @@ def mark_used(layout: Layout, manifest: Path) -> bool:
     return True
 
 
-def recalled(store: Store, key: str) -> Needs | None:
+def load_root(store: Store, key: str) -> GcRoot | None:
     """What is remembered under a manifest's key."""
-    return parsed((store.records.get(KIND, key) or {}).get("data"))
+    return parse_root((store.records.get(KIND, key) or {}).get("data"))
 
 
-def parsed(data: Any) -> Needs | None:
+def parse_root(data: Any) -> GcRoot | None:
     """The data of a manifest's record; None where it is none."""
     try:
-        return Needs(
+        return GcRoot(
             manifest=Path(data["manifest"]),
             size_limit=data["size_limit"],
             jobs={
@@ -125,7 +125,7 @@ def parsed(data: Any) -> Needs | None:
         return None
 
 
-def _data(needs: Needs) -> dict[str, Any]:
+def _data(needs: GcRoot) -> dict[str, Any]:
     return {
         "manifest": str(needs.manifest),
         "size_limit": needs.size_limit,

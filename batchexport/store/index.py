@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.store.database import Database
-from batchexport.store.rows import RAW, RefusedRow, seal, unseal
+from batchexport.store.rows import RAW, InvalidRow, decode_row, encode_row
 
 _CHUNK = 900  # every SQLite takes 999 variables in one statement
 
@@ -31,7 +31,7 @@ class Index:
         return self._database.problem or self._refused
 
     @property
-    def renewed(self) -> bool:
+    def recreated(self) -> bool:
         """Whether the database was damaged, and a fresh one was begun."""
         return self._database.renewed
 
@@ -47,8 +47,8 @@ class Index:
         for name, row in self._database.read(lambda cache: self._select(cache, list(names)), nothing):
             key = names[name]
             try:
-                found[key] = unseal(f"{space}:{key}", row)
-            except RefusedRow as error:
+                found[key] = decode_row(f"{space}:{key}", row)
+            except InvalidRow as error:
                 self._refused = f"index: a row was refused: {error}"
         return found
 
@@ -58,7 +58,7 @@ class Index:
 
     def put_many(self, space: str, values: Mapping[str, Any]) -> None:
         """Keep many values, all or none. Raises ValueError or TypeError if one is not JSON-like."""
-        rows = {_name(space, key): seal(f"{space}:{key}", value) for key, value in values.items()}
+        rows = {_name(space, key): encode_row(f"{space}:{key}", value) for key, value in values.items()}
 
         def write(cache: Any) -> None:
             with cache.transact():
@@ -137,7 +137,7 @@ class Index:
             for name, mode, filename, value in cache._sql(query, chunk):  # noqa: SLF001
                 try:
                     rows.append((name, cache.disk.fetch(mode, filename, value, False)))
-                except RefusedRow as error:
+                except InvalidRow as error:
                     self._refused = f"index: a row was refused: {error}"
         return rows
 
@@ -155,8 +155,8 @@ def _is_good(key: Any, raw: Any, mode: Any, filename: Any, value: Any) -> bool:
     if "\\" in key:
         return True
     try:
-        unseal(key, value)
-    except (RefusedRow, ValueError):
+        decode_row(key, value)
+    except (InvalidRow, ValueError):
         return False
     return True
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from batchexport.store.errors import ELSEWHERE, StoreError, plain_errors
+from batchexport.store.errors import ELSEWHERE, StoreError, translate_os_errors
 
 SCHEMA = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -142,7 +142,7 @@ class Layout:
         Raises:
             DiskFull, StoreError: if the folder can't be made or written, is of a newer format, or leads elsewhere.
         """
-        with plain_errors(self.root):
+        with translate_os_errors(self.root):
             if not self.home.is_dir():
                 self.root.mkdir(parents=True, exist_ok=True)
                 ours = {path.name for path in self.root.iterdir()} <= _OURS
@@ -178,7 +178,7 @@ class Layout:
         return StoreError(f"can't use {folder}: it {message}; remove the link or {ELSEWHERE}")
 
 
-def own_folder(path: Path) -> Path:
+def ensure_real_dir(path: Path) -> Path:
     """`path` as a folder of its own: made if it is not there; a link or a file in its place is removed.
 
     What is written through a link that somebody put into the cache would land, or be removed, outside.

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from batchexport.store.errors import StoreError, plain_errors
+from batchexport.store.errors import StoreError, translate_os_errors
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -68,7 +68,7 @@ class KeyLock:
         path = self._folder / f"{key}.lock"
         # A soft lock would outlive its owner, so a file system without flock is an error instead.
         held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
-        with plain_errors(self._folder, remedy=_ELSEWHERE):
+        with translate_os_errors(self._folder, remedy=_ELSEWHERE):
             try:
                 held.acquire()
             except Timeout:
@@ -122,14 +122,14 @@ def _excludes(path: Path) -> bool:
     return False
 
 
-class Gate:
+class SharedLock:
     """A `flock` on one file, taken shared for moments, and alone by gc; the kernel frees it with its holder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Pass with others, after a gc that is just removing. Where there are no locks, gc refuses to run."""
         descriptor = None
         with suppress(OSError):
@@ -142,13 +142,13 @@ class Gate:
                 os.close(descriptor)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Pass alone; waits for those who are passing. Nothing inside may pass again.
 
         Raises:
             StoreError: if the file system has no locks.
         """
-        with plain_errors(self._path.parent, remedy="put the cache on a local disk with --cache-dir"):
+        with translate_os_errors(self._path.parent, remedy="put the cache on a local disk with --cache-dir"):
             descriptor = self._open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchexport.core.digests import bytes_digest, file_digest
-from batchexport.core.files import write_beside
+from batchexport.core.files import atomic_write_sibling
 from batchexport.core.keys import digest
-from batchexport.store.errors import plain_errors
+from batchexport.store.errors import translate_os_errors
 from batchexport.store.statcache import identity, is_settled
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FILES = {"exported": "exported.pt2", "package": "compiled.pt2", "so": "compiled.
 Files = dict[str, list[Any]]
 
 
-def holds(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
+def current_rows(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
     """The rows of a folder's files as they are now, or None where one is not what it should be.
 
     A row is the stat and the SHA-256 of a file, or the SHA-256 alone. A file whose stat is as remembered
@@ -46,7 +46,7 @@ def holds(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
     return found
 
 
-def settled(folder: str, files: Mapping[str, list[Any]]) -> Files:
+def rows_to_remember(folder: str, files: Mapping[str, list[Any]]) -> Files:
     """The rows to remember: a young file is remembered by its digest alone, so that the next run hashes it."""
     now = time.time()
     rows: Files = {}
@@ -92,7 +92,7 @@ class Delivery:
         files = row["files"]
         if any(files[file][-1] != content for file, content in wanted.items()):
             return False
-        found = holds(folder, files)
+        found = current_rows(folder, files)
         if found is None:
             return False
         if found != files:
@@ -113,15 +113,15 @@ class Delivery:
         for stale in set(FILES.values()) - set(sources):
             (folder / stale).unlink(missing_ok=True)
         text = (json.dumps(job, indent=1, sort_keys=True) + "\n").encode()
-        with plain_errors(folder / JOB_FILE, remedy="choose another output folder", needed=len(text)):
-            write_beside(folder / JOB_FILE, text)
+        with translate_os_errors(folder / JOB_FILE, remedy="choose another output folder", needed=len(text)):
+            atomic_write_sibling(folder / JOB_FILE, text)
         files[JOB_FILE] = [*identity((folder / JOB_FILE).stat()), bytes_digest(text)]
         self._fresh[self.folder(name)] = {"stamp": stamp, "files": files}
 
-    def settle(self) -> None:
+    def remember(self) -> None:
         """Remember what was delivered. At the end of a run, when most files are no longer young."""
         for folder, row in self._fresh.items():
-            self._rows[folder] = {"stamp": row["stamp"], "files": settled(folder, row["files"])}
+            self._rows[folder] = {"stamp": row["stamp"], "files": rows_to_remember(folder, row["files"])}
         self._store.index.put_many("delivered", {folder: self._rows[folder] for folder in self._fresh})
         self._fresh.clear()
 

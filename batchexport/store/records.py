@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchexport.core.files import write_whole
+from batchexport.core.files import atomic_write
 from batchexport.core.keys import canonical
-from batchexport.store.errors import plain_errors
-from batchexport.store.layout import Layout, own_folder, parse_record_name
+from batchexport.store.errors import translate_os_errors
+from batchexport.store.layout import Layout, ensure_real_dir, parse_record_name
 from batchexport.store.staging import Staging
 
 SCHEMA = 1
@@ -77,9 +77,9 @@ class Records:
         body = canonical(dict(data))
         text = b"".join((_head(kind, key), _checksum(body), _MIDDLE, body, b"}"))
         plain: dict[str, Any] = json.loads(body)
-        with plain_errors(self._layout.root, needed=len(text)):
-            own_folder(path.parent)
-            write_whole(path, text, scratch=self._staging.scratch("record"))
+        with translate_os_errors(self._layout.root, needed=len(text)):
+            ensure_real_dir(path.parent)
+            atomic_write(path, text, scratch=self._staging.scratch("record"))
         return plain
 
     def touch(self, kind: str, key: str) -> None:
@@ -102,7 +102,7 @@ class Records:
         Raises:
             StoreError: if it can't be removed.
         """
-        with plain_errors(self._layout.root):
+        with translate_os_errors(self._layout.root):
             self._layout.record_path(kind, key).unlink(missing_ok=True)
 
     def set_aside(self, kind: str, key: str) -> None:

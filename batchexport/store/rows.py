@@ -11,7 +11,7 @@ import diskcache
 RAW: int = diskcache.core.MODE_RAW
 
 
-class RefusedRow(ValueError):
+class InvalidRow(ValueError):
     """A row that this program can't have written, or that has changed since."""
 
 
@@ -25,32 +25,32 @@ class TextDisk(diskcache.Disk):  # type: ignore[misc]
     def put(self, key: Any) -> tuple[str, bool]:
         """A key on its way into the database."""
         if type(key) is not str:
-            raise RefusedRow(f"keys are str, not {type(key).__name__}")
+            raise InvalidRow(f"keys are str, not {type(key).__name__}")
         return key, True
 
     def get(self, key: Any, raw: Any) -> str:
         """A key on its way out."""
         if raw != 1 or type(key) is not str:
-            raise RefusedRow("a key that is not plain text")
+            raise InvalidRow("a key that is not plain text")
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, str]:
         """A value on its way in: (size outside the database, mode, file name, value)."""
         if read or type(value) is not str:
-            raise RefusedRow(f"values are str, not {type(value).__name__}")
+            raise InvalidRow(f"values are str, not {type(value).__name__}")
         return 0, RAW, None, value
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> str:
         """A value on its way out."""
         if read or mode != RAW or filename is not None or type(value) is not str:
-            raise RefusedRow("a value that is not plain text")
+            raise InvalidRow("a value that is not plain text")
         return value
 
     def remove(self, file_path: str) -> None:
         """No value lives in a file, so a row that names one is not to be trusted with a deletion."""
 
 
-def seal(name: str, value: Any) -> str:
+def encode_row(name: str, value: Any) -> str:
     """`value` as a row's text: a checksum over its name and its JSON, a line break, the JSON.
 
     Raises:
@@ -60,7 +60,7 @@ def seal(name: str, value: Any) -> str:
     return f"{_checksum(name, text)}\n{text}"
 
 
-def unseal(name: str, row: str) -> Any:
+def decode_row(name: str, row: str) -> Any:
     """The value sealed in `row` under `name`.
 
     Raises:
@@ -68,7 +68,7 @@ def unseal(name: str, row: str) -> Any:
     """
     checksum, _, text = row.partition("\n")
     if checksum != _checksum(name, text):
-        raise RefusedRow("a value that does not match its checksum")
+        raise InvalidRow("a value that does not match its checksum")
     return json.loads(text)
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from batchexport.core.files import remove
-from batchexport.store.errors import StoreError, plain_errors
+from batchexport.store.errors import StoreError, translate_os_errors
 from batchexport.store.locks import KeyLock, Lock
 
 _OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
@@ -42,7 +42,7 @@ class Staging:
             DiskFull, StoreError: if it can't be made.
         """
         path = self.scratch(name)
-        with plain_errors(self._folder):
+        with translate_os_errors(self._folder):
             path.mkdir()
         return path
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batchexport.core.files import weight
+from batchexport.core.files import disk_usage
 from batchexport.store.blobs import Blob, Blobs
 from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout, is_digest
-from batchexport.store.locks import Gate, KeyLock, Lock
+from batchexport.store.locks import KeyLock, Lock, SharedLock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats
@@ -47,7 +47,7 @@ class Store:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.index = Index(layout.index)
-        self.gate = Gate(layout.gate)
+        self.gate = SharedLock(layout.gate)
         self._locks = KeyLock(layout.locks)
         self._staging = Staging(layout.staging, self._locks)
         self.records = Records(layout, self._staging)
@@ -74,7 +74,7 @@ class Store:
         Raises:
             ValueError: if `kind` or `key` is malformed.
         """
-        with self.gate.together():
+        with self.gate.shared():
             stored = self.records.get(kind, key)
             if stored is None:
                 return None
@@ -93,7 +93,7 @@ class Store:
             DiskFull, StoreError: if it can't be written; nothing is known under the key that was not before.
         """
         self.layout.record_path(kind, key)
-        with self.gate.together():  # between its blobs and its record, gc would take them for orphans
+        with self.gate.shared():  # between its blobs and its record, gc would take them for orphans
             blobs = {name: self.blobs.put(path) for name, path in files.items()}
             rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
             stored = self.records.put(kind, key, {"files": rows, "data": dict(data)})
@@ -176,7 +176,7 @@ class Store:
             blobs=len(sizes),
             bytes=sum(sizes),
             by_kind=by_kind,
-            more={name: weight(folder) for name, folder in beside.items()},
+            more={name: disk_usage(folder) for name, folder in beside.items()},
         )
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchexport.core.files import remove, weight
-from batchexport.store.eviction import Held, Name
+from batchexport.core.files import disk_usage, remove
+from batchexport.store.eviction import Name, RecordUse
 from batchexport.store.layout import is_digest, parse_record_name
 from batchexport.store.store import Store, parse
 
@@ -21,15 +21,15 @@ _AT_A_TIME = 200  # so that a run waits for moments only
 class Survey:
     """All records as they are. `damaged` were set aside just now; `later` counts those of a later version."""
 
-    held: Mapping[Name, Held]
+    uses: Mapping[Name, RecordUse]
     times: Mapping[Name, int]
     damaged: tuple[Name, ...]
     later: int
 
 
-def survey(store: Store, *, hear: Callable[[Name, Mapping[str, Any]], None] = lambda name, data: None) -> Survey:
-    """Read every record; `hear` gets the data of each. Damaged ones are set aside."""
-    held: dict[Name, Held] = {}
+def survey(store: Store, *, on_record: Callable[[Name, Mapping[str, Any]], None] = lambda name, data: None) -> Survey:
+    """Read every record; `on_record` gets the data of each. Damaged ones are set aside."""
+    held: dict[Name, RecordUse] = {}
     times: dict[Name, int] = {}
     damaged = []
     later = 0
@@ -47,18 +47,18 @@ def survey(store: Store, *, hear: Callable[[Name, Mapping[str, Any]], None] = la
             damaged.append(name)
             continue
         files = {blob.digest: blob.size for blob in record.files.values()}
-        held[name] = Held(name=name, used=stat.st_mtime, size=stat.st_size, files=files)
+        held[name] = RecordUse(name=name, used=stat.st_mtime, size=stat.st_size, files=files)
         times[name] = stat.st_mtime_ns
-        hear(name, record.data)
-    return Survey(held=held, times=times, damaged=tuple(damaged), later=later)
+        on_record(name, record.data)
+    return Survey(uses=held, times=times, damaged=tuple(damaged), later=later)
 
 
-def take(store: Store, seen: Survey, names: Iterable[Name]) -> set[Name]:
+def remove_records(store: Store, seen: Survey, names: Iterable[Name]) -> set[Name]:
     """Remove these records, but those that were used since they were seen; returns which went."""
     gone: set[Name] = set()
     waiting = list(names)
     for start in range(0, len(waiting), _AT_A_TIME):
-        with store.gate.alone():
+        with store.gate.exclusive():
             for name in waiting[start : start + _AT_A_TIME]:
                 path = store.layout.record_path(*name)
                 with suppress(OSError):
@@ -76,7 +76,7 @@ def orphans(store: Store, seen: Survey, gone: Iterable[Name] = ()) -> list[Path]
         if name in left_out:
             continue
         if seen.times.get(name) == stat.st_mtime_ns:
-            named.update(seen.held[name].files)
+            named.update(seen.uses[name].files)
         elif (record := parse(*name, store.records.get(*name) or {})) is not None:
             named.update(blob.digest for blob in record.files.values())
     layout = store.layout
@@ -89,9 +89,9 @@ def orphans(store: Store, seen: Survey, gone: Iterable[Name] = ()) -> list[Path]
 def sweep(store: Store, seen: Survey) -> list[tuple[Path, int]]:
     """Remove the orphans, alone; returns each with its bytes. The folders that are empty then go, too."""
     swept = []
-    with store.gate.alone():
+    with store.gate.exclusive():
         for path in orphans(store, seen):
-            swept.append((path, weight(path)))
+            swept.append((path, disk_usage(path)))
             remove(path)
         for folder in (store.layout.objects, store.layout.entries):
             for shard in list(folder.iterdir()):

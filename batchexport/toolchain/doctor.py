@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from batchexport.core.text import counted, size
+from batchexport.core.text import counted, format_bytes
 from batchexport.toolchain.probe import usable_cores
 
 _GIB = 2**30
@@ -127,9 +127,9 @@ def check_memory(cgroup: Path) -> Check:
 
     available = psutil.virtual_memory().available
     limit = _memory_limit(cgroup)
-    detail = f"{size(available)} available"
+    detail = f"{format_bytes(available)} available"
     if limit is not None:
-        detail += f", limited to {size(limit)} by the container"
+        detail += f", limited to {format_bytes(limit)} by the container"
     usable = available if limit is None else min(available, limit)
     if usable < 2 * _GIB:
         remedy = "one compile of a BERT takes about 2 GiB; larger models need more"
@@ -180,7 +180,7 @@ def check_space(name: str, folder: Path, *, fail: int, warn: int) -> Check:
         free = shutil.disk_usage(place).free
     except OSError as error:
         return Check(name=name, state="warn", detail=f"{place}: {error.strerror}")
-    detail = f"{size(free)} free at {place}"
+    detail = f"{format_bytes(free)} free at {place}"
     if free >= warn:
         return Check(name=name, state="ok", detail=detail)
     remedy = "free some space there: weights, packages and headers need it"

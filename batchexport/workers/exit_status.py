@@ -13,7 +13,7 @@ from typing import Any
 
 from batchexport.core.errors import NO_ROOM, Kind
 from batchexport.core.report import Failure
-from batchexport.core.text import size
+from batchexport.core.text import format_bytes
 from batchexport.workers.forkserver import Ended
 
 RESULT_FILE = "result.json"
@@ -126,16 +126,16 @@ def _without_result(ended: Ended, stage: str, seen: Circumstances) -> Failure:
 def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
     """How it is known that memory was the cause; None where it was not."""
     if seen.held is not None:
-        pool = f", and the pool has {size(seen.limit)}" if seen.limit is not None else ""
-        return f"the stage was ended for its memory: it held {size(seen.held)}{pool}"
+        pool = f", and the pool has {format_bytes(seen.limit)}" if seen.limit is not None else ""
+        return f"the stage was ended for its memory: it held {format_bytes(seen.held)}{pool}"
     assert ended.status is not None
     if ended.status == -signal.SIGKILL and seen.kernel_killed is not False:
         likely = "" if seen.kernel_killed else ", most likely"
         return f"the process was killed (SIGKILL){likely} because memory ran out"
     if ended.status < 0 and seen.limit is not None and had_all(ended, seen):
         # C++ that is refused memory ends in abort or a null pointer.
-        peak = size(ended.peak_rss_bytes or 0)
-        return f"the process died of {_name(-ended.status)} at {peak} of the pool's {size(seen.limit)}"
+        peak = format_bytes(ended.peak_rss_bytes or 0)
+        return f"the process died of {_name(-ended.status)} at {peak} of the pool's {format_bytes(seen.limit)}"
     return None
 
 
@@ -182,7 +182,7 @@ def is_full(folder: Path) -> bool:
 
 def _free(folder: Path) -> str:
     try:
-        return size(shutil.disk_usage(folder).free)
+        return format_bytes(shutil.disk_usage(folder).free)
     except OSError:
         return "nothing"
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from batchexport.core.dims import Affine, Dim, ShapeError, Size, corners, declare, evaluate, parse_size, to_sympy
+from batchexport.core.dims import Affine, Dim, ShapeError, Size, corners, evaluate, make_dim, parse_size, to_sympy
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_neither_sympy_nor_torch_is_imported_to_read_a_manifest() -> None:
 
 
 def test_a_dim_has_defaults() -> None:
-    assert declare("batch", {}) == Dim(name="batch", min=1, max=None, example=2, multiple_of=1)
+    assert make_dim("batch", {}) == Dim(name="batch", min=1, max=None, example=2, multiple_of=1)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_a_dim_has_defaults() -> None:
     ],
 )
 def test_the_example_is_the_smallest_that_stays_dynamic_unless_given(bounds: dict[str, int], example: int) -> None:
-    dim = declare("seq", bounds)
+    dim = make_dim("seq", bounds)
     assert isinstance(dim, Dim)
     assert dim.example == example
 
 
 def test_a_dim_with_one_allowed_size_is_that_size() -> None:
-    assert declare("batch", {"min": 4, "max": 4}) == 4
-    assert declare("seq", {"min": 9, "max": 23, "multiple_of": 8}) == 16
+    assert make_dim("batch", {"min": 4, "max": 4}) == 4
+    assert make_dim("seq", {"min": 9, "max": 23, "multiple_of": 8}) == 16
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_dim_with_one_allowed_size_is_that_size() -> None:
 )
 def test_bounds_that_clash_are_refused_with_the_key_to_change(bounds: dict[str, int], key: str) -> None:
     with pytest.raises(ShapeError) as caught:
-        declare("seq", bounds)
+        make_dim("seq", bounds)
     assert caught.value.key == key
     assert caught.value.hint
 
@@ -162,9 +162,9 @@ def test_the_example_that_a_refusal_proposes_is_accepted(low: int, step: int) ->
         if example % step == 0 and max(low, 2) <= example <= 33:
             continue
         with pytest.raises(ShapeError) as caught:
-            declare("seq", bounds | {"example": example})
+            make_dim("seq", bounds | {"example": example})
         proposed = (caught.value.hint or "").split()[1]
-        assert isinstance(declare("seq", bounds | {"example": int(proposed)}), Dim)
+        assert isinstance(make_dim("seq", bounds | {"example": int(proposed)}), Dim)
 
 
 def test_a_dim_survives_json() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.core.files import clone, copy_whole, write_beside, write_whole
+from batchexport.core.files import atomic_copy, atomic_write, atomic_write_sibling, clone
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,13 +20,13 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no"):
-        write_whole(path, b"new", scratch=scratch)
+        atomic_write(path, b"new", scratch=scratch)
     assert path.read_bytes() == b"old"
     assert not scratch.exists()
 
 
 def test_a_missing_folder_is_made(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a/b/file", b"new", scratch=tmp_path / "scratch")
+    atomic_write(tmp_path / "a/b/file", b"new", scratch=tmp_path / "scratch")
     assert (tmp_path / "a/b/file").read_bytes() == b"new"
 
 
@@ -34,7 +34,7 @@ def test_a_link_at_the_destination_is_replaced_not_followed(tmp_path: Path) -> N
     (tmp_path / "source").write_bytes(b"new")
     (tmp_path / "precious").write_bytes(b"old")
     (tmp_path / "out").symlink_to(tmp_path / "precious")
-    copy_whole(tmp_path / "source", tmp_path / "out")
+    atomic_copy(tmp_path / "source", tmp_path / "out")
     assert (tmp_path / "precious").read_bytes() == b"old"
     assert not (tmp_path / "out").is_symlink()
 
@@ -68,7 +68,7 @@ def test_a_copy_that_a_killed_process_left_is_removed_and_one_in_progress_is_not
         else:
             monkeypatch.setattr(fcntl, "flock", no_locks)
             os.utime(abandoned, (time.time() - 7200,) * 2)
-        copy_whole(tmp_path / "source", tmp_path / "out")
-        write_beside(tmp_path / "out", b"y")
+        atomic_copy(tmp_path / "source", tmp_path / "out")
+        atomic_write_sibling(tmp_path / "out", b"y")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".my.part", ".out.2-0.part", "out", "source"]
     assert (tmp_path / "out").read_bytes() == b"y"

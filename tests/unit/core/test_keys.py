@@ -91,7 +91,7 @@ def test_embedded_weights_are_part_of_the_compile_key_and_external_ones_are_not(
 def test_every_kind_of_key_has_its_own_space() -> None:
     made = [
         keys.toolchain_key({}),
-        keys.ask_key({}, "x"),
+        keys.request_key({}, "x"),
         keys.export_key("x", "x", "x"),
         keys.package_key("x", "x"),
         keys.verify_key(artifacts=[], reference="x", spec={}, toolchain="x"),

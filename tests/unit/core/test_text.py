@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.core.text import about, clean, clean_lines, counted, duration, size
+from batchexport.core.text import approximate_duration, clean, clean_lines, counted, format_bytes, format_duration
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from batchexport.core.text import about, clean, clean_lines, counted, duration, 
     ],
 )
 def test_a_duration_is_short_at_any_length(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_duration_is_short_at_any_length(seconds: float, text: str) -> None:
     ],
 )
 def test_a_guess_is_no_more_exact_than_a_guess(seconds: float, text: str) -> None:
-    assert about(seconds) == text
+    assert approximate_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_guess_is_no_more_exact_than_a_guess(seconds: float, text: str) -> Non
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (2**51, "2048.0 TiB")],
 )
 def test_a_size_has_the_unit_that_suits_it(count: int, text: str) -> None:
-    assert size(count) == text
+    assert format_bytes(count) == text
 
 
 @pytest.mark.parametrize(

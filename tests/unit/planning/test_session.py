@@ -77,7 +77,7 @@ def deliver(session: Session, job: Job, results: dict[str, Result]) -> None:
             sources[FILES[job.compile.format if kind == "compile" else "exported"]] = (record, inner)
     made_from = stamp(job, results["export"], results.get("compile"), results["verify"])
     session.delivery.deliver(job.folder, sources, {}, made_from)
-    session.delivery.settle()
+    session.delivery.remember()
 
 
 def actions(job: PlannedJob) -> dict[str, str]:

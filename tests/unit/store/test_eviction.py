@@ -6,15 +6,15 @@ import random
 
 import pytest
 
-from batchexport.store.eviction import Bounds, Held, choose
+from batchexport.store.eviction import EvictionPolicy, RecordUse, plan_eviction
 
 
-def held(word: str, *, used: float = 0.0, size: int = 1, **files: int) -> Held:
-    return Held(name=("export", word), used=used, size=size, files=files)
+def held(word: str, *, used: float = 0.0, size: int = 1, **files: int) -> RecordUse:
+    return RecordUse(name=("export", word), used=used, size=size, files=files)
 
 
-def gone(*all_held: Held, needed: tuple[str, ...] = (), **bounds: float | None) -> list[str]:
-    choice = choose(all_held, needed={("export", word) for word in needed}, bounds=Bounds(**bounds))
+def gone(*all_held: RecordUse, needed: tuple[str, ...] = (), **bounds: float | None) -> list[str]:
+    choice = plan_eviction(all_held, needed={("export", word) for word in needed}, bounds=EvictionPolicy(**bounds))
     return [one.name[1] for one in choice.go]
 
 
@@ -32,7 +32,7 @@ def test_the_longest_unused_goes_first_and_no_more_than_the_size_asks_for() -> N
 
 def test_a_shared_file_frees_its_bytes_with_the_last_record_that_names_it() -> None:
     records = [held("a", used=1.0, x=100), held("b", used=2.0, x=100), held("c", used=3.0, y=1)]
-    choice = choose(records, needed=set(), bounds=Bounds(max_size=4))
+    choice = plan_eviction(records, needed=set(), bounds=EvictionPolicy(max_size=4))
     assert [one.name[1] for one in choice.go] == ["a", "b"]
     assert (choice.before, choice.after) == (104, 2)
 
@@ -62,7 +62,7 @@ def test_the_sizes_told_are_those_of_what_is_left(seed: int) -> None:
     ]
     limit = rng.randint(0, 300)
     needed = {one.name for one in rng.sample(records, 3)}
-    choice = choose(records, needed=needed, bounds=Bounds(max_size=limit))
+    choice = plan_eviction(records, needed=needed, bounds=EvictionPolicy(max_size=limit))
     left = [one for one in records if one not in choice.go]
     assert choice.after == sum(one.size for one in left) + sum(sizes[f] for f in {f for one in left for f in one.files})
     assert choice.after <= limit or {one.name for one in left} <= needed

@@ -12,7 +12,7 @@ import pytest
 from batchexport.store import gc as gc_module
 from batchexport.store import gc_roots
 from batchexport.store.gc import Collected, collect
-from batchexport.store.gc_roots import Needs
+from batchexport.store.gc_roots import GcRoot
 from batchexport.store.locks import KeyLock
 from batchexport.store.store import Store
 from support.builders import key
@@ -43,12 +43,12 @@ def used(store: Store, name: tuple[str, str], days: float) -> None:
 def manifest(store: Store, path: Path, *names: tuple[str, str], days: float = 0.0, limit: int | None = None) -> Path:
     """A manifest whose last run, so many days ago, delivered one job made from these records."""
     path.write_text("schema = 1\n")
-    asked = Needs(manifest=path, size_limit=limit, jobs={"job": names}, folders=("job",))
+    asked = GcRoot(manifest=path, size_limit=limit, jobs={"job": names}, folders=("job",))
     times = {name: store.layout.record_path(*name).stat().st_mtime for name in names}
-    gc_roots.remember(store, asked, ["job"])
+    gc_roots.save_root(store, asked, ["job"])
     for name, then in times.items():
         os.utime(store.layout.record_path(*name), (then, then))
-    used(store, ("manifest", gc_roots.key_of(path)), days)
+    used(store, ("manifest", gc_roots.root_key(path)), days)
     return path
 
 

@@ -13,7 +13,7 @@ import diskcache
 import pytest
 
 from batchexport.store.index import Index
-from batchexport.store.rows import RefusedRow, TextDisk
+from batchexport.store.rows import InvalidRow, TextDisk
 
 
 @pytest.fixture
@@ -114,10 +114,10 @@ def test_a_planted_pickle_is_never_unpickled(index: Index, folder: Path, tmp_pat
     assert index.get_many("trace", ["k"]) == {}
     assert index.problem is not None
     cache = diskcache.Cache(str(folder), disk=TextDisk)
-    with pytest.raises(RefusedRow):
+    with pytest.raises(InvalidRow):
         cache.get("trace:k")
     sql(folder, "UPDATE Cache SET key = ?, raw = 0", bomb)
-    with pytest.raises(RefusedRow):
+    with pytest.raises(InvalidRow):
         list(cache)
     cache.close()
     assert index.get("trace", "k") is None
@@ -130,7 +130,7 @@ def test_a_planted_pickle_is_never_unpickled(index: Index, folder: Path, tmp_pat
 def test_a_pickle_is_never_written(folder: Path) -> None:
     cache = diskcache.Cache(str(folder), disk=TextDisk)
     for key, value in (("k", {"a": 1}), ("k", b"x"), (("a", 1), "x"), (1, "x")):
-        with pytest.raises(RefusedRow):
+        with pytest.raises(InvalidRow):
             cache.set(key, value)
     assert len(cache) == 0
     cache.close()

@@ -67,7 +67,7 @@ def deliver(store: Store, tmp_path: Path, *names: str, stamp: str = STAMP) -> No
     sources = {name: (record(store, name, BYTES[name]), name) for name in names or BYTES}
     delivery = Delivery(store, tmp_path / "dist")
     delivery.deliver(NAME, sources, {"name": NAME, "stamp": stamp}, stamp)
-    delivery.settle()
+    delivery.remember()
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def is_current(store: Store, tmp_path: Path) -> Callable[..., bool]:
         delivery = Delivery(store, tmp_path / "dist")
         delivery.prefetch([NAME])
         found = delivery.is_current(NAME, WANTED if wanted is None else wanted, stamp)
-        delivery.settle()
+        delivery.remember()
         return found
 
     return ask

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store import locks as gate_module
+from batchexport.store import locks as locks_module
 from batchexport.store.errors import StoreError
-from batchexport.store.locks import Gate
+from batchexport.store.locks import SharedLock
 
 
-def passes(way: str, gate: Gate) -> threading.Thread:
+def passes(way: str, lock: SharedLock) -> threading.Thread:
     def run() -> None:
-        with getattr(gate, way)():
+        with getattr(lock, way)():
             pass
 
     thread = threading.Thread(target=run, daemon=True)
@@ -22,11 +22,13 @@ def passes(way: str, gate: Gate) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize(("inside", "outside"), [("together", "alone"), ("alone", "together"), ("alone", "alone")])
+@pytest.mark.parametrize(
+    ("inside", "outside"), [("shared", "exclusive"), ("exclusive", "shared"), ("exclusive", "exclusive")]
+)
 def test_alone_excludes_everybody(tmp_path: Path, inside: str, outside: str) -> None:
-    gate = Gate(tmp_path / "gate")
-    with getattr(gate, inside)():
-        other = passes(outside, gate)
+    lock = SharedLock(tmp_path / "gate")
+    with getattr(lock, inside)():
+        other = passes(outside, lock)
         other.join(0.2)
         assert other.is_alive()
     other.join(10)
@@ -34,9 +36,9 @@ def test_alone_excludes_everybody(tmp_path: Path, inside: str, outside: str) -> 
 
 
 def test_many_pass_together(tmp_path: Path) -> None:
-    gate = Gate(tmp_path / "gate")
-    with gate.together(), gate.together():
-        other = passes("together", gate)
+    lock = SharedLock(tmp_path / "gate")
+    with lock.shared(), lock.shared():
+        other = passes("shared", lock)
         other.join(10)
         assert not other.is_alive()
 
@@ -45,9 +47,9 @@ def test_without_locks_gc_is_refused_and_the_rest_goes_on(tmp_path: Path, monkey
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(gate_module.fcntl, "flock", no_locks)
-    gate = Gate(tmp_path / "gate")
-    with gate.together():
+    monkeypatch.setattr(locks_module.fcntl, "flock", no_locks)
+    lock = SharedLock(tmp_path / "gate")
+    with lock.shared():
         pass
-    with pytest.raises(StoreError, match="No locks available"), gate.alone():
+    with pytest.raises(StoreError, match="No locks available"), lock.exclusive():
         pass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.store.store import Store
-from batchexport.store.sweep import orphans, survey, sweep, take
+from batchexport.store.sweep import orphans, remove_records, survey, sweep
 
 Key = Callable[[str], str]
 Artifact = Callable[[bytes], Path]
@@ -25,10 +25,10 @@ def test_a_survey_tells_sizes_and_times_and_sets_damage_aside(store: Store, key:
     store.publish("export", key("b"), files={}, data={})
     store.layout.record_path("export", key("b")).write_text("{}")
     heard = []
-    seen = survey(store, hear=lambda name, data: heard.append((name, dict(data))))
+    seen = survey(store, on_record=lambda name, data: heard.append((name, dict(data))))
     assert heard == [(("export", key("a")), {"job": "a"})]
     assert seen.damaged == (("export", key("b")),)
-    assert list(seen.held[("export", key("a"))].files.values()) == [5]
+    assert list(seen.uses[("export", key("a"))].files.values()) == [5]
 
 
 def test_what_no_record_names_is_swept_with_the_folders_it_lay_in(
@@ -62,7 +62,9 @@ def test_a_record_that_was_used_since_it_was_seen_stays(store: Store, key: Key, 
         os.utime(store.layout.record_path("export", key(word)), (1, 1))
     seen = survey(store)
     assert store.lookup("export", key("used")) is not None
-    assert take(store, seen, [("export", key("used")), ("export", key("unused"))]) == {("export", key("unused"))}
+    assert remove_records(store, seen, [("export", key("used")), ("export", key("unused"))]) == {
+        ("export", key("unused"))
+    }
     sweep(store, seen)
     found = store.lookup("export", key("used"))
     assert found is not None
