@@ -27,7 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from batchexport.core.options import RunOptions
-from batchexport.dependencies.checker import Surroundings
+from batchexport.dependencies.checker import DependencyChecker
 from batchexport.engine import runner
 from batchexport.planning import noop
 from batchexport.store import statcache
@@ -219,14 +219,14 @@ def looked_at(options: RunOptions, *, long: bool) -> Counter[str]:
 @contextmanager
 def _counting() -> Iterator[Counter[str]]:
     seen: Counter[str] = Counter()
-    select, change, stat = Index._select, Surroundings.change, os.stat
+    select, change, stat = Index._select, DependencyChecker.change_reason, os.stat
 
     def counted_select(self: Index, cache: Any, names: list[str]) -> list[tuple[str, str]]:
         rows = select(self, cache, names)
         seen["index rows"] += len(rows)
         return rows
 
-    def counted_change(self: Surroundings, dependency: Any) -> str | None:
+    def counted_change(self: DependencyChecker, dependency: Any) -> str | None:
         seen["dependency checks"] += 1
         return change(self, dependency)
 
@@ -237,7 +237,7 @@ def _counting() -> Iterator[Counter[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(Index, "_select", counted_select))
-        stack.enter_context(patch.object(Surroundings, "change", counted_change))
+        stack.enter_context(patch.object(DependencyChecker, "change", counted_change))
         stack.enter_context(patch.object(os, "stat", counted_stat))
         yield seen
 

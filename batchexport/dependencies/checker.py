@@ -51,7 +51,7 @@ class FileDigests(Protocol):
     def put(self, path: Path, stat: os.stat_result, digest: str) -> None: ...
 
 
-class Surroundings:
+class DependencyChecker:
     """The present state of everything that dependencies speak of; each thing is looked at once.
 
     A file is hashed once, too, as long as its stat stays: several traces may remember it with other content.
@@ -83,16 +83,16 @@ class Surroundings:
             "place": self._look_at_place,
         }
 
-    def change(self, dependency: Dependency) -> str | None:
+    def change_reason(self, dependency: Dependency) -> str | None:
         """None where the dependency is as it was recorded, else what changed, in words."""
         key = tuple(dependency)
         if key not in self._reasons:
             self._reasons[key] = self._look(dependency)
         return self._reasons[key]
 
-    def changes(self, dependencies: Iterable[Dependency]) -> list[str]:
+    def change_reasons(self, dependencies: Iterable[Dependency]) -> list[str]:
         """What changed, in the order given."""
-        return [reason for reason in map(self.change, dependencies) if reason]
+        return [reason for reason in map(self.change_reason, dependencies) if reason]
 
     def _look(self, dependency: Dependency) -> str | None:
         kind, subject, *digests = dependency
@@ -125,7 +125,7 @@ class Surroundings:
         return None if same else f"environment variable {name} changed"
 
     def _look_at_place(self, kind: str, recorded: str) -> str | None:
-        same = recorded == place(self._root, self._path)
+        same = recorded == location_digest(self._root, self._path)
         return None if same else "the manifest's folder, the import path or the user changed"
 
     def _look_at_file(self, kind: str, subject: str, *digests: str) -> str | None:
@@ -156,7 +156,7 @@ class Surroundings:
         stat = os.stat(path)
         return self._known(path, stat) or self._learn(path, stat, file_digest(path))
 
-    def look_ahead(self, subjects: Iterable[str]) -> None:
+    def prehash(self, subjects: Iterable[str]) -> None:
         """Hash those of these files that have to be read, several at a time: hashlib gives up the GIL."""
         stats = {path: os.stat(path) for path in map(self._absolute, subjects) if os.path.isfile(path)}
         unknown = {path: stat for path, stat in stats.items() if self._known(path, stat) is None}
@@ -217,7 +217,7 @@ def relative_to(root: str, dependencies: Iterable[Dependency], path: Sequence[st
     folders = (os.path.normpath(root), os.path.realpath(root))
     rows = [[kind, _relative(subject, folders), *rest] for kind, subject, *rest in dependencies]
     if any(kind in _PLACED and os.path.isabs(subject) for kind, subject, *_ in rows):
-        rows.append(["place", place(root, path)])
+        rows.append(["place", location_digest(root, path)])
     return in_order(rows)
 
 
@@ -235,7 +235,7 @@ def _relative(subject: str, folders: Iterable[str]) -> str:
     return subject
 
 
-def place(root: str, path: Sequence[str]) -> str:
+def location_digest(root: str, path: Sequence[str]) -> str:
     """Digest of what absolute paths are made from: the manifest's folder, the import path and whose they are."""
     whose = [os.environ.get(name) for name in ("HOME", "USER", "LOGNAME")]
     return text_digest("\0".join(map(repr, [os.path.normpath(root), list(path), whose])))

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from batchexport.core.digests import listing_digest
-from batchexport.dependencies.observations import InputChanged, Seen
+from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     ahead,
     digest_or_none,
@@ -37,7 +37,7 @@ def installed() -> Distributions:
     return Distributions(third_party_roots())
 
 
-def dependencies(seen: Seen) -> list[Dependency]:
+def dependencies(seen: Observations) -> list[Dependency]:
     """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies.checker`.
 
     Raises:
@@ -48,11 +48,11 @@ def dependencies(seen: Seen) -> list[Dependency]:
     return sorted(found, key=lambda dependency: [str(part) for part in dependency])
 
 
-def _modules(seen: Seen) -> list[Dependency]:
+def _modules(seen: Observations) -> list[Dependency]:
     """What the loaded modules tell: distributions, and what would have been loaded in their place."""
     found: list[Dependency] = []
     distributions: dict[str, Dependency] = {}
-    paths = set(seen.borrowed)
+    paths = set(seen.third_party_files)
     for name, module in list(sys.modules.items()):
         path = module_path(name, module)
         if path is None:
@@ -64,10 +64,10 @@ def _modules(seen: Seen) -> list[Dependency]:
             seen.absent |= not_there(candidates)
             _refuse_new(seen, candidates)
             if path not in seen.sources:
-                _loaded(seen, path, before=name in seen.before)
+                _loaded(seen, path, before=name in seen.preloaded_modules)
         elif zone is Zone.THIRD:
             paths.add(path)
-        if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.before:
+        if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.preloaded_modules:
             seen.absent |= _hiding(seen, name, path)
     for path in paths:
         owners = installed().of_file(path)
@@ -79,15 +79,15 @@ def _modules(seen: Seen) -> list[Dependency]:
     return [*found, *distributions.values()]
 
 
-def _loaded(seen: Seen, path: str, *, before: bool) -> None:
+def _loaded(seen: Observations, path: str, *, before: bool) -> None:
     """A module that no loader told of."""
     now = signature(path)
     if before and now is not None and max(now[-2:]) >= _SINCE:
-        seen.unseen.setdefault(f"{path} was edited after this process had loaded it")
+        seen.uncacheable.setdefault(f"{path} was edited after this process had loaded it")
     seen.read.setdefault(path, now)
 
 
-def _hiding(seen: Seen, name: str, path: str) -> set[str]:
+def _hiding(seen: Observations, name: str, path: str) -> set[str]:
     """First-party files that, were they there, would be imported in place of an installed module."""
     hiding: set[str] = set()
     for entry in map(os.path.abspath, sys.path):
@@ -99,7 +99,7 @@ def _hiding(seen: Seen, name: str, path: str) -> set[str]:
     return not_there(hiding)
 
 
-def _namespace(seen: Seen, name: str, module: Any) -> list[Dependency]:
+def _namespace(seen: Observations, name: str, module: Any) -> list[Dependency]:
     """A folder without `__init__.py` is a package as long as nothing of its name is a module."""
     paths = getattr(module, "__dict__", {}).get("__path__", ())
     portions = [os.path.abspath(portion) for portion in paths]
@@ -110,7 +110,7 @@ def _namespace(seen: Seen, name: str, module: Any) -> list[Dependency]:
     return [["namespace", name]] if first and alone else []
 
 
-def _sources(seen: Seen) -> list[Dependency]:
+def _sources(seen: Observations) -> list[Dependency]:
     found: list[Dependency] = []
     for path, (source, tree) in seen.sources.items():
         if digest_or_none(path) != source:
@@ -119,7 +119,7 @@ def _sources(seen: Seen) -> list[Dependency]:
     return found
 
 
-def _files(seen: Seen) -> list[Dependency]:
+def _files(seen: Observations) -> list[Dependency]:
     """Files that were read, those that were not there, and those of which no more was asked than that."""
     found: list[Dependency] = []
     files: dict[str, str] = {}
@@ -133,7 +133,7 @@ def _files(seen: Seen) -> list[Dependency]:
         if content is not None and signature(path) == then:
             files[path] = content
         elif path in seen.written:
-            seen.unseen.setdefault(f"{path} is read and then written")
+            seen.uncacheable.setdefault(f"{path} is read and then written")
         else:
             raise InputChanged(path)
     for path in seen.absent:
@@ -148,7 +148,7 @@ def _files(seen: Seen) -> list[Dependency]:
     return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent})]
 
 
-def _present(seen: Seen, known: set[str]) -> list[Dependency]:
+def _present(seen: Observations, known: set[str]) -> list[Dependency]:
     found: list[Dependency] = []
     for path in seen.present - known:
         if not os.path.lexists(path) and not _is_own(seen, path):
@@ -158,12 +158,12 @@ def _present(seen: Seen, known: set[str]) -> list[Dependency]:
     return found
 
 
-def _is_own(seen: Seen, path: str) -> bool:
+def _is_own(seen: Observations, path: str) -> bool:
     """Whether this stage made `path` or a folder around it, or ran programs that may have."""
-    return bool(seen.unseen) or any(within(path, made) for made in seen.written)
+    return bool(seen.uncacheable) or any(within(path, made) for made in seen.written)
 
 
-def _folders(seen: Seen) -> list[Dependency]:
+def _folders(seen: Observations) -> list[Dependency]:
     found: list[Dependency] = []
     filled = {os.path.dirname(path) for path in seen.written}
     for path, names in seen.listed.items():
@@ -175,7 +175,7 @@ def _folders(seen: Seen) -> list[Dependency]:
     return found
 
 
-def _missing_modules(seen: Seen) -> list[Dependency]:
+def _missing_modules(seen: Observations) -> list[Dependency]:
     names = seen.missing_modules - sys.modules.keys()
     for name in names:
         first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
@@ -183,7 +183,7 @@ def _missing_modules(seen: Seen) -> list[Dependency]:
     return [["no-module", name] for name in names]
 
 
-def _refuse_new(seen: Seen, candidates: set[str]) -> None:
+def _refuse_new(seen: Observations, candidates: set[str]) -> None:
     """What would have been imported, had it been there, was not there when this stage began."""
     for path in candidates - seen.written:
         if is_since(path, seen.since):

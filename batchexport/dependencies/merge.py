@@ -14,11 +14,11 @@ _CONTENT = ("source", "file", "listing", "distribution")
 Rows = Sequence[Sequence[Any]]
 
 
-class GraphOutdated(Exception):
+class StaleGraph(Exception):
     """What the stored graph was captured from is not what is there now."""
 
 
-def carried_over(known: Rows, observed: Rows) -> list[list[Any]]:
+def merge_dependencies(known: Rows, observed: Rows) -> list[list[Any]]:
     """The dependencies of an export with new weights, in no order.
 
     `known` are those of the export whose graph it has, `observed` those that its own child saw. Raises GraphOutdated
@@ -35,7 +35,7 @@ def carried_over(known: Rows, observed: Rows) -> list[list[Any]]:
         else:
             differs = _meaning(row) != _meaning(other)
         if differs:
-            raise GraphOutdated(str(row[1]))
+            raise StaleGraph(str(row[1]))
     seen = {(row[0], row[1]) for row in observed}
     unseen = [row for row in known if row[0] != "weights" and (row[0], row[1]) not in seen]
     return [list(row) for row in (*observed, *unseen)]

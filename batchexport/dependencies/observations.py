@@ -17,31 +17,31 @@ class InputChanged(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Seen:
+class Observations:
     """What one stage has read, looked for and written, and what it had when it began.
 
-    `since` (Unix time, ns), `before` (names of modules) and `path` (`sys.path`) are as it began. `sources` holds the
+    `since` (Unix time, ns), `preloaded_modules` (names) and `initial_sys_path` are as it began. `sources` holds the
     digests of bytes and syntax tree of loaded modules, `read` the stat of what was read then, `listed` the digests
-    of folder listings, `environment` those of values. `borrowed` are files of installed distributions.
-    `missing_modules` are names of modules that can't be imported, `unseen` the reasons not to trust all this.
+    of folder listings, `environment` those of values. `third_party_files` are files of installed distributions.
+    `missing_modules` are names of modules that can't be imported, `uncacheable` the reasons not to trust all this.
     """
 
     root: str
     zones: Zones
     since: int = 0
-    before: frozenset[str] = frozenset()
-    path: frozenset[str] = frozenset()
+    preloaded_modules: frozenset[str] = frozenset()
+    initial_sys_path: frozenset[str] = frozenset()
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
     read: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
-    borrowed: set[str] = field(default_factory=set)
+    third_party_files: set[str] = field(default_factory=set)
     listed: dict[str, str] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     environment: dict[str, str | None] = field(default_factory=dict)
     missing_modules: set[str] = field(default_factory=set)
-    unseen: dict[str, None] = field(default_factory=dict)
+    uncacheable: dict[str, None] = field(default_factory=dict)
 
     def is_first(self, path: str) -> bool:
         """Whether a path is first-party."""

@@ -19,9 +19,9 @@ from typing import Any
 from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import collect, hooks
 from batchexport.dependencies.collect import LAG_NS, Dependency
-from batchexport.dependencies.observations import Seen
+from batchexport.dependencies.observations import Observations
 from batchexport.dependencies.paths import absolute, access
-from batchexport.dependencies.zones import Zone, Zones, caller, is_model_asking, is_model_behind
+from batchexport.dependencies.zones import Zone, Zones, called_by_model_or_library, calling_zone, model_on_stack
 
 # Said by terminals, shells and batch systems about themselves, not about the model. Paths made of them are
 # bound to them: see `place` in `batchexport.dependencies.checker`.
@@ -55,7 +55,7 @@ class Observer:
         """`root` is the folder of the models; `ignored` are folders of ours; nobody hears of `own_environment`."""
         root = os.path.abspath(root)
         self._zones = Zones(root, ignored)
-        self._seen = Seen(root=root, zones=self._zones)
+        self._seen = Observations(root=root, zones=self._zones)
         self._unheard = {*_UNHEARD, *own_environment}
         self._active = False
         self._handlers: dict[str, Callable[..., None]] = {
@@ -82,14 +82,14 @@ class Observer:
         """Start to watch."""
         self._active = True
         self._seen.since = time.time_ns() - LAG_NS
-        self._seen.before = frozenset(sys.modules)
-        self._seen.path = frozenset(sys.path)
+        self._seen.preloaded_modules = frozenset(sys.modules)
+        self._seen.initial_sys_path = frozenset(sys.path)
         sys.addaudithook(self._audit)
         sys.meta_path.append(_Absences(self))
         hooks.watch_loader(self._is_watched, self._source)
-        hooks.watch_environment(self._heard, self._said)
-        hooks.watch_stat(self._asked)
-        hooks.watch_readers(self._handed)
+        hooks.watch_environment(self._env_read, self._env_write)
+        hooks.watch_stat(self._stat)
+        hooks.watch_readers(self._native_read)
 
     def declare(self, path: str, *, weights: bool = False) -> None:
         """Count `path` as read, for readers that no hook sees."""
@@ -98,14 +98,14 @@ class Observer:
             self._seen.weights.add(path)
         self._seen.has_read(path)
 
-    def unseen(self, reason: str) -> None:
+    def mark_uncacheable(self, reason: str) -> None:
         """Say that the stage depends on something that can't be observed."""
-        self._seen.unseen.setdefault(reason)
+        self._seen.uncacheable.setdefault(reason)
 
     @property
     def uncacheable(self) -> list[str]:
         """Why the results of this stage must not be reused; empty where they may."""
-        return list(self._seen.unseen)
+        return list(self._seen.uncacheable)
 
     def dependencies(self) -> list[Dependency]:
         """Stop to watch; all that was seen. Raises InputChanged: see `account.dependencies`."""
@@ -125,14 +125,14 @@ class Observer:
         reads, writes = access(mode, flags)
         zone = self._zones.of(path)
         if zone is Zone.THIRD and not writes and not path.endswith(_CODE) and ".dist-info/" not in path:
-            self._seen.borrowed.add(path)
+            self._seen.third_party_files.add(path)
         if zone is not Zone.FIRST:
             return
         # Tracebacks read the source of loaded modules for their own sake; model code reads for the result.
-        loaded = path in self._seen.sources and not writes and caller(self._zones) is not Zone.FIRST
+        loaded = path in self._seen.sources and not writes and calling_zone(self._zones) is not Zone.FIRST
         if reads and path not in self._seen.written and not loaded:
             self._seen.has_read(path)
-            if path in self._seen.weights and is_model_behind(self._zones):
+            if path in self._seen.weights and model_on_stack(self._zones):
                 self._seen.weights.discard(path)  # what model code takes from there may be more than the state
         if writes:
             self._seen.written.add(path)
@@ -172,15 +172,15 @@ class Observer:
             self._seen.absent.add(path)
 
     def _ran(self, *args: Any) -> None:
-        if caller(self._zones) is Zone.FIRST:
-            self.unseen("model code runs another program")
+        if calling_zone(self._zones) is Zone.FIRST:
+            self.mark_uncacheable("model code runs another program")
 
     def _forked(self) -> None:
-        self.unseen("another process is forked, and what it reads is not seen")
+        self.mark_uncacheable("another process is forked, and what it reads is not seen")
 
     def _connected(self, sock: Any, address: Any) -> None:
         if isinstance(address, tuple):
-            self.unseen("the network is read")
+            self.mark_uncacheable("the network is read")
 
     # ── what the hooks tell ──────────────────────────────────────────────────────────────────
 
@@ -195,26 +195,31 @@ class Observer:
             self._seen.read.pop(path, None)
         return source
 
-    def _heard(self, key: Any, value: Any) -> None:
+    def _env_read(self, key: Any, value: Any) -> None:
         if not self._active:
             return
         name = os.fsdecode(key)
-        if name not in self._unheard and name not in self._seen.environment and is_model_asking(self._zones):
+        if name not in self._unheard and name not in self._seen.environment and called_by_model_or_library(self._zones):
             self._seen.environment[name] = None if value is None else text_digest(os.fsdecode(value))
 
-    def _said(self, key: Any) -> None:
+    def _env_write(self, key: Any) -> None:
         """From here on, what the variable says is what this process made it say."""
         if self._active:
             self._unheard.add(os.fsdecode(key))
 
-    def _asked(self, given: Any, is_there: bool) -> None:
+    def _stat(self, given: Any, is_there: bool) -> None:
         if not self._active:
             return
         path, answers = absolute(given), self._seen.present if is_there else self._seen.absent
-        if path is not None and path not in answers and self._seen.is_first(path) and is_model_asking(self._zones):
+        if (
+            path is not None
+            and path not in answers
+            and self._seen.is_first(path)
+            and called_by_model_or_library(self._zones)
+        ):
             answers.add(path)
 
-    def _handed(self, given: Any) -> None:
+    def _native_read(self, given: Any) -> None:
         if self._active:
             self._opened(given)
 
@@ -224,7 +229,7 @@ class Observer:
             return
         self._seen.missing_modules.add(name)
         for entry in sys.path:
-            if entry not in self._seen.path:  # model code added it, so nobody else will look there
+            if entry not in self._seen.initial_sys_path:  # model code added it, so nobody else will look there
                 self._seen.no_file_of(name, entry)
 
     def no_file_of(self, stem: str, folder: str) -> None:

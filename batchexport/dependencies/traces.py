@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.keys import digest
-from batchexport.dependencies.checker import Surroundings
+from batchexport.dependencies.checker import DependencyChecker
 from batchexport.store.store import Store
 
 KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class TraceHit:
     """An export whose every dependency is unchanged."""
 
     export_key: str
@@ -26,23 +26,23 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fallen:
+class TraceMiss:
     """No export stands, and why, in words; `known` tells whether there was a trace at all.
 
-    `but_for_weights`: the key of an export of which nothing changed but weight files.
+    `weights_only_base`: the key of an export of which nothing changed but weight files.
     """
 
     reason: str
     known: bool
-    but_for_weights: str | None = None
+    weights_only_base: str | None = None
 
 
 class Traces:
-    """The traces of a store, held against the present surroundings."""
+    """The traces of a store, held against the present checker."""
 
-    def __init__(self, store: Store, surroundings: Surroundings) -> None:
+    def __init__(self, store: Store, checker: DependencyChecker) -> None:
         self._index = store.index
-        self._surroundings = surroundings
+        self._checker = checker
         self._rows: dict[str, list[Any]] = {}
         self._sets: dict[str, list[Any] | None] = {}
         self._changes: dict[str, list[str]] = {}
@@ -56,21 +56,21 @@ class Traces:
         wanted = {trace[0] for row in self._rows.values() for trace in row}
         self._sets.update(self._index.get_many("set", wanted - set(self._sets)))
         known = [dependencies for dependencies in self._sets.values() if dependencies is not None]
-        self._surroundings.look_ahead({row[1] for dependencies in known for row in dependencies if row[0] == "weights"})
+        self._checker.prehash({row[1] for dependencies in known for row in dependencies if row[0] == "weights"})
 
-    def find(self, ask: str) -> Standing | Fallen:
+    def find(self, ask: str) -> TraceHit | TraceMiss:
         """Whether an earlier export of `ask` stands."""
         row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
-        reason = but_for_weights = None
+        reason = weights_only_base = None
         for set_key, export_key in row:
             changes = self._changed(set_key)
             if not changes:
-                return Standing(export_key=export_key, set_key=set_key)
+                return TraceHit(export_key=export_key, set_key=set_key)
             if reason is None:
                 reason = _words(changes, len(self._sets.get(set_key) or ()))
-            if but_for_weights is None and self._is_weights_alone(set_key):
-                but_for_weights = str(export_key)
-        return Fallen(reason=reason or "never built", known=reason is not None, but_for_weights=but_for_weights)
+            if weights_only_base is None and self._is_weights_alone(set_key):
+                weights_only_base = str(export_key)
+        return TraceMiss(reason=reason or "never built", known=reason is not None, weights_only_base=weights_only_base)
 
     def refresh(self, ask: str) -> None:
         """Another process may have added to the traces of `ask`."""
@@ -96,7 +96,7 @@ class Traces:
         dependencies = self._sets.get(set_key)
         if dependencies is None:
             return False
-        return all(each[0] == "weights" for each in dependencies if self._surroundings.change(each))
+        return all(each[0] == "weights" for each in dependencies if self._checker.change_reason(each))
 
     def _changed(self, set_key: str) -> list[str]:
         if set_key not in self._changes:
@@ -105,7 +105,7 @@ class Traces:
                 dependencies = self._sets[set_key] = self._index.get("set", set_key)
             if dependencies is None:
                 return ["its trace was lost"]
-            self._changes[set_key] = self._surroundings.changes(dependencies)
+            self._changes[set_key] = self._checker.change_reasons(dependencies)
         return self._changes[set_key]
 
     def _rebuild(self, store: Store) -> None:

@@ -86,7 +86,7 @@ class Zones:
 _TORCH = re.compile(r"/(site|dist)-packages/torch/")
 
 
-def caller(zones: Zones, *, skip_torch: bool = False) -> Zone:
+def calling_zone(zones: Zones, *, skip_torch: bool = False) -> Zone:
     """The zone of the nearest frame that is neither the standard library's nor ours."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -101,12 +101,12 @@ def caller(zones: Zones, *, skip_torch: bool = False) -> Zone:
     return Zone.STDLIB if threading.current_thread() is threading.main_thread() else Zone.FIRST
 
 
-def is_model_asking(zones: Zones) -> bool:
+def called_by_model_or_library(zones: Zones) -> bool:
     """True when model code or a library of its, other than torch, is behind what a hook sees."""
-    return caller(zones, skip_torch=True) in (Zone.FIRST, Zone.THIRD)
+    return calling_zone(zones, skip_torch=True) in (Zone.FIRST, Zone.THIRD)
 
 
-def is_model_behind(zones: Zones) -> bool:
+def model_on_stack(zones: Zones) -> bool:
     """True when model code is anywhere behind what a hook sees."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

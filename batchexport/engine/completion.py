@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure, Outcome, StageReport
-from batchexport.dependencies.merge import GraphOutdated
+from batchexport.dependencies.merge import StaleGraph
 from batchexport.engine.job_run import JobRun, Running
 from batchexport.engine.publish import Publisher, fingerprint
 from batchexport.planning.estimates import Timings
@@ -102,7 +102,7 @@ class Aftermath:
         run, stage = running.run, running.stage
         try:
             result = self.publisher.publish(run, stage, running.miss, running.folder, outcome)
-        except GraphOutdated:
+        except StaleGraph:
             run.reweighs = False
             return Again(stage=stage, miss=replace(running.miss, base=None))
         if running.miss.code is None and running.miss.base is None:

@@ -12,7 +12,7 @@ from batchexport.core import keys
 from batchexport.core.digests import file_digest
 from batchexport.core.job import Job
 from batchexport.dependencies.checker import in_order, relative_to, source_digest
-from batchexport.dependencies.merge import GraphOutdated, carried_over
+from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 from batchexport.dependencies.traces import Traces
 from batchexport.engine.job_run import JobRun
 from batchexport.planning.history import History
@@ -74,8 +74,8 @@ class Publisher:
         if output["reweighed"] and miss.base is not None:
             record = self.results.record("export", miss.base.key)
             if record is None:
-                raise GraphOutdated(miss.base.key)
-            dependencies = in_order(carried_over(record.data["dependencies"], dependencies))
+                raise StaleGraph(miss.base.key)
+            dependencies = in_order(merge_dependencies(record.data["dependencies"], dependencies))
         elif miss.base is not None:
             run.reasons["export"] += "; captured anew, for the model differs in more than their values"
         ids = output["state"]

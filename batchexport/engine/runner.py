@@ -9,7 +9,7 @@ from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.dependencies.checker import Hashed
-from batchexport.dependencies.traces import Standing
+from batchexport.dependencies.traces import TraceHit
 from batchexport.engine.coordinator import Coordinator, Policy
 from batchexport.engine.gpus import slots as device_slots
 from batchexport.engine.publish import Publisher
@@ -130,7 +130,7 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
     sets = [
         trace.set_key
         for trace, report in zip(found, reports, strict=True)
-        if isinstance(trace, Standing) and trace.export_key == report.stages["export"].key
+        if isinstance(trace, TraceHit) and trace.export_key == report.stages["export"].key
     ]
     known = [row for row in files if row is not None]
     if len(sets) < len(found) or len(known) < len(files):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchexport.manifest.document import Mistakes
-from batchexport.manifest.locations import Path as Place
+from batchexport.manifest.document import Diagnostics
+from batchexport.manifest.locations import KeyPath as Place
 from batchexport.manifest.matrix import Axis
 
 
-class Scope:
+class EntryDiagnostics:
     """Takes the mistakes of one entry. `picks` are the values of its matrix that are in place just now."""
 
-    def __init__(self, mistakes: Mistakes, index: int, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, mistakes: Diagnostics, index: int, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         self._mistakes = mistakes
         self.index = index
         self._base: Place = ("entry", index)
@@ -25,7 +25,7 @@ class Scope:
         return len(self._mistakes)
 
     def say(self, path: Place, message: str, hint: str | None = None, *, key: bool = False) -> None:
-        self._mistakes.say(self._written(path, key), message, hint)
+        self._mistakes.error_at(self._written(path, key), message, hint)
 
     def _written(self, path: Place, key: bool) -> Place:
         for axis, index in self.picks:

@@ -32,12 +32,12 @@ class Document:
     tables: Mapping[str, Any]
 
 
-class Mistakes:
+class Diagnostics:
     """Collects what is wrong with one document, each mistake once, and puts it in the order of the lines."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._said: dict[tuple[locations.Path, str], str | None] = {}
+        self._said: dict[tuple[locations.KeyPath, str], str | None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._said)
@@ -45,9 +45,9 @@ class Mistakes:
     def __len__(self) -> int:
         return len(self._said)
 
-    def say(
+    def error_at(
         self,
-        path: locations.Path,
+        path: locations.KeyPath,
         message: str,
         hint: str | None = None,
         *,
@@ -57,10 +57,10 @@ class Mistakes:
         self._said.setdefault((path, message), hint)
 
     @cached_property
-    def _lines(self) -> Mapping[locations.Path, int]:
-        return locations.key_lines(self._document.text)
+    def _lines(self) -> Mapping[locations.KeyPath, int]:
+        return locations.source_lines(self._document.text)
 
-    def line(self, path: locations.Path) -> int:
+    def line(self, path: locations.KeyPath) -> int:
         """The line on which `path` stands; walks the whole text the first time."""
         return locations.line_of(self._lines, path)
 
@@ -76,7 +76,7 @@ class Mistakes:
             )
         )
 
-    def _where(self, path: locations.Path) -> str:
+    def _where(self, path: locations.KeyPath) -> str:
         """`: entry "bert-base", inputs.x` after a file and its line."""
         if not path:
             return ""
@@ -146,8 +146,10 @@ def parse(text: str, path: Path | str) -> Document:
     schema = tables.get("schema")
     if type(schema) is int and schema != SCHEMA:
         # In a newer format anything may mean something else, so nothing more can be said of it.
-        mistakes = Mistakes(document)
-        mistakes.say(("schema",), f"this batchexport reads schema {SCHEMA}, not {schema}", "use a newer batchexport")
+        mistakes = Diagnostics(document)
+        mistakes.error_at(
+            ("schema",), f"this batchexport reads schema {SCHEMA}, not {schema}", "use a newer batchexport"
+        )
         raise mistakes.error()
     return document
 

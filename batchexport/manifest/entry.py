@@ -10,9 +10,9 @@ from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.inputs import MODEL_DTYPES, read_inputs
-from batchexport.manifest.locations import Path
-from batchexport.manifest.readers import BAD, Say
-from batchexport.manifest.shape_spec import read_dims, settle
+from batchexport.manifest.locations import KeyPath
+from batchexport.manifest.readers import INVALID, Report
+from batchexport.manifest.shape_spec import read_dims, resolve_dims
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
 TOLERANCES = {
@@ -25,44 +25,44 @@ TOLERANCES = {
 _strings = readers.list_of(readers.string, "strings")
 
 
-def _json_list(value: Any, path: Path, say: Say) -> Any:
+def _json_list(value: Any, path: KeyPath, say: Report) -> Any:
     if type(value) is list:
         return readers.plain_data(value, path, say)
     say(path, f"expected a list, found {describe(value)}", "named arguments go into kwargs")
-    return BAD
+    return INVALID
 
 
-def _json_table(value: Any, path: Path, say: Say) -> Any:
-    return readers.plain_data(value, path, say) if readers.is_table(value, path, say) else BAD
+def _json_table(value: Any, path: KeyPath, say: Report) -> Any:
+    return readers.plain_data(value, path, say) if readers.is_table(value, path, say) else INVALID
 
 
-def _arguments(value: Any, path: Path, say: Say) -> Any:
+def _arguments(value: Any, path: KeyPath, say: Report) -> Any:
     if not readers.is_table(value, path, say):
-        return BAD
+        return INVALID
     for name in value:
         if not name.isidentifier():
             say((*path, name), f"{quoted(name)} can't be the name of an argument", key=True)
     return readers.plain_data(value, path, say)
 
 
-def _env(value: Any, path: Path, say: Say) -> Any:
+def _env(value: Any, path: KeyPath, say: Report) -> Any:
     if not readers.is_table(value, path, say, "strings"):
-        return BAD
+        return INVALID
     for name in value:
         if not name or "=" in name or not name.isprintable():
             say((*path, name), f"{quoted(name)} can't name an environment variable", key=True)
     read = {name: _variable(text, (*path, name), say) for name, text in value.items()}
-    return BAD if BAD in read.values() else read
+    return INVALID if INVALID in read.values() else read
 
 
-def _variable(value: Any, path: Path, say: Say) -> Any:
+def _variable(value: Any, path: KeyPath, say: Report) -> Any:
     if type(value) in (bool, int, float):
         say(path, f"expected a string, found {describe(value)}", f'write "{describe(value)}"')
-        return BAD
+        return INVALID
     return "" if value == "" else readers.string(value, path, say)
 
 
-def _extra_files(value: Any, path: Path, say: Say) -> Any:
+def _extra_files(value: Any, path: KeyPath, say: Report) -> Any:
     for name in value if type(value) is dict else ():
         if not names.member(name):
             say(
@@ -74,10 +74,10 @@ def _extra_files(value: Any, path: Path, say: Say) -> Any:
     return readers.table_of(readers.file_path, "paths")(value, path, say)
 
 
-def _checkpoints(value: Any, path: Path, say: Say) -> Any:
+def _checkpoints(value: Any, path: KeyPath, say: Report) -> Any:
     if type(value) is dict and not value:
         say(path, "no checkpoint is listed", 'write name = "weights/file.safetensors", or leave the table out')
-        return BAD
+        return INVALID
     if type(value) is dict:
         for name in value:
             names.plain(name, (*path, name), say)
@@ -115,7 +115,7 @@ def _table(name: str) -> readers.Reader:
 
 
 _READERS: Mapping[str, readers.Reader] = {
-    "name": readers.as_it_is,
+    "name": readers.passthrough,
     "model": names.model,
     "args": _json_list,
     "kwargs": _arguments,
@@ -128,12 +128,12 @@ _READERS: Mapping[str, readers.Reader] = {
     "timeout": readers.timeout,
     "env": _env,
     "data": readers.list_of(readers.file_path, "paths"),
-    "inputs": readers.as_it_is,
-    "dims": readers.as_it_is,
+    "inputs": readers.passthrough,
+    "dims": readers.passthrough,
     "export": _table("export"),
     "compile": _table("compile"),
     "verify": _table("verify"),
-    "matrix": readers.as_it_is,
+    "matrix": readers.passthrough,
     "checkpoints": _checkpoints,
 }
 KEYS = tuple(_READERS)
@@ -165,7 +165,7 @@ class Reading:
         return ExportSpec(weights=weights, **self.export)
 
 
-def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) -> Reading:
+def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Report) -> Reading:
     """The reading of a variant; where `say` was called, it is not to be used.
 
     `own_dims` are the dims which the entry itself declares, and so has to use.
@@ -179,7 +179,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Say) 
     is_open = type(inputs.tree) is str
     # Where a shape is wrong, nobody knows which dims it was meant to use.
     own = own_dims if inputs.is_right else {}
-    dims = settle(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
+    dims = resolve_dims(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
         say(

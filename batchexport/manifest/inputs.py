@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, parse_size
 from batchexport.core.text import describe, did_you_mean, listing, number, quoted
 from batchexport.manifest import names, readers
-from batchexport.manifest.locations import Path
-from batchexport.manifest.readers import BAD, MAX_DEPTH, Say
+from batchexport.manifest.locations import KeyPath
+from batchexport.manifest.readers import INVALID, MAX_DEPTH, Report
 
 MODEL_DTYPES = ("float32", "float64", "float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
@@ -29,7 +29,7 @@ _dtype = readers.one_of(DTYPES)
 class Use(NamedTuple):
     """A place in a shape that names a dim: `shape[at]` holds text, or the number once it is known."""
 
-    path: Path
+    path: KeyPath
     size: Affine
     shape: list[int | str]
     at: int
@@ -43,15 +43,15 @@ class Inputs(NamedTuple):
     is_right: bool
 
 
-def read_inputs(value: Any, dtype: str, say: Say) -> Inputs:
+def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
     """What [entry.inputs] says.
 
     `dtype` is that of tensors which name none. Sizes that name a dim are canonical text in the tree.
     """
-    path: Path = ("inputs",)
+    path: KeyPath = ("inputs",)
     if type(value) is str:
         source = names.inputs_source(value, path, say)
-        return Inputs("" if source is BAD else source, [], source is not BAD)
+        return Inputs("" if source is INVALID else source, [], source is not INVALID)
     if type(value) is not dict:
         say(path, f"expected a table, or a factory or file in quotes, found {describe(value)}")
         return Inputs({}, [], False)
@@ -67,17 +67,17 @@ def read_inputs(value: Any, dtype: str, say: Say) -> Inputs:
 class _TreeReader:
     """Reads one tree; `uses` gathers the dims that its shapes name."""
 
-    def __init__(self, dtype: str, say: Say) -> None:
+    def __init__(self, dtype: str, say: Report) -> None:
         self.dtype = dtype
         self.uses: list[Use] = []
         self.is_right = True
         self._say = say
 
-    def say(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
+    def say(self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False) -> None:
         self.is_right = False
         self._say(path, message, hint, key=key)
 
-    def node(self, value: Any, path: Path, depth: int) -> dict[str, Any] | None:
+    def node(self, value: Any, path: KeyPath, depth: int) -> dict[str, Any] | None:
         kind = type(value)
         if kind is dict and "shape" in value:
             return {"tensor": self.tensor(value, path)}
@@ -95,7 +95,7 @@ class _TreeReader:
             return None
         return {"table": {key: self.node(item, (*path, key), depth + 1) for key, item in value.items()}}
 
-    def tensor(self, table: dict[str, Any], path: Path) -> dict[str, Any]:
+    def tensor(self, table: dict[str, Any], path: KeyPath) -> dict[str, Any]:
         say = self.say
         for key in table:
             if key not in _TENSOR_KEYS:
@@ -106,14 +106,14 @@ class _TreeReader:
         bounds, value = table.get("range"), table.get("value")
         if bounds is not None and value is not None:
             say((*path, "range"), "a tensor has either a range or a value", "keep one of them")
-        elif dtype is not BAD:
+        elif dtype is not INVALID:
             if bounds is not None:
                 bounds = _range(bounds, (*path, "range"), say, dtype)
             if value is not None:
                 value = _fill(value, (*path, "value"), say, dtype)
         return {"shape": shape, "dtype": dtype, "range": bounds, "value": value}
 
-    def shape(self, value: Any, path: Path) -> list[int | str]:
+    def shape(self, value: Any, path: KeyPath) -> list[int | str]:
         if type(value) is not list:
             hint = {int: f"write [{value}]", str: f"write [{quoted(str(value))}]"}.get(type(value))
             self.say(path, f"expected a list of sizes, found {describe(value)}", hint)
@@ -134,7 +134,7 @@ class _TreeReader:
                 self.uses.append(Use((*path, index), size, shape, index))
         return shape
 
-    def _check_size(self, value: Any, path: Path) -> None:
+    def _check_size(self, value: Any, path: KeyPath) -> None:
         if type(value) is not int:
             hint = "write a whole number or the name of a dim" if type(value) is float else None
             self.say(path, f"expected a size, found {describe(value)}", hint)
@@ -158,7 +158,7 @@ def _parsed(text: str) -> tuple[Size, int | str]:
     return size, str(size) if isinstance(size, Affine) else size
 
 
-def _range(value: Any, path: Path, say: Say, dtype: str) -> Any:
+def _range(value: Any, path: KeyPath, say: Report, dtype: str) -> Any:
     if dtype == "bool" or dtype in COMPLEX:
         say(path, f"a {dtype} tensor has no range", "leave it out, or give a value")
         return None
@@ -167,7 +167,7 @@ def _range(value: Any, path: Path, say: Say, dtype: str) -> Any:
         say(path, f"expected [low, high], found {what}")
         return None
     ends = [_number(end, (*path, index), say, dtype, above=index) for index, end in enumerate(value)]
-    if BAD in ends:
+    if INVALID in ends:
         return None
     if ends[0] >= ends[1]:
         upper = ", which is not in it" if dtype in INTEGERS else ""
@@ -177,7 +177,7 @@ def _range(value: Any, path: Path, say: Say, dtype: str) -> Any:
     return ends
 
 
-def _fill(value: Any, path: Path, say: Say, dtype: str) -> Any:
+def _fill(value: Any, path: KeyPath, say: Report, dtype: str) -> Any:
     if dtype != "bool":
         return _number(value, path, say, dtype)
     if type(value) is bool:
@@ -187,23 +187,23 @@ def _fill(value: Any, path: Path, say: Say, dtype: str) -> Any:
     return None
 
 
-def _number(value: Any, path: Path, say: Say, dtype: str, above: int = 0) -> Any:
+def _number(value: Any, path: KeyPath, say: Report, dtype: str, above: int = 0) -> Any:
     """An int for integer tensors, else a finite float. `above` 1 allows one more than the dtype's largest."""
     if type(value) not in (int, float):
         hint = f"write {int(value)}" if type(value) is bool else None
         say(path, f"expected a number, found {describe(value)}", hint)
-        return BAD
+        return INVALID
     if dtype not in INTEGERS:
         if -LIMIT <= value <= LIMIT or abs(value) <= 1.7e308:
             return float(value)
         hint = "write a number" if math.isnan(value) else "write a large number in its place, such as -1e30"
         say(path, f"{number(value)} is not a finite number", hint)
-        return BAD
+        return INVALID
     low, high = INTEGERS[dtype]
     if type(value) is float:
         say(path, f"{number(value)} does not fit {dtype}", "write a whole number")
-        return BAD
+        return INVALID
     if not low <= value <= min(high + above, LIMIT):
         say(path, f"{number(value)} does not fit {dtype}", f"write {low} to {high}")
-        return BAD
+        return INVALID
     return value

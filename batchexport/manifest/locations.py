@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from batchexport.core.text import quoted
 
-Path = tuple[str | int, ...]  # keys of tables and, counted from 0, items of arrays
+KeyPath = tuple[str | int, ...]  # keys of tables and, counted from 0, items of arrays
 
 _BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
 _STRING = re.compile(
@@ -27,19 +27,19 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
-def key_lines(text: str) -> Mapping[Path, int]:
+def source_lines(text: str) -> Mapping[KeyPath, int]:
     """The line (from 1) on which every key and array item of a valid TOML text first stands.
 
     Where the walk can't follow the text, what was found so far is the answer.
     """
-    walk = _Walk(text)
+    walk = _TomlScanner(text)
     # A coarser place is still a right place: `line_of` falls back to an outer key.
     with suppress(LookupError, RecursionError):
         walk.document()
     return walk.lines
 
 
-def line_of(lines: Mapping[Path, int], path: Path) -> int:
+def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
     """The line of `path`, else of the innermost key around it, else 1."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
@@ -47,7 +47,7 @@ def line_of(lines: Mapping[Path, int], path: Path) -> int:
     return 1
 
 
-def shown(path: Path) -> str:
+def shown(path: KeyPath) -> str:
     """`inputs.x.shape[1]`, with quotes where TOML needs them."""
     parts: list[str] = []
     if len(path) > 16:  # only where something is nested beyond all reason
@@ -61,19 +61,19 @@ def shown(path: Path) -> str:
     return "".join(parts)
 
 
-class _Walk:
+class _TomlScanner:
     """One pass over the text; a LookupError ends it where the text is not what it expects."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.lines: dict[Path, int] = {}
-        self._counts: dict[Path, int] = {}  # arrays of tables and how many tables each has so far
+        self.lines: dict[KeyPath, int] = {}
+        self._counts: dict[KeyPath, int] = {}  # arrays of tables and how many tables each has so far
         self._line = 1
         self._counted = 0
 
     def document(self) -> None:
-        table: Path = ()
+        table: KeyPath = ()
         while self._peek():
             if self.text.startswith("[[", self.at):
                 self.at += 2
@@ -86,9 +86,9 @@ class _Walk:
             else:
                 self._pair(table)
 
-    def _header(self, *, array: bool) -> Path:
+    def _header(self, *, array: bool) -> KeyPath:
         keys = self._keys()
-        path: Path = ()
+        path: KeyPath = ()
         for position, key in enumerate(keys):
             path = (*path, key)
             self._mark(path)
@@ -101,7 +101,7 @@ class _Walk:
         self._peek()
         return path
 
-    def _pair(self, table: Path) -> None:
+    def _pair(self, table: KeyPath) -> None:
         path = table
         for key in self._keys():
             path = (*path, key)
@@ -110,7 +110,7 @@ class _Walk:
         self._expect("=")
         self._value(path)
 
-    def _value(self, path: Path) -> None:
+    def _value(self, path: KeyPath) -> None:
         char = self._peek()
         if char == "[":
             self.at += 1
@@ -144,7 +144,7 @@ class _Walk:
                 return keys
             self.at += 1
 
-    def _mark(self, path: Path) -> None:
+    def _mark(self, path: KeyPath) -> None:
         self._line += self.text.count("\n", self._counted, self.at)
         self._counted = self.at
         self.lines.setdefault(path, self._line)

@@ -11,8 +11,8 @@ from typing import Any
 
 from batchexport.core.text import describe, did_you_mean, number, quoted
 from batchexport.manifest import readers
-from batchexport.manifest.locations import Path
-from batchexport.manifest.readers import Say
+from batchexport.manifest.locations import KeyPath
+from batchexport.manifest.readers import Report
 
 MAX_VARIANTS = 10_000
 _FIXED = ("name", "matrix", "checkpoints")
@@ -24,12 +24,12 @@ class Axis:
     """`keys` is the path it sets, `where` its place in the entry; `ids[i]` is `values[i]` in a job's name."""
 
     keys: tuple[str, ...]
-    where: Path
+    where: KeyPath
     values: list[Any]
     ids: tuple[str, ...]
 
 
-def read_matrix(matrix: Any, known: Collection[str], say: Say) -> list[Axis] | None:
+def read_matrix(matrix: Any, known: Collection[str], say: Report) -> list[Axis] | None:
     """The axes in the order written, outermost first; None when something is wrong with one of them.
 
     `known` are the keys of an entry, one of which every path starts with.
@@ -62,8 +62,8 @@ def _count(number: int) -> str:
 
 
 def _leaves(
-    table: Mapping[str, Any], where: Path, keys: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Path, Any]]:
+    table: Mapping[str, Any], where: KeyPath, keys: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], KeyPath, Any]]:
     """Both `"kwargs.layers" = […]` and `kwargs.layers = […]`, which TOML reads as nested tables."""
     for key, value in table.items():
         here, there = (*keys, *key.split(".")), (*where, key)
@@ -73,7 +73,7 @@ def _leaves(
             yield here, there, value
 
 
-def _is_axis(keys: tuple[str, ...], where: Path, values: Any, known: Collection[str], say: Say) -> bool:
+def _is_axis(keys: tuple[str, ...], where: KeyPath, values: Any, known: Collection[str], say: Report) -> bool:
     root = keys[0]
     if "" in keys:
         say(where, "a name is missing beside a dot", 'write "kwargs.layers"', key=True)
@@ -136,7 +136,7 @@ class Variant:
     picks: tuple[tuple[Axis, int], ...]
 
 
-def variants(table: Mapping[str, Any], axes: list[Axis], say: Say) -> Iterator[Variant]:
+def variants(table: Mapping[str, Any], axes: list[Axis], say: Report) -> Iterator[Variant]:
     """Every combination, the last axis fastest; none when a path leads through anything but tables."""
     for axis in axes:
         if (stop := _dead_end(table, axis.keys)) is not None:

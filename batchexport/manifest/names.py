@@ -10,8 +10,8 @@ from typing import Any
 
 from batchexport.core.text import describe, did_you_mean, listing, quoted
 from batchexport.manifest import readers
-from batchexport.manifest.locations import Path
-from batchexport.manifest.readers import BAD, Say
+from batchexport.manifest.locations import KeyPath
+from batchexport.manifest.readers import INVALID, Report
 
 REGISTRIES = ("timm", "torchvision", "transformers")
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -27,7 +27,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._@=,+\[\]-]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
-def plain(value: Any, path: Path, say: Say) -> Any:
+def plain(value: Any, path: KeyPath, say: Report) -> Any:
     """A name of an entry or a checkpoint: printable, one path component, no option of a command line."""
     if type(value) is not str:
         return readers.string(value, path, say)
@@ -53,23 +53,23 @@ def plain(value: Any, path: Path, say: Say) -> Any:
         say(path, f"{quoted(value)} has spaces around it", f"write {quoted(value.strip())}")
     else:
         return value
-    return BAD
+    return INVALID
 
 
-def model(value: Any, path: Path, say: Say) -> Any:
+def model(value: Any, path: KeyPath, say: Report) -> Any:
     """`module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
     if type(value) is str and _REFERENCE.fullmatch(value):
         return value
     value = readers.string(value, path, say)
-    if value is BAD:
-        return BAD
+    if value is INVALID:
+        return INVALID
     if value.endswith(".pt2"):
         return readers.file_path(value, path, say)
     head, colon, tail = value.partition(":")
     if colon and head in REGISTRIES and _REGISTERED.fullmatch(tail):
         return value
     say(path, f"{quoted(value)} names no model", _model_hint(head, colon, tail))
-    return BAD
+    return INVALID
 
 
 def _model_hint(head: str, colon: str, tail: str) -> str:
@@ -87,7 +87,7 @@ def _model_hint(head: str, colon: str, tail: str) -> str:
     return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path that ends in .pt2'
 
 
-def inputs_source(value: Any, path: Path, say: Say) -> Any:
+def inputs_source(value: Any, path: KeyPath, say: Report) -> Any:
     """A factory `module:attribute`, or a file of tensors."""
     if _REFERENCE.fullmatch(value):
         return value
@@ -95,19 +95,19 @@ def inputs_source(value: Any, path: Path, say: Say) -> Any:
         return readers.file_path(value, path, say)
     hint = f'write a table of inputs, "module:attribute", or a file: {listing(WEIGHTS_SUFFIXES[:3])}'
     say(path, f"{quoted(value)} is neither a factory nor a file of tensors", hint)
-    return BAD
+    return INVALID
 
 
-def weights(value: Any, path: Path, say: Say) -> Any:
+def weights(value: Any, path: KeyPath, say: Report) -> Any:
     """A path with a suffix that weights are loaded from."""
     value = readers.file_path(value, path, say)
-    if value is BAD or value.endswith(WEIGHTS_SUFFIXES):
+    if value is INVALID or value.endswith(WEIGHTS_SUFFIXES):
         return value
     say(path, f"{quoted(value)} is not a weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
-    return BAD
+    return INVALID
 
 
-def target(value: Any, path: Path, say: Say) -> Any:
+def target(value: Any, path: KeyPath, say: Report) -> Any:
     """`cpu`, `cpu-avx2`, `cpu-avx512`, `cuda` or `cuda-smNN`."""
     if type(value) is str and _TARGET.fullmatch(value):
         return value
@@ -117,42 +117,42 @@ def target(value: Any, path: Path, say: Say) -> Any:
     if isinstance(value, str):
         near = did_you_mean("cuda" if value.lower() in ("gpu", "nvidia") else value.replace("_", "-"), known)
     say(path, what, near or "write cpu, cpu-avx2, cpu-avx512, cuda, or cuda-sm and a number")
-    return BAD
+    return INVALID
 
 
-def targets(value: Any, path: Path, say: Say) -> Any:
+def targets(value: Any, path: KeyPath, say: Report) -> Any:
     """At least one target, each once."""
     read = readers.list_of(target, "targets", may_be_empty=False)(value, path, say)
-    if read is not BAD:
+    if read is not INVALID:
         for index, one in enumerate(read):
             if one in read[:index]:
                 say((*path, index), f"the target {quoted(one)} is listed twice", "keep one")
-                return BAD
+                return INVALID
     return read
 
 
 def dotted(what: str) -> readers.Reader:
     """Identifiers with dots between them: a module of the model, a method. `what` names it in messages."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         value = readers.string(value, path, say)
-        if value is BAD or _DOTS.fullmatch(value) or (what != "method" and re.fullmatch(r"\w+(\.\w+)*", value)):
+        if value is INVALID or _DOTS.fullmatch(value) or (what != "method" and re.fullmatch(r"\w+(\.\w+)*", value)):
             return value
         say(path, f"{quoted(value)} is not the name of a {what}")
-        return BAD
+        return INVALID
 
     return read
 
 
-def operator(value: Any, path: Path, say: Say) -> Any:
+def operator(value: Any, path: KeyPath, say: Report) -> Any:
     """`aten.silu` or `aten.silu.default`."""
     value = readers.string(value, path, say)
-    if value is BAD or _OPERATOR.fullmatch(value):
+    if value is INVALID or _OPERATOR.fullmatch(value):
         return value
     better = value.removeprefix("torch.ops.").replace("::", ".")
     better = better if _OPERATOR.fullmatch(better) else f"aten.{better}" if better.isidentifier() else "aten.silu"
     say(path, f"{quoted(value)} is not the name of an operator", f"write {quoted(better)}")
-    return BAD
+    return INVALID
 
 
 def member(value: str) -> bool:

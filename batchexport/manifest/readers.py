@@ -11,54 +11,54 @@ from typing import Any, Final, Protocol
 
 from batchexport.core import units
 from batchexport.core.text import describe, did_you_mean, listing, number, quoted
-from batchexport.manifest.locations import Path
+from batchexport.manifest.locations import KeyPath
 
 MAX_DEPTH = 32  # of tables and arrays within one another
 INT_MAX = 2**63 - 1
 
 
-class Say(Protocol):
+class Report(Protocol):
     """Takes one mistake. `key` tells that the name of the last key is wrong, not its value."""
 
-    def __call__(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None: ...
+    def __call__(self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False) -> None: ...
 
 
-class _Bad:
+class _Invalid:
     """The type of `BAD`, so that it can't be mistaken for a value."""
 
 
-BAD: Final = _Bad()  # what a reader returns after it has said what is wrong
-Reader = Callable[[Any, Path, Say], Any]
+INVALID: Final = _Invalid()  # what a reader returns after it has said what is wrong
+Reader = Callable[[Any, KeyPath, Report], Any]
 
 
-def string(value: Any, path: Path, say: Say) -> Any:
+def string(value: Any, path: KeyPath, say: Report) -> Any:
     """A string that is not empty and holds no NUL, which no path and no environment can hold."""
     if type(value) is not str:
         say(path, f"expected a string, found {describe(value)}")
-        return BAD
+        return INVALID
     if not value:
         say(path, "the string is empty")
-        return BAD
+        return INVALID
     if "\0" in value:
         say(path, "the string holds a NUL character")
-        return BAD
+        return INVALID
     return value
 
 
-def boolean(value: Any, path: Path, say: Say) -> Any:
+def boolean(value: Any, path: KeyPath, say: Report) -> Any:
     """`true` or `false`."""
     if type(value) is bool:
         return value
     near = str(value).lower()
     hint = near if near in ("true", "false") else {"1": "true", "0": "false"}.get(near, "true or false")
     say(path, f"expected true or false, found {describe(value)}", f"write {hint}, without quotes")
-    return BAD
+    return INVALID
 
 
 def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
     """A whole number within bounds, both included."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is not int:
             hint = None
             if isinstance(value, str) and value.isdecimal():
@@ -66,40 +66,40 @@ def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
             elif type(value) is float and value.is_integer():
                 hint = f"write {int(value)}" if abs(value) < 2**53 else None
             say(path, f"expected a whole number, found {describe(value)}", hint)
-            return BAD
+            return INVALID
         if value < minimum:
             say(path, f"{number(value)} is too small", f"write {minimum} or more")
-            return BAD
+            return INVALID
         if value > maximum:
             say(path, f"{number(value)} is too large", f"write {maximum} or less")
-            return BAD
+            return INVALID
         return value
 
     return read
 
 
-def tolerance(value: Any, path: Path, say: Say) -> Any:
+def tolerance(value: Any, path: KeyPath, say: Report) -> Any:
     """A finite number of at least 0, as a float."""
     if type(value) not in (int, float):
         hint = "write it without quotes" if isinstance(value, str) else None
         say(path, f"expected a number, found {describe(value)}", hint)
-        return BAD
+        return INVALID
     if not 0 <= value <= INT_MAX:
         say(path, f"{number(value)} is not a tolerance", "write a finite number, 0 or more")
-        return BAD
+        return INVALID
     return float(value)
 
 
 def one_of(names: Collection[str]) -> Reader:
     """One of a few strings."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is str and value in names:
             return value
         what = f"unknown value {quoted(value)}" if isinstance(value, str) else f"found {describe(value)}"
         near = did_you_mean(value, names) if isinstance(value, str) else None
         say(path, what, near or f"write one of {listing([quoted(name) for name in names])}")
-        return BAD
+        return INVALID
 
     return read
 
@@ -107,16 +107,16 @@ def one_of(names: Collection[str]) -> Reader:
 def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
     """A list whose items `item` reads, as a tuple. `what` names the items: "strings"."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is not list:
             hint = f"write [{quoted(value)}]" if isinstance(value, str) else None
             say(path, f"expected a list of {what}, found {describe(value)}", hint)
-            return BAD
+            return INVALID
         if not value and not may_be_empty:
             say(path, "the list is empty", f"write at least one of the {what}")
-            return BAD
+            return INVALID
         items = [item(part, (*path, index), say) for index, part in enumerate(value)]
-        return BAD if BAD in items else tuple(items)
+        return INVALID if INVALID in items else tuple(items)
 
     return read
 
@@ -124,16 +124,16 @@ def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
 def table_of(item: Reader, what: str) -> Reader:
     """A table with free keys, whose values `item` reads. `what` names the values: "strings"."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         if not is_table(value, path, say, what):
-            return BAD
+            return INVALID
         items = {key: item(part, (*path, key), say) for key, part in value.items()}
-        return BAD if BAD in items.values() else items
+        return INVALID if INVALID in items.values() else items
 
     return read
 
 
-def is_table(value: Any, path: Path, say: Say, what: str = "") -> bool:
+def is_table(value: Any, path: KeyPath, say: Report, what: str = "") -> bool:
     """True for a table; says so otherwise."""
     if type(value) is dict:
         return True
@@ -141,14 +141,14 @@ def is_table(value: Any, path: Path, say: Say, what: str = "") -> bool:
     return False
 
 
-def file_path(value: Any, path: Path, say: Say) -> Any:
+def file_path(value: Any, path: KeyPath, say: Report) -> Any:
     """A path as posix text, `.` and doubled slashes gone, `..` kept: through a link it may lead elsewhere."""
     value = string(value, path, say)
-    if value is BAD:
-        return BAD
+    if value is INVALID:
+        return INVALID
     if value.startswith("~"):
         say(path, f'{quoted(value)}: "~" is not expanded', "write the whole path")
-        return BAD
+        return INVALID
     if "./" in value or "//" in value or value.endswith(("/", "/.")):
         from pathlib import PurePosixPath
 
@@ -156,7 +156,7 @@ def file_path(value: Any, path: Path, say: Say) -> Any:
     return value
 
 
-def timeout(value: Any, path: Path, say: Say) -> Any:
+def timeout(value: Any, path: KeyPath, say: Report) -> Any:
     """Seconds from a number or from text with a unit; more than 0, at most a year."""
     try:
         seconds = units.parse_seconds(value) if isinstance(value, str) else value
@@ -168,15 +168,15 @@ def timeout(value: Any, path: Path, say: Say) -> Any:
             f"expected a duration, found {describe(value)}",
             'write seconds, or text like "90s", "30min", "2h"',
         )
-        return BAD
+        return INVALID
     if not 0 < seconds <= 366 * 86400:
         shown = quoted(value) if isinstance(value, str) else number(value)
         say(path, f"{shown} is not a possible timeout", "write more than 0 s and at most a year")
-        return BAD
+        return INVALID
     return float(seconds)
 
 
-def size(value: Any, path: Path, say: Say) -> Any:
+def size(value: Any, path: KeyPath, say: Report) -> Any:
     """Bytes from a whole number or from text with a unit; more than 0."""
     try:
         bytes_ = units.parse_bytes(value) if isinstance(value, str) else value
@@ -184,29 +184,29 @@ def size(value: Any, path: Path, say: Say) -> Any:
             raise ValueError(value)
     except ValueError:
         say(path, f"expected a size, found {describe(value)}", 'write bytes, or text like "500MB", "50GiB"')
-        return BAD
+        return INVALID
     if not 0 < bytes_ <= INT_MAX:
         shown = quoted(value) if isinstance(value, str) else number(value)
         say(path, f"{shown} is not a possible size", "write more than 0 bytes")
-        return BAD
+        return INVALID
     return bytes_
 
 
 def auto_or(reader: Reader) -> Reader:
     """None for "auto", else what `reader` reads."""
 
-    def read(value: Any, path: Path, say: Say) -> Any:
+    def read(value: Any, path: KeyPath, say: Report) -> Any:
         return None if value == "auto" else reader(value, path, say)
 
     return read
 
 
-def as_it_is(value: Any, _path: Path, _say: Say) -> Any:
+def passthrough(value: Any, _path: KeyPath, _say: Report) -> Any:
     """For a field that is read later, with knowledge of other fields."""
     return value
 
 
-def plain_data(value: Any, path: Path, say: Say, depth: int = 0) -> Any:
+def plain_data(value: Any, path: KeyPath, say: Report, depth: int = 0) -> Any:
     """What both TOML and JSON can say: text, booleans, finite numbers, lists and tables of them."""
     kind = type(value)
     if kind is str or kind is bool or kind is int:
@@ -215,24 +215,24 @@ def plain_data(value: Any, path: Path, say: Say, depth: int = 0) -> Any:
         if math.isfinite(value):
             return value
         say(path, f"{number(value)} can't be passed", "write a finite number")
-        return BAD
+        return INVALID
     if kind is not list and kind is not dict:
         say(path, "a date or time can't be passed", "write it as a string")
-        return BAD
+        return INVALID
     if depth >= MAX_DEPTH:
         say(path, f"nested more than {MAX_DEPTH} deep")
-        return BAD
+        return INVALID
     if kind is list:
         items = [plain_data(part, (*path, index), say, depth + 1) for index, part in enumerate(value)]
-        return BAD if BAD in items else items
+        return INVALID if INVALID in items else items
     table = {key: plain_data(part, (*path, key), say, depth + 1) for key, part in value.items()}
-    return BAD if BAD in table.values() else table
+    return INVALID if INVALID in table.values() else table
 
 
 def read_table(
     value: Any,
-    path: Path,
-    say: Say,
+    path: KeyPath,
+    say: Report,
     readers: Mapping[str, Reader],
     elsewhere: Callable[[str], str | None] | None = None,
 ) -> dict[str, Any]:
@@ -250,6 +250,6 @@ def read_table(
             say((*path, key), "unknown key", hint, key=True)
             continue
         field = reader(item, (*path, key), say)
-        if field is not BAD:
+        if field is not INVALID:
             fields[key] = field
     return fields

@@ -11,8 +11,8 @@ from batchexport.core.errors import ManifestError, Problem
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
 from batchexport.core.text import describe, did_you_mean, listing, quoted
 from batchexport.manifest import names, readers
-from batchexport.manifest.diagnostics import Scope
-from batchexport.manifest.document import SCHEMA, Document, Mistakes, paused_collector
+from batchexport.manifest.diagnostics import EntryDiagnostics
+from batchexport.manifest.document import SCHEMA, Diagnostics, Document, paused_collector
 from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
@@ -47,13 +47,13 @@ def resolve(document: Document) -> Manifest:
 
 
 def _resolve(document: Document) -> Manifest:
-    mistakes = Mistakes(document)
+    mistakes = Diagnostics(document)
     entries, defaults = _read_top(document.tables, mistakes)
-    settings = read_settings(document.tables, mistakes.say)
+    settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
-        if readers.is_table(raw, ("entry", index), mistakes.say):
-            drafts += _drafts(Scope(mistakes, index, raw, defaults), raw, defaults)
+        if readers.is_table(raw, ("entry", index), mistakes.error_at):
+            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
@@ -73,9 +73,9 @@ def _resolve(document: Document) -> Manifest:
     )
 
 
-def _read_top(tables: Mapping[str, Any], mistakes: Mistakes) -> tuple[list[Any], Mapping[str, Any]]:
+def _read_top(tables: Mapping[str, Any], mistakes: Diagnostics) -> tuple[list[Any], Mapping[str, Any]]:
     """The entries and the defaults; says what is wrong at the top level."""
-    say = mistakes.say
+    say = mistakes.error_at
     for key in tables:
         if key not in _TOP:
             hint = did_you_mean(key, _TOP)
@@ -135,34 +135,34 @@ class _Draft:
         )
 
 
-def _drafts(scope: Scope, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[_Draft]:
+def _drafts(diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[_Draft]:
     """The jobs of one entry; none of them is any good when something was said."""
     if "name" in raw:
-        names.plain(raw["name"], ("name",), scope.say)
+        names.plain(raw["name"], ("name",), diagnostics.say)
     elif not any(did_you_mean(key, ("name",)) for key in raw.keys() - KEYS):
-        scope.say(("name",), "missing", 'write name = "…", unique in this manifest')
+        diagnostics.say(("name",), "missing", 'write name = "…", unique in this manifest')
     table = _merged(defaults, raw)
     axes: list[Axis] | None = []
     if "matrix" in table:
-        axes = read_matrix(table["matrix"], KEYS, scope.say)
+        axes = read_matrix(table["matrix"], KEYS, diagnostics.say)
     own_dims = raw.get("dims")
     own_dims = own_dims if type(own_dims) is dict else {}
     drafts: list[_Draft] = []
-    points = variants(table, axes, scope.say) if axes else iter((Variant(table=table, ids=(), picks=()),))
+    points = variants(table, axes, diagnostics.say) if axes else iter((Variant(table=table, ids=(), picks=()),))
     for variant in points:
-        scope.picks = variant.picks
-        before = len(scope)
+        diagnostics.picks = variant.picks
+        before = len(diagnostics)
         own = own_dims | {
             keys[1]: None for axis, _ in variant.picks if len(keys := axis.keys) > 1 and keys[0] == "dims"
         }
-        reading = read_entry(variant.table, own, scope.say)
-        if len(scope) == before and type(raw.get("name")) is str:
-            drafts += _expand(raw["name"], scope, variant, reading)
+        reading = read_entry(variant.table, own, diagnostics.say)
+        if len(diagnostics) == before and type(raw.get("name")) is str:
+            drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts
 
 
-def _expand(entry: str, scope: Scope, variant: Variant, reading: Reading) -> Iterator[_Draft]:
-    index = scope.index
+def _expand(entry: str, diagnostics: EntryDiagnostics, variant: Variant, reading: Reading) -> Iterator[_Draft]:
+    index = diagnostics.index
     for checkpoint, weights in reading.weights:
         export = reading.export_spec(weights)
         ids = variant.ids if checkpoint is None else (*variant.ids, checkpoint)
@@ -186,23 +186,23 @@ def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _check_names(entries: list[Any], drafts: list[_Draft], mistakes: Mistakes) -> None:
+def _check_names(entries: list[Any], drafts: list[_Draft], mistakes: Diagnostics) -> None:
     first: dict[str, int] = {}
     for index, raw in enumerate(entries):
         name = raw.get("name") if type(raw) is dict else None
         if type(name) is str and name and first.setdefault(name, index) != index:
             line = mistakes.line(("entry", first[name], "name"))
-            mistakes.say(("entry", index, "name"), f"the entry on line {line} has this name too", "rename one")
+            mistakes.error_at(("entry", index, "name"), f"the entry on line {line} has this name too", "rename one")
     jobs: dict[str, int] = {}
     for draft in drafts:
         if draft.name in jobs and first.get(draft.entry) == draft.index:
             same = jobs[draft.name] == draft.index
             hint = "let its values differ in more than their type" if same else "rename the entry"
-            mistakes.say(("entry", draft.index), f"a second job would be named {quoted(draft.name)}", hint)
+            mistakes.error_at(("entry", draft.index), f"a second job would be named {quoted(draft.name)}", hint)
         jobs.setdefault(draft.name, draft.index)
 
 
-def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mistakes: Mistakes) -> None:
+def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mistakes: Diagnostics) -> None:
     """An entry may leave a default dim unused, but one that no entry uses is a mistake."""
     dims = defaults.get("dims")
     if not dims or type(dims) is not dict:
@@ -211,4 +211,4 @@ def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mista
     for name in dims:
         if name not in used:
             hint = did_you_mean(name, used - dims.keys()) or "leave it out"
-            mistakes.say(("defaults", "dims", name), "no entry uses this dim", hint, key=True)
+            mistakes.error_at(("defaults", "dims", name), "no entry uses this dim", hint, key=True)

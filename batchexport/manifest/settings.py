@@ -8,8 +8,8 @@ from typing import Any
 
 from batchexport.core.job import Pools
 from batchexport.manifest import readers
-from batchexport.manifest.locations import Path as Place
-from batchexport.manifest.readers import BAD, Say
+from batchexport.manifest.locations import KeyPath as Place
+from batchexport.manifest.readers import INVALID, Report
 
 DEFAULT_OUTPUT = "dist"
 
@@ -24,11 +24,11 @@ class Settings:
     pools: Pools
 
 
-def _devices(value: Any, path: Place, say: Say) -> Any:
+def _devices(value: Any, path: Place, say: Report) -> Any:
     devices = readers.list_of(readers.integer(0, 4095), "GPU numbers")(value, path, say)
-    if devices is not BAD and len(set(devices)) < len(devices):
+    if devices is not INVALID and len(set(devices)) < len(devices):
         say(path, "a GPU is listed twice", "list each one once")
-        return BAD
+        return INVALID
     return devices
 
 
@@ -42,7 +42,7 @@ _POOLS = {
 }
 
 
-def read_settings(tables: Mapping[str, Any], say: Say) -> Settings:
+def read_settings(tables: Mapping[str, Any], say: Report) -> Settings:
     """The settings of a document's tables. What is wrong is said and left at its default."""
     output = readers.read_table(tables.get("output", {}), ("output",), say, _OUTPUT)
     cache = readers.read_table(tables.get("cache", {}), ("cache",), say, _CACHE)

@@ -10,8 +10,8 @@ from batchexport.core.sizes import Affine
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import readers
 from batchexport.manifest.inputs import Use
-from batchexport.manifest.locations import Path
-from batchexport.manifest.readers import BAD, Say
+from batchexport.manifest.locations import KeyPath
+from batchexport.manifest.readers import INVALID, Report
 
 _FIELDS = {
     "min": readers.integer(0),
@@ -24,14 +24,14 @@ _size = readers.integer(0)
 Declared = Mapping[str, Any]  # a number, None for auto, BAD for one that was said, or the arguments of `declare`
 
 
-def read_dims(value: Any, say: Say) -> Declared:
+def read_dims(value: Any, say: Report) -> Declared:
     """What [entry.dims] says, name by name."""
     if not readers.is_table(value, ("dims",), say):
         return {}
     return {name: _read_dim(name, item, ("dims", name), say) for name, item in value.items()}
 
 
-def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
+def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
     if not is_dim_name(name):
         say(
             path,
@@ -39,16 +39,16 @@ def _read_dim(name: str, value: Any, path: Path, say: Say) -> Any:
             "use letters, digits and _, and no Python keyword",
             key=True,
         )
-        return BAD
+        return INVALID
     if value == "auto":
         return None
     if type(value) is dict:
         known = readers.read_table(value, path, say, _FIELDS)
-        return known if len(known) == len(value) else BAD
+        return known if len(known) == len(value) else INVALID
     if type(value) is int:
         return _size(value, path, say)
     say(path, f'expected a table, a whole number or "auto", found {describe(value)}', _dim_hint(name, value))
-    return BAD
+    return INVALID
 
 
 def _dim_hint(name: str, value: Any) -> str:
@@ -66,8 +66,8 @@ def _is_size(text: str) -> bool:
         return False
 
 
-def settle(
-    declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Say
+def resolve_dims(
+    declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Report
 ) -> dict[str, dict[str, Any]]:
     """The JSON form of every dim that stays dynamic; sizes that are fixed become numbers in their shapes.
 
@@ -84,7 +84,7 @@ def settle(
             unlisted = [other for other in by_name if other not in declared]
             hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
             say(("dims", name), "no input uses this dim", hint or "leave it out", key=True)
-        dim = None if what is None or what is BAD else _settle_one(name, what, users, say)
+        dim = None if what is None or what is INVALID else _resolve_dim(name, what, users, say)
         if isinstance(dim, Dim) and users:
             settled[name] = dim
     autos = [name for name in by_name if declared.get(name) is None]
@@ -99,7 +99,7 @@ def settle(
     return {name: dim.to_json() for name, dim in settled.items()}
 
 
-def _settle_one(name: str, what: Any, users: list[Use], say: Say) -> Dim | int | None:
+def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | int | None:
     """The dim, or its one size, which is put into the shapes; None for one that was said."""
     try:
         dim: Dim | int = what if type(what) is int else make_dim(name, what, least=_least(users))
@@ -120,7 +120,7 @@ def _settle_one(name: str, what: Any, users: list[Use], say: Say) -> Dim | int |
     return dim
 
 
-def _check_derived(use: Use, dim: Dim, say: Say) -> None:
+def _check_derived(use: Use, dim: Dim, say: Report) -> None:
     smallest, example = (evaluate(use.size, {dim.name: value}) for value in (dim.lowest, dim.example))
     if smallest <= 0:
         say(use.path, f'"{use.size}" is {smallest} where {dim.name} is {dim.lowest}', _at_least(use.size))

@@ -199,7 +199,7 @@ def _use_method(model: nn.Module, name: str) -> None:
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
+def restored(model: nn.Module) -> Iterator[None]:
     """Take back what the block's runs do to the model: buffers written to, attributes and buffers set anew."""
     attributes = [(module, type(module), dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     tensors = {id(buffer): buffer for buffer in model.buffers()}

@@ -19,10 +19,10 @@ from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.errors import Kind
-from batchexport.pipeline.constants import Unpackable, frozen_parts, read_layout
+from batchexport.pipeline.constants import WeightsNotSwappable, baked_constants, read_layout
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
-from batchexport.pipeline.identity import skeleton_digest
+from batchexport.pipeline.identity import concrete_program_digest
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
@@ -41,7 +41,7 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
     with failing_as(Kind.SAVE, "loading the exported program back"):
         program = torch.export.load(task["exported"])
     restore_hints(program)
-    if skeleton_digest(program) != task["skeleton"]:
+    if concrete_program_digest(program) != task["skeleton"]:
         raise StageFailure(Kind.SAVE, "the archive, loaded back, is not the program that was exported")
     return program
 
@@ -111,8 +111,8 @@ def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> di
     try:
         with Path(blobs[0]).open("rb") as file:
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if Path(blobs[0]).stat().st_size else b""
-            frozen = frozen_parts(layout, memoryview(view), program)
-    except Unpackable as error:
+            frozen = baked_constants(layout, memoryview(view), program)
+    except WeightsNotSwappable as error:
         return {"why": str(error)}
     Path(folder, FROZEN).write_bytes(b"".join(frozen.values()))
     return {

@@ -70,24 +70,24 @@ def _numbers(braces: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", braces))
 
 
-def frozen_parts(layout: Layout, blob: bytes | memoryview, program: ExportedProgram) -> dict[int, bytes]:
+def baked_constants(layout: Layout, blob: bytes | memoryview, program: ExportedProgram) -> dict[int, bytes]:
     """The parts of Inductor's blob that no named tensor of the program gives: values the code relies on.
 
     Raises Unpackable where the blob can't be rebuilt from the program.
     """
     if len(blob) != layout.size:
-        raise Unpackable(f"the blob has {len(blob)} bytes, its table says {layout.size}")
+        raise WeightsNotSwappable(f"the blob has {len(blob)} bytes, its table says {layout.size}")
     constants = [_storage(value) for value in program.constants.values() if isinstance(value, torch.Tensor)]
     frozen: dict[int, bytes] = {}
     for index, (constant, offset) in enumerate(layout.rows):
         part = blob[offset : offset + constant.size]
         tensor = program.state_dict.get(constant.fqn)
         if tensor is not None:
-            why = misfit(constant, tensor)
+            why = mismatch_reason(constant, tensor)
             if why or not _is_padded(_storage(tensor), part):
-                raise Unpackable(f"{constant.fqn} is not stored as it is: {why or 'other bytes'}")
+                raise WeightsNotSwappable(f"{constant.fqn} is not stored as it is: {why or 'other bytes'}")
         elif constant.size and not any(_is_padded(raw, part) for raw in constants):
-            raise Unpackable(f"constant {constant.fqn or index} is computed by the compiler")
+            raise WeightsNotSwappable(f"constant {constant.fqn or index} is computed by the compiler")
         else:
             frozen[index] = bytes(part)
     return frozen
@@ -97,11 +97,11 @@ def _is_padded(raw: memoryview, part: bytes | memoryview) -> bool:
     return part[: len(raw)] == raw and not any(part[len(raw) :])
 
 
-class Unpackable(Exception):
+class WeightsNotSwappable(Exception):
     """Weights can't be exchanged in this code, and why."""
 
 
-def misfit(constant: Constant, tensor: torch.Tensor) -> str | None:
+def mismatch_reason(constant: Constant, tensor: torch.Tensor) -> str | None:
     """Why `tensor` can't stand where the code expects `constant`, or None where it can."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype != constant.dtype:
@@ -133,7 +133,7 @@ def _parts(
             yield frozen[index]
             continue
         tensor = state.get(constant.fqn)
-        why = "missing" if tensor is None else misfit(constant, tensor)
+        why = "missing" if tensor is None else mismatch_reason(constant, tensor)
         if tensor is None or why:
             raise StageFailure(Kind.COMPILE, f"weights can't be packed: tensor {constant.fqn!r}: {why}")
         yield _storage(tensor)

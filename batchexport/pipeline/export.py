@@ -18,12 +18,12 @@ from torch.utils import _pytree as pytree
 from batchexport.core.dims import Dim, corners
 from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
-from batchexport.pipeline.build import build, seed_everything, unchanged
+from batchexport.pipeline.build import build, restored, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
-from batchexport.pipeline.identity import program_digest, skeleton_digest, state_ids
-from batchexport.pipeline.model_structure import likeness
-from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, renewed
+from batchexport.pipeline.identity import concrete_program_digest, program_digest, state_ids
+from batchexport.pipeline.model_structure import structure_digest
+from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
 
@@ -49,7 +49,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     chosen = points if task["samples"] == "corners" else points[:1]
     # A model that fails at the example is broken; one that fails elsewhere does not hold for its shape-spec.
     # The artifact will run the samples in this order, too, from the state that the model has now.
-    with unchanged(model):
+    with restored(model):
         cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
     clock.lap("eager")
     reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
@@ -59,13 +59,13 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     archive, base = os.path.join(folder, ARCHIVE), task.get("base")
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
-    if base and ids is not None and (written := renewed(model, base, Path(folder))).archive:
+    if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
     # Dynamo may choose by anything that it finds in a model, so in strict mode no likeness is enough.
-    alike = None if spec["strict"] else likeness(model)
+    alike = None if spec["strict"] else structure_digest(model)
     clock.lap("identity")
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)
@@ -74,7 +74,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     _save(program, spec, root, archive)
     clock.lap("save")
     ids, digest = state_ids(program), program_digest(program)
-    skeleton = skeleton_digest(program)
+    skeleton = concrete_program_digest(program)
     clock.lap("identity")
     return {
         "program": digest,

@@ -26,7 +26,7 @@ def program_digest(program: ExportedProgram) -> str:
     return _digest("program", program, str)
 
 
-def skeleton_digest(program: ExportedProgram) -> str:
+def concrete_program_digest(program: ExportedProgram) -> str:
     """As `program_digest`, with sizes as they are for the example inputs.
 
     torch simplifies symbolic sizes as it loads an archive (`Min(32, 32*s0)` comes back as `32`), so this is

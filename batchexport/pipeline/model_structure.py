@@ -19,27 +19,27 @@ from torch import nn
 from batchexport.core.keys import digest
 from batchexport.pipeline.identity import content_digest
 
-LIKENESS_VERSION = 1
+STRUCTURE_VERSION = 1
 _PLAIN = (bool, int, str, type(None))
 _LIMIT = 1_000_000  # things looked at; BERT has some 20,000
 
 
-class Opaque(Exception):
+class NotComparable(Exception):
     """Something in the model can't be compared."""
 
 
-def likeness(model: nn.Module) -> str | None:
+def structure_digest(model: nn.Module) -> str | None:
     """Digest of everything reachable from `model` but the values of its parameters and buffers.
 
     None where something in it can't be compared; such a model is captured anew for new weights.
     """
     try:
-        return digest("likeness", LIKENESS_VERSION, _Look(model).form(model))
-    except (Opaque, RecursionError):
+        return digest("likeness", STRUCTURE_VERSION, _StructureWalker(model).form(model))
+    except (NotComparable, RecursionError):
         return None
 
 
-class _Look:
+class _StructureWalker:
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # so that no id is used twice
@@ -58,7 +58,7 @@ class _Look:
         if known is not None:
             return ["seen", known]
         if len(self._seen) > _LIMIT:
-            raise Opaque
+            raise NotComparable
         self._seen[id(value)] = len(self._seen)
         self._kept.append(value)
         return [_name(type(value)), self._parts(value)]
@@ -72,7 +72,7 @@ class _Look:
             return [self.form(item) for item in value]
         if isinstance(value, set | frozenset):
             if not all(type(item) in _PLAIN for item in value):
-                raise Opaque
+                raise NotComparable
             return sorted(map(repr, value))
         return self._function(value) or self._object(value)
 
@@ -90,7 +90,7 @@ class _Look:
         # Whatever keeps its state elsewhere, in slots or in native code, can't be looked into.
         slots = any(getattr(kind, "__slots__", ()) for kind in type(value).__mro__)
         if slots or not hasattr(value, "__dict__") or not _is_python(type(value)):
-            raise Opaque
+            raise NotComparable
         return self._items(vars(value))
 
     def _cell(self, cell: Any) -> Any:
@@ -104,7 +104,7 @@ class _Look:
 
     def _tensor(self, tensor: torch.Tensor) -> Any:
         if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.layout is not torch.strided:
-            raise Opaque
+            raise NotComparable
         about = [str(tensor.dtype), str(tensor.device), list(tensor.shape), list(tensor.stride()), tensor.requires_grad]
         if id(tensor) in self._state:
             return about

@@ -23,7 +23,7 @@ from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
 from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of
-from batchexport.pipeline.model_structure import likeness
+from batchexport.pipeline.model_structure import structure_digest
 from batchexport.pipeline.pack import write_package
 
 ARCHIVE = "exported.pt2"
@@ -38,20 +38,20 @@ def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None
 
     `base` holds the likeness of that model, and its state ids.
     """
-    if base["likeness"] is None or likeness(model) != base["likeness"]:
+    if base["likeness"] is None or structure_digest(model) != base["likeness"]:
         return None
     return _ids(base["state"], _tensors(model))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renewed:
+class SwapResult:
     """What took the new weights: whether the archive did, and the seconds that a package took, where one did too."""
 
     archive: bool
     packed: float | None
 
 
-def renewed(model: nn.Module, base: Mapping[str, Any], folder: Path) -> Renewed:
+def swap_weights(model: nn.Module, base: Mapping[str, Any], folder: Path) -> SwapResult:
     """Write the archive `base["exported"]`, with the weights of `model`, into `folder`, and beside it a package.
 
     The archive is not written where it keeps its weights in some other way than byte for byte. The package is that
@@ -62,7 +62,7 @@ def renewed(model: nn.Module, base: Mapping[str, Any], folder: Path) -> Renewed:
         packing = beside.submit(_packed, tensors, base, folder / PACKAGE)
         payloads = _payloads(base["exported"], tensors)
         done = payloads is not None and _write(base["exported"], payloads, str(folder / ARCHIVE))
-        return Renewed(archive=done, packed=packing.result())
+        return SwapResult(archive=done, packed=packing.result())
 
 
 def _packed(tensors: Mapping[str, torch.Tensor], base: Mapping[str, Any], path: Path) -> float | None:

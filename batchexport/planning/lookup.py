@@ -13,7 +13,7 @@ from typing import Any
 from batchexport.core import keys
 from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
-from batchexport.dependencies.traces import Fallen, Standing, Traces
+from batchexport.dependencies.traces import TraceHit, TraceMiss, Traces
 from batchexport.manifest.patterns import matches
 from batchexport.planning.history import History
 from batchexport.store.results import Result, Results
@@ -109,7 +109,7 @@ class Decider:
         if "export" in self._force:
             return Miss(key=None, lock=ask, reason="forced")
         found = self._traces.find(ask)
-        if isinstance(found, Fallen):
+        if isinstance(found, TraceMiss):
             reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
             base = self._base(found) if reweigh else None
             reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
@@ -120,9 +120,9 @@ class Decider:
             return Miss(key=None, lock=ask, reason="its record is missing or damaged")
         return Hit(result=result, reason=UNCHANGED["export"])
 
-    def _base(self, fallen: Fallen) -> Result | None:
+    def _base(self, fallen: TraceMiss) -> Result | None:
         """The export whose graph a model with new weights may have."""
-        key = fallen.but_for_weights
+        key = fallen.weights_only_base
         base = self._results.get("export", key) if key else None
         return base if base is not None and base.facts.get("likeness") else None
 
@@ -239,7 +239,7 @@ class Decider:
         """Read all that the decisions about many jobs need, in a few queries."""
         self._traces.prefetch({self.ask(job) for job in jobs})
         found = [(job, self._traces.find(self.ask(job))) for job in jobs]
-        standing = [(job, trace.export_key) for job, trace in found if isinstance(trace, Standing)]
+        standing = [(job, trace.export_key) for job, trace in found if isinstance(trace, TraceHit)]
         self._results.prefetch("export", [key for _, key in standing])
         exports = [(job, result) for job, key in standing if (result := self._results.get("export", key))]
         coded = [(job, export) for job, export in exports if job.compile.format != "none"]

@@ -19,7 +19,7 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
-from batchexport.dependencies.checker import Hashed, Surroundings
+from batchexport.dependencies.checker import DependencyChecker, Hashed
 from batchexport.manifest.document import deep_line
 from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
@@ -110,10 +110,10 @@ def _stands(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool
     sets = index.get_many("set", row["sets"])
     if len(sets) != len(row["sets"]):
         return False
-    surroundings = Surroundings(
+    checker = DependencyChecker(
         root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index, hashed=hashed
     )
-    if any(surroundings.change(dependency) for dependencies in sets.values() for dependency in dependencies):
+    if any(checker.change_reason(dependency) for dependencies in sets.values() for dependency in dependencies):
         return False
     output_dir = row["output_dir"]
     return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in row["jobs"])

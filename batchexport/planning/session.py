@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
-from batchexport.dependencies.checker import Hashed, Surroundings
+from batchexport.dependencies.checker import DependencyChecker, Hashed
 from batchexport.dependencies.traces import Traces
 from batchexport.manifest import resolve as jobs_module
 from batchexport.manifest.selection import select
@@ -63,14 +63,14 @@ def opened(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Sessio
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
     with Store.open(cache_folder(options, manifest)) as store:
         toolchain = probe.toolchain()
-        surroundings = Surroundings(
+        checker = DependencyChecker(
             root=str(manifest.root),
             path=probe.import_path(),
             files=IndexedStats(store.index, "file"),
             trees=store.index,
             hashed=hashed,
         )
-        traces = Traces(store, surroundings)
+        traces = Traces(store, checker)
         results = Results(store)
         history = History(store.index)
         devices = _devices(manifest, jobs, toolchain)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
-from batchexport.dependencies.checker import Surroundings
+from batchexport.dependencies.checker import DependencyChecker
 from batchexport.dependencies.traces import Traces
 from batchexport.planning.history import History
 from batchexport.planning.lookup import Decider
@@ -50,9 +50,9 @@ def toolchain(**more: Any) -> Toolchain:
     return Toolchain(capture=facts, code=code)
 
 
-def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> Surroundings:
+def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
     """What a command sees of the present state, with no memory but the store's."""
-    return Surroundings(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
+    return DependencyChecker(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
 
 
 def decider(

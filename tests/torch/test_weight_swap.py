@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from batchexport.pipeline.model_structure import likeness
+from batchexport.pipeline.model_structure import structure_digest
 from support.exporting import Export, Exported
 from support.models import Affine, Buffers, Tied
 
@@ -181,7 +181,7 @@ def test_models_are_alike_whatever_their_weights(make: Any) -> None:
     torch.manual_seed(0)
     one = make()
     torch.manual_seed(1)
-    assert likeness(one) == likeness(make()) is not None
+    assert structure_digest(one) == structure_digest(make()) is not None
 
 
 @pytest.mark.parametrize(
@@ -203,16 +203,16 @@ def test_models_are_alike_whatever_their_weights(make: Any) -> None:
     ],
 )
 def test_what_a_module_holds_tells_models_apart(one: Any, other: Any) -> None:
-    assert likeness(Holds(held=one)) == likeness(Holds(held=one)) is not None
-    assert likeness(Holds(held=one)) != likeness(Holds(held=other))
+    assert structure_digest(Holds(held=one)) == structure_digest(Holds(held=one)) is not None
+    assert structure_digest(Holds(held=one)) != structure_digest(Holds(held=other))
 
 
 def test_what_cannot_be_looked_into_is_like_nothing() -> None:
-    assert likeness(Holds(held=iter([1]))) is None
-    assert likeness(Holds(held=torch.Generator())) is None
+    assert structure_digest(Holds(held=iter([1]))) is None
+    assert structure_digest(Holds(held=torch.Generator())) is None
 
 
 def test_a_model_that_holds_itself_can_be_compared() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
-    assert likeness(Holds(held=circle)) == likeness(Holds(held=circle)) is not None
+    assert structure_digest(Holds(held=circle)) == structure_digest(Holds(held=circle)) is not None

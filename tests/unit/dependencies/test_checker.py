@@ -15,7 +15,7 @@ import pytest
 
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import checker
-from batchexport.dependencies.checker import Surroundings, place, relative_to, source_digest
+from batchexport.dependencies.checker import DependencyChecker, location_digest, relative_to, source_digest
 from batchexport.store import statcache
 from batchexport.store.store import Store
 from support import builders
@@ -44,7 +44,7 @@ def look(tmp_path: Path, root: Path, site: Path) -> Callable[..., str | None]:
     store = Store.open(tmp_path / "cache")
 
     def change(*dependency: Any) -> str | None:
-        return builders.surroundings(store, root, (str(site),)).change(dependency)
+        return builders.surroundings(store, root, (str(site),)).change_reason(dependency)
 
     return change
 
@@ -295,7 +295,7 @@ def test_a_namespace_package_may_not_get_a_rival(
 def test_a_namespace_package_is_no_rival_to_itself(tmp_path: Path, root: Path) -> None:
     (root / "models").mkdir()
     store = Store.open(tmp_path / "cache")
-    found = builders.surroundings(store, root, (str(root) + "/",)).change(("namespace", "models"))
+    found = builders.surroundings(store, root, (str(root) + "/",)).change_reason(("namespace", "models"))
     assert found is None
 
 
@@ -346,11 +346,15 @@ def test_an_environment_variable_is_unset_or_has_its_value(
 def test_the_place_is_the_folder_the_import_path_and_the_user(
     root: Path, site: Path, look: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert look("place", place(str(root), [str(site)])) is None
-    assert look("place", place(f"{root}/../project", [str(site)])) is None
-    for other in (place("/elsewhere", [str(site)]), place(str(root), []), place(str(root), [str(site), "/src"])):
+    assert look("place", location_digest(str(root), [str(site)])) is None
+    assert look("place", location_digest(f"{root}/../project", [str(site)])) is None
+    for other in (
+        location_digest("/elsewhere", [str(site)]),
+        location_digest(str(root), []),
+        location_digest(str(root), [str(site), "/src"]),
+    ):
         assert "import path" in str(look("place", other))
-    then = place(str(root), [str(site)])
+    then = location_digest(str(root), [str(site)])
     monkeypatch.setenv("HOME", "/home/somebody-else")
     assert "user" in str(look("place", then))
 
@@ -366,9 +370,9 @@ def test_each_thing_is_looked_at_once(tmp_path: Path, root: Path, hashed: list[s
     (root / "data").write_bytes(b"data")
     surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
     dependency = ["file", "data", bytes_digest(b"data")]
-    assert surroundings.changes([dependency, dependency]) == []
+    assert surroundings.change_reasons([dependency, dependency]) == []
     (root / "data").write_bytes(b"other")
-    assert surroundings.changes([dependency]) == []
+    assert surroundings.change_reasons([dependency]) == []
     assert hashed == ["data"]
 
 
@@ -376,7 +380,7 @@ def test_a_file_that_traces_remember_differently_is_hashed_once(tmp_path: Path, 
     (root / "data").write_bytes(b"data")
     surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
     rows = [["weights", "data", bytes_digest(content)] for content in (b"old", b"older", b"data")]
-    assert [surroundings.change(row) for row in rows] == ["weights: data changed"] * 2 + [None]
+    assert [surroundings.change_reason(row) for row in rows] == ["weights: data changed"] * 2 + [None]
     assert hashed == ["data"]
     (root / "data").write_bytes(b"more data")
     assert surroundings.file_digest(f"{root}/data") == bytes_digest(b"more data")
@@ -386,8 +390,8 @@ def test_what_one_part_of_a_command_hashed_another_one_knows(root: Path, hashed:
     (root / "data").write_bytes(b"data")
     known: dict[str, Any] = {}
     for _ in range(2):
-        surroundings = Surroundings(root=str(root), path=[], files=Nothing(), trees=Nothing(), hashed=known)
-        assert surroundings.change(["file", "data", bytes_digest(b"data")]) is None
+        surroundings = DependencyChecker(root=str(root), path=[], files=Nothing(), trees=Nothing(), hashed=known)
+        assert surroundings.change_reason(["file", "data", bytes_digest(b"data")]) is None
     assert hashed == ["data"]
 
 
@@ -397,18 +401,18 @@ def test_files_that_must_be_read_are_hashed_ahead_and_what_is_missing_is_told_by
     for name in ("one", "two"):
         (root / name).write_bytes(name.encode())
     surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
-    surroundings.look_ahead(["one", "two", "gone"])
+    surroundings.prehash(["one", "two", "gone"])
     assert sorted(hashed) == ["one", "two"]
-    assert surroundings.change(["weights", "one", bytes_digest(b"one")]) is None
-    assert surroundings.change(["weights", "two", bytes_digest(b"2")]) == "weights: two changed"
-    assert surroundings.change(["weights", "gone", bytes_digest(b"")]) == "weights: gone is gone"
+    assert surroundings.change_reason(["weights", "one", bytes_digest(b"one")]) is None
+    assert surroundings.change_reason(["weights", "two", bytes_digest(b"2")]) == "weights: two changed"
+    assert surroundings.change_reason(["weights", "gone", bytes_digest(b"")]) == "weights: gone is gone"
     assert sorted(hashed) == ["one", "two"]
 
 
 def test_changes_are_told_in_the_order_given(tmp_path: Path, root: Path) -> None:
     surroundings = builders.surroundings(Store.open(tmp_path / "cache"), root)
     asked = [["file", "b", "x"], ["absent", "none"], ["file", "a", "x"]]
-    assert surroundings.changes(asked) == ["data: b is gone", "data: a is gone"]
+    assert surroundings.change_reasons(asked) == ["data: b is gone", "data: a is gone"]
 
 
 class Nothing:
@@ -425,8 +429,8 @@ def test_nothing_but_time_is_lost_without_an_index(root: Path) -> None:
     (root / "m.py").write_bytes(SOURCE)
     then = source(root / "m.py")
     (root / "m.py").write_bytes(b"x = 1")
-    surroundings = Surroundings(root=str(root), path=[], files=Nothing(), trees=Nothing())
-    assert surroundings.change(then) is None
+    surroundings = DependencyChecker(root=str(root), path=[], files=Nothing(), trees=Nothing())
+    assert surroundings.change_reason(then) is None
 
 
 # ── what is recorded ─────────────────────────────────────────────────────────────────────────────
@@ -467,7 +471,7 @@ def test_paths_below_the_root_become_relative_and_the_order_is_canonical() -> No
 def test_what_lies_outside_of_the_root_only_holds_for_the_same_place(dependency: list[Any]) -> None:
     assert (
         relative_to("/p", [dependency], ["/lib"])
-        == [dependency, ["place", place("/p", ["/lib"])]][:: -1 if dependency[0] > "place" else 1]
+        == [dependency, ["place", location_digest("/p", ["/lib"])]][:: -1 if dependency[0] > "place" else 1]
     )
 
 
@@ -486,8 +490,8 @@ def test_another_checkout_does_not_get_what_was_built_from_the_sources_of_the_fi
     seen = [["source", *source(tmp_path / "a/m.py")[1:]]]
     seen[0][1] = str(tmp_path / "a/m.py")
     recorded = relative_to(str(tmp_path / "a/manifests"), seen, [])
-    assert builders.surroundings(store, tmp_path / "a/manifests").changes(recorded) == []
-    assert builders.surroundings(store, tmp_path / "b/manifests").changes(recorded) != []
+    assert builders.surroundings(store, tmp_path / "a/manifests").change_reasons(recorded) == []
+    assert builders.surroundings(store, tmp_path / "b/manifests").change_reasons(recorded) != []
 
 
 def test_a_checkout_that_was_moved_as_a_whole_gets_what_was_built_before(tmp_path: Path) -> None:
@@ -497,7 +501,7 @@ def test_a_checkout_that_was_moved_as_a_whole_gets_what_was_built_before(tmp_pat
     seen = [["source", str(tmp_path / "a/m.py"), *source(tmp_path / "a/m.py")[2:]]]
     recorded = relative_to(str(tmp_path / "a"), seen, [])
     (tmp_path / "a").rename(tmp_path / "b")
-    assert builders.surroundings(store, tmp_path / "b").changes(recorded) == []
+    assert builders.surroundings(store, tmp_path / "b").change_reasons(recorded) == []
 
 
 def test_a_path_that_goes_around_a_link_to_the_root_is_below_it_all_the_same(tmp_path: Path) -> None:

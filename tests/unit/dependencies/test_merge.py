@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.dependencies.merge import GraphOutdated, carried_over
+from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 
 SOURCE = ["source", "m.py", "bytes 1", "tree 1"]
 LAZY = ["source", "lazy.py", "bytes 1", "tree 1"]
@@ -18,19 +18,19 @@ NEW = ["weights", "w.pt", "bytes 2"]
 
 
 def test_what_was_not_seen_again_is_carried_over_but_for_the_old_weights() -> None:
-    found = carried_over(KNOWN, [SOURCE, NEW])
+    found = merge_dependencies(KNOWN, [SOURCE, NEW])
     assert sorted(found) == sorted([SOURCE, NEW, LAZY, DATA, ABSENT])
 
 
 def test_a_comment_edited_meanwhile_outdates_nothing_and_is_kept_as_it_was_seen() -> None:
     edited = ["source", "m.py", "bytes 2", "tree 1"]
-    assert edited in carried_over(KNOWN, [edited, NEW])
-    assert SOURCE not in carried_over(KNOWN, [edited, NEW])
+    assert edited in merge_dependencies(KNOWN, [edited, NEW])
+    assert SOURCE not in merge_dependencies(KNOWN, [edited, NEW])
 
 
 def test_what_was_merely_looked_for_may_be_new() -> None:
     looked = ["absent", "other.py"]
-    assert looked in carried_over(KNOWN, [looked, ["environment", "HF_HOME", None], NEW])
+    assert looked in merge_dependencies(KNOWN, [looked, ["environment", "HF_HOME", None], NEW])
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_what_was_merely_looked_for_may_be_new() -> None:
     ],
 )
 def test_whatever_else_differs_outdates_the_graph(seen: list[Any]) -> None:
-    with pytest.raises(GraphOutdated, match=seen[1]):
-        carried_over(KNOWN, [seen, NEW])
+    with pytest.raises(StaleGraph, match=seen[1]):
+        merge_dependencies(KNOWN, [seen, NEW])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from batchexport.core.digests import bytes_digest
-from batchexport.dependencies.checker import Surroundings
-from batchexport.dependencies.traces import KEPT, Fallen, Standing, Traces
+from batchexport.dependencies.checker import DependencyChecker
+from batchexport.dependencies.traces import KEPT, TraceHit, TraceMiss, Traces
 from batchexport.store.store import Store
 from support import builders
 from support.builders import key
@@ -42,19 +42,19 @@ def depend(root: Path, **files: str) -> list[list[Any]]:
     return [["file", name, bytes_digest(text.encode())] for name, text in files.items()]
 
 
-def standing(found: Standing | Fallen) -> str:
-    assert isinstance(found, Standing), found
+def standing(found: TraceHit | TraceMiss) -> str:
+    assert isinstance(found, TraceHit), found
     return found.export_key
 
 
-def reason(found: Standing | Fallen) -> str:
-    assert isinstance(found, Fallen), found
+def reason(found: TraceHit | TraceMiss) -> str:
+    assert isinstance(found, TraceMiss), found
     return found.reason
 
 
 def test_what_was_never_built_does_not_stand(store: Store, root: Path) -> None:
     found = traces(store, root).find(ASK)
-    assert found == Fallen(reason="never built", known=False)
+    assert found == TraceMiss(reason="never built", known=False)
 
 
 def test_an_export_stands_while_its_dependencies_do(store: Store, root: Path) -> None:
@@ -125,12 +125,12 @@ def test_a_set_that_many_jobs_share_is_looked_at_once(store: Store, root: Path) 
     for ask in asks:
         first.add(ask, dependencies, key("export"))
 
-    class Counting(Surroundings):
+    class Counting(DependencyChecker):
         looks = 0
 
-        def changes(self, dependencies: Any) -> list[str]:
+        def change_reasons(self, dependencies: Any) -> list[str]:
             Counting.looks += 1
-            return super().changes(dependencies)
+            return super().change_reasons(dependencies)
 
     counting = Counting(root=str(root), path=[], files=_Forgetful(), trees=_Forgetful())
     found = Traces(store, counting)
@@ -245,9 +245,9 @@ def weigh(root: Path, content: str) -> list[list[Any]]:
     return [*depend(root, a="1"), ["weights", "w", bytes_digest(content.encode())]]
 
 
-def but_for_weights(found: Standing | Fallen) -> str | None:
-    assert isinstance(found, Fallen)
-    return found.but_for_weights
+def but_for_weights(found: TraceHit | TraceMiss) -> str | None:
+    assert isinstance(found, TraceMiss)
+    return found.weights_only_base
 
 
 def test_an_export_whose_weights_alone_are_new_can_be_told(store: Store, root: Path) -> None:

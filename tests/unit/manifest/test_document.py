@@ -141,7 +141,7 @@ def readable(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def keys_of(tree: Any, path: locations.Path = ()) -> Iterator[locations.Path]:
+def keys_of(tree: Any, path: locations.KeyPath = ()) -> Iterator[locations.KeyPath]:
     items: Any = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -151,7 +151,7 @@ def keys_of(tree: Any, path: locations.Path = ()) -> Iterator[locations.Path]:
 @pytest.mark.parametrize("path", list(readable(INVALID)), ids=lambda path: path.stem)
 def test_every_key_is_found_on_a_line_that_holds_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    lines, rows = locations.key_lines(text), text.split("\n")
+    lines, rows = locations.source_lines(text), text.split("\n")
     paths = set(keys_of(tomllib.loads(text)))
     assert paths == set(lines)
     for keys in paths:
@@ -169,7 +169,7 @@ def test_keys_are_found_across_all_forms_of_text() -> None:
         "[[i]]\n[[i.j]]\nk = 1979-05-27 07:32:00\n[[i.j]]\nk.l = 2\n[[i]]\nj = []\n"  # 12 …
     )
     tomllib.loads(text)
-    lines = locations.key_lines(text)
+    lines = locations.source_lines(text)
     assert lines[("a",)] == 1
     assert lines[("b",)] == 3
     assert lines[("c", "d.e")] == 6
@@ -181,13 +181,13 @@ def test_keys_are_found_across_all_forms_of_text() -> None:
 
 
 def test_a_key_that_is_not_there_stands_where_its_table_begins() -> None:
-    lines = locations.key_lines(SMALL)
+    lines = locations.source_lines(SMALL)
     assert locations.line_of(lines, ("entry", 0, "kwargs", "x")) == 2
     assert locations.line_of(lines, ("cache",)) == 1
 
 
 def test_text_that_is_no_toml_still_has_places() -> None:
-    assert locations.key_lines("a = 1\nb = ]\nc = 2")[("b",)] == 2
+    assert locations.source_lines("a = 1\nb = ]\nc = 2")[("b",)] == 2
 
 
 def test_paths_are_shown_as_toml_writes_them() -> None:
