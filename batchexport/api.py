@@ -47,7 +47,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     notes: tuple[str, ...] = ()
     interrupted = False
     hashed: Hashed = {}
-    found = noop.find(options, toolchain, hashed)
+    found = noop.load(options, toolchain, hashed)
     if found is not None:
         reports, output_dir = found.jobs, found.output_dir
         listener(RunStarted(jobs=len(reports), to_build=0, workers=0))
@@ -80,19 +80,19 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
 def plan(options: RunOptions) -> Plan:
     """What the next run would do, and why; imports no torch and starts nothing."""
     from batchexport.engine.runner import workers
-    from batchexport.planning.planner import planned
-    from batchexport.planning.session import opened
+    from batchexport.planning.planner import make_plan
+    from batchexport.planning.session import open_session
 
-    with opened(options) as session:
-        return planned(session, manifest=str(options.manifest), workers=workers(session, options))
+    with open_session(options) as session:
+        return make_plan(session, manifest=str(options.manifest), workers=workers(session, options))
 
 
 def ls(options: RunOptions) -> tuple[JobState, ...]:
     """Every selected job and the state of its outputs."""
     from batchexport.planning.planner import job_state
-    from batchexport.planning.session import opened
+    from batchexport.planning.session import open_session
 
-    with opened(options) as session:
+    with open_session(options) as session:
         return tuple(job_state(session, job) for job in session.jobs)
 
 

@@ -34,7 +34,7 @@ from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.toolchain import probe
-from batchexport.workers.forkserver import Ended, ForkServer
+from batchexport.workers.forkserver import ForkServer, ProcessExit
 
 MANIFEST = "manifest.toml"
 RESULT = "result.json"
@@ -110,7 +110,7 @@ def fill(options: RunOptions) -> None:
 class Template:
     """What a real child left of one stage."""
 
-    ended: Ended
+    ended: ProcessExit
     files: dict[str, bytes]
     result: dict[str, Any]
 
@@ -135,7 +135,7 @@ class Replay:
         if request["task"]["stage"] not in self._templates:
             self._real.start(request)
 
-    def wait(self, timeout: float | None) -> list[Ended]:
+    def wait(self, timeout: float | None) -> list[ProcessExit]:
         stage, folder = self._request["task"]["stage"], Path(self._request["folder"])
         template = self._templates.get(stage)
         if template is None:
@@ -163,7 +163,7 @@ class Replay:
         self._real.close()
 
 
-def _kept(ended: Ended, folder: Path) -> Template:
+def _kept(ended: ProcessExit, folder: Path) -> Template:
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
     result = json.loads(files.pop(RESULT))
     return Template(ended=ended, files=files, result=result)
@@ -180,7 +180,7 @@ def forget_conclusion(options: RunOptions) -> None:
     """Take the conclusion out of the index, so that the next run goes the long way."""
     manifest = options.manifest.read_bytes()
     index = Index(_layout(options).index)
-    index.delete("conclusion", noop.conclusion_key(options, manifest, probe.toolchain()))
+    index.delete("conclusion", noop.noop_key(options, manifest, probe.toolchain()))
     index.close()
 
 
@@ -211,7 +211,7 @@ def looked_at(options: RunOptions, *, long: bool) -> Counter[str]:
     with _counting() as seen:
         if long:
             runner.run_jobs(options, lambda event: None)
-        elif noop.find(options, probe.toolchain()) is None:
+        elif noop.load(options, probe.toolchain()) is None:
             raise RuntimeError("the run was not concluded")
     return seen
 

@@ -47,9 +47,9 @@ def request_key(spec: Any, toolchain: str) -> str:
     return digest("ask", ASK_VERSION, spec, toolchain)
 
 
-def export_key(ask: str, source: str, state: str) -> str:
-    """spec + toolchain (both in `ask`) + source + state ids."""
-    return digest("export", EXPORT_VERSION, ask, source, state)
+def export_key(request_key: str, source: str, state: str) -> str:
+    """spec + toolchain (both in `request_key`) + source + state ids."""
+    return digest("export", EXPORT_VERSION, request_key, source, state)
 
 
 def compile_key(

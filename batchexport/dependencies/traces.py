@@ -1,6 +1,6 @@
 """A trace tells what one export was seen to depend on; if all of it is as it was, the export stands.
 
-Traces are kept in the index under the ask key (spec + toolchain), newest first. Their dependencies are
+Traces are kept in the index under the request key (spec + toolchain), newest first. Their dependencies are
 sets shared between jobs, so that thousands of jobs over the same files are checked by looking once.
 """
 
@@ -49,18 +49,18 @@ class Traces:
         if self._index.get("meta", "traces") is None:
             self._rebuild(store)
 
-    def prefetch(self, asks: Iterable[str]) -> None:
-        """Read the traces of many asks at once."""
-        rows = self._index.get_many("trace", asks)
-        self._rows.update((ask, _list(row)) for ask, row in rows.items())
+    def prefetch(self, request_keys: Iterable[str]) -> None:
+        """Read the traces of many request keys at once."""
+        rows = self._index.get_many("trace", request_keys)
+        self._rows.update((request_key, _list(row)) for request_key, row in rows.items())
         wanted = {trace[0] for row in self._rows.values() for trace in row}
         self._sets.update(self._index.get_many("set", wanted - set(self._sets)))
         known = [dependencies for dependencies in self._sets.values() if dependencies is not None]
         self._checker.prehash({row[1] for dependencies in known for row in dependencies if row[0] == "weights"})
 
-    def find(self, ask: str) -> TraceHit | TraceMiss:
-        """Whether an earlier export of `ask` stands."""
-        row = self._rows[ask] if ask in self._rows else _list(self._index.get("trace", ask))
+    def find(self, request_key: str) -> TraceHit | TraceMiss:
+        """Whether an earlier export of `request_key` stands."""
+        row = self._rows[request_key] if request_key in self._rows else _list(self._index.get("trace", request_key))
         reason = weights_only_base = None
         for set_key, export_key in row:
             changes = self._changed(set_key)
@@ -72,24 +72,24 @@ class Traces:
                 weights_only_base = str(export_key)
         return TraceMiss(reason=reason or "never built", known=reason is not None, weights_only_base=weights_only_base)
 
-    def refresh(self, ask: str) -> None:
-        """Another process may have added to the traces of `ask`."""
-        self._rows.pop(ask, None)
+    def refresh(self, request_key: str) -> None:
+        """Another process may have added to the traces of `request_key`."""
+        self._rows.pop(request_key, None)
 
-    def add(self, ask: str, dependencies: Sequence[Any], export_key: str) -> None:
+    def add(self, request_key: str, dependencies: Sequence[Any], export_key: str) -> None:
         """Keep a new trace, in front of the older ones."""
         set_key = digest("set", 1, dependencies)
-        row = [trace for trace in _list(self._index.get("trace", ask)) if trace[0] != set_key]
+        row = [trace for trace in _list(self._index.get("trace", request_key)) if trace[0] != set_key]
         row = [[set_key, export_key], *row][:KEPT]
         self._index.put("set", set_key, dependencies)
-        self._index.put("trace", ask, row)
-        self._rows[ask] = row
+        self._index.put("trace", request_key, row)
+        self._rows[request_key] = row
         self._sets[set_key] = list(dependencies)
 
-    def drop(self, ask: str) -> None:
-        """No export of `ask` stands any more."""
-        self._index.delete("trace", ask)
-        self._rows[ask] = []
+    def drop(self, request_key: str) -> None:
+        """No export of `request_key` stands any more."""
+        self._index.delete("trace", request_key)
+        self._rows[request_key] = []
 
     def _is_weights_alone(self, set_key: str) -> bool:
         """Whether all that changed of a set, which is there, are weight files."""

@@ -11,11 +11,11 @@ from batchexport.dependencies.merge import StaleGraph
 from batchexport.engine.job_run import JobRun, Running
 from batchexport.engine.publish import Publisher, fingerprint
 from batchexport.planning.estimates import Timings
-from batchexport.planning.lookup import Decider, Hit, Miss
+from batchexport.planning.lookup import CacheLookup, Hit, Miss
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
-from batchexport.workers.exit_status import Changed, Circumstances, Success, had_all, verdict
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.exit_status import Changed, ExitContext, Success, classify_exit, used_whole_pool
+from batchexport.workers.forkserver import ProcessExit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Aftermath:
     """Settles the stages of one run. `root` is the manifest's folder; `paranoid`: every export is built twice."""
 
     store: Store
-    decider: Decider
+    lookup: CacheLookup
     results: Results
     publisher: Publisher
     timings: Timings
@@ -56,10 +56,10 @@ class Aftermath:
     paranoid: bool = False
     retries: bool = True
 
-    def settle(self, running: Running, ended: Ended, seconds: float, seen: Circumstances) -> Step:
+    def settle(self, running: Running, ended: ProcessExit, seconds: float, seen: ExitContext) -> Step:
         """What to do next for the job. Raises StoreError, OSError where a result can't be kept."""
         run, stage = running.run, running.stage
-        outcome = verdict(ended, running.folder, stage=stage, seen=seen)
+        outcome = classify_exit(ended, running.folder, stage=stage, seen=seen)
         report = StageReport(
             outcome=Outcome.BUILT if running.miss.code is None else Outcome.CACHED,
             reason=run.reasons[stage],
@@ -77,7 +77,7 @@ class Aftermath:
             return self._capture_instead(run, run.export, outcome)
         if running.miss.code is not None or (stage == "verify" and run.packed):
             return self._compile_instead(run, outcome)
-        hopeless = outcome.kind is Kind.OOM and had_all(ended, seen)
+        hopeless = outcome.kind is Kind.OOM and used_whole_pool(ended, seen)
         if not hopeless and (again := self._once_more(running, outcome, seen)) is not None:
             return again
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
@@ -85,7 +85,7 @@ class Aftermath:
             outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
         return Failed(failure=outcome)
 
-    def _once_more(self, running: Running, failure: Failure, seen: Circumstances) -> Again | None:
+    def _once_more(self, running: Running, failure: Failure, seen: ExitContext) -> Again | None:
         """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
         run, stage = running.run, running.stage
         if failure.kind is Kind.COMPILE and seen.header_cut and not run.cut_once:
@@ -109,7 +109,7 @@ class Aftermath:
             self.timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
         run.take(stage, result)
         run.packed = run.packed or running.miss.code is not None
-        spent = outcome.key_seconds + self.decider.spent(run.job, stage)
+        spent = outcome.key_seconds + self.lookup.spent(run.job, stage)
         run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key, key_seconds=spent)
         if stage == "export" and outcome.output["packed"] is not None:
             self._take_package(running, float(outcome.output["packed"]))
@@ -119,7 +119,7 @@ class Aftermath:
         """The export stage has packed its weights around the code it was given: that code's package for this export."""
         run = running.run
         assert run.export is not None
-        miss = self.decider.compile(run.job, run.export, pack=run.packs)
+        miss = self.lookup.compile(run.job, run.export, pack=run.packs)
         if isinstance(miss, Hit) or miss.code != running.miss.around:
             return
         result = self.publisher.package(run, miss, running.folder)
@@ -131,7 +131,7 @@ class Aftermath:
             reason=miss.reason,
             key=result.key,
             seconds=seconds,
-            key_seconds=self.decider.spent(run.job, "compile"),
+            key_seconds=self.lookup.spent(run.job, "compile"),
             peak_rss_bytes=run.stages["export"].peak_rss_bytes,
         )
 
@@ -164,19 +164,19 @@ class Aftermath:
         run.forget()
         run.reweighs = False
         reason = f"the stored graph was no use for the new weights: {failure.message}"
-        return Again(stage="export", miss=Miss(key=None, lock=self.decider.ask(run.job), reason=reason))
+        return Again(stage="export", miss=Miss(key=None, lock=self.lookup.request_key(run.job), reason=reason))
 
     def _compile_instead(self, run: JobRun, failure: Failure) -> Step:
         """New weights around old code did not do: compile, as a clean run would, and say why."""
         assert run.export is not None
         run.packs = run.packed = False
         run.forget("compile")
-        key = self.decider.compile_key(run.job, run.export)
+        key = self.lookup.compile_key(run.job, run.export)
         self.results.forget("compile", key)
         self.store.records.set_aside("compile", key)
         miss = Miss(
             key=key,
-            lock=self.decider.code_key(run.job, run.export),
+            lock=self.lookup.code_key(run.job, run.export),
             reason=f"packing new weights was no use: {failure.message}",
         )
         return Again(stage="compile", miss=miss)

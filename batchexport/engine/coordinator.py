@@ -24,13 +24,13 @@ from batchexport.engine.queue import Pending, Turn
 from batchexport.engine.requests import Assignments, Workplace
 from batchexport.engine.schedule import Schedule
 from batchexport.planning.estimates import Timings
-from batchexport.planning.lookup import Decider, Hit, Miss
+from batchexport.planning.lookup import CacheLookup, Hit, Miss
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.locks import Lock
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.toolchain.cuda import Devices
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
 
 # A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
@@ -56,7 +56,7 @@ class Coordinator:
         *,
         jobs: Sequence[Job],
         workplace: Workplace,
-        decider: Decider,
+        lookup: CacheLookup,
         results: Results,
         publisher: Publisher,
         delivery: Delivery,
@@ -69,7 +69,7 @@ class Coordinator:
     ) -> None:
         self._jobs = jobs
         self._store = workplace.store
-        self._decider = decider
+        self._lookup = lookup
         self._results = results
         self._gpus = Gpus(devices, schedule)
         self._pending = Pending(schedule, timings, self._gpus)
@@ -79,7 +79,7 @@ class Coordinator:
         self._supervisor: Supervisor[Running] = Supervisor(runner, workplace.store, workplace.memory)
         self._aftermath = Aftermath(
             store=workplace.store,
-            decider=decider,
+            lookup=lookup,
             results=results,
             publisher=publisher,
             timings=timings,
@@ -158,11 +158,11 @@ class Coordinator:
         if stage == "export":
             reweigh = run.reweighs and not self._policy.paranoid
             pack = run.packs and self._policy.last_stage != "export" and self._gpus.why_not(run, "compile") is None
-            return self._decider.export(run.job, reweigh=reweigh, pack=pack)
+            return self._lookup.export(run.job, reweigh=reweigh, pack=pack)
         assert run.export is not None
         if stage == "compile":
-            return self._decider.compile(run.job, run.export, pack=run.packs)
-        return self._decider.verify(run.job, run.export, run.compiled)
+            return self._lookup.compile(run.job, run.export, pack=run.packs)
+        return self._lookup.verify(run.job, run.export, run.compiled)
 
     def _without_device(self, run: JobRun, reason: str) -> None:
         # Code for something else under the name of a CUDA target would be a wrong artifact, so there is none.
@@ -213,7 +213,7 @@ class Coordinator:
 
     def _start(self, turn: Turn, lock: Lock) -> None:
         run, stage = turn.run, turn.stage
-        self._decider.again(run.job)
+        self._lookup.refresh(run.job)
         decision = self._decide(run, stage)
         if isinstance(decision, Hit):
             self._give_up(turn, lock)
@@ -246,7 +246,7 @@ class Coordinator:
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────
 
-    def _ended(self, running: Running, ended: Ended) -> None:
+    def _ended(self, running: Running, ended: ProcessExit) -> None:
         run, stage = running.run, running.stage
         self._pending.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
@@ -256,7 +256,7 @@ class Coordinator:
             return
         step: Step
         try:
-            step = self._aftermath.settle(running, ended, seconds, self._supervisor.circumstances(running))
+            step = self._aftermath.settle(running, ended, seconds, self._supervisor.exit_context(running))
         except (StoreError, OSError) as error:
             step = Failed(failure=store_failure(stage, error))
         finally:

@@ -17,7 +17,7 @@ from batchexport.engine.requests import Assignments, Workplace
 from batchexport.store.errors import DiskFull
 from batchexport.store.outputs import FILES, SCHEMA, Delivery, stamp
 from batchexport.store.store import Record
-from batchexport.workers.exit_status import last_words
+from batchexport.workers.exit_status import log_tail
 
 # A child that ended so did not choose its last words.
 _SPEECHLESS = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
@@ -65,7 +65,7 @@ class Ends:
         """A job ends badly."""
         log = self._workplace.log(run.job, failure.stage)
         shown = os.path.relpath(log, self._workplace.manifest.root) if log.exists() else None
-        said = last_words(log) if failure.kind in _SPEECHLESS else ()
+        said = log_tail(log) if failure.kind in _SPEECHLESS else ()
         command = self._workplace.reproduce(run.job, failure.stage)
         self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
 

@@ -16,7 +16,7 @@ from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 from batchexport.dependencies.traces import Traces
 from batchexport.engine.job_run import JobRun
 from batchexport.planning.history import History
-from batchexport.planning.lookup import Decider, Miss
+from batchexport.planning.lookup import CacheLookup, Miss
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.probe import import_path
@@ -37,7 +37,7 @@ class Publisher:
 
     results: Results
     traces: Traces
-    decider: Decider
+    lookup: CacheLookup
     history: History
     root: str
 
@@ -53,21 +53,21 @@ class Publisher:
         )
 
     def distrust(self, job: Job) -> None:
-        """Two builds of what `job` asks for differed: no result of that question is reused from now on."""
+        """Two builds of what `job` request_keys for differed: no result of that question is reused from now on."""
         reason = "two builds in a row gave different results (unseeded randomness, or a clock?)"
-        ask = self.decider.ask(job)
-        self.results.publish("distrust", ask, files={}, facts={"reason": reason}, more={})
-        self.traces.drop(ask)
+        request_key = self.lookup.request_key(job)
+        self.results.publish("distrust", request_key, files={}, facts={"reason": reason}, more={})
+        self.traces.drop(request_key)
 
     def trust(self, job: Job) -> None:
         """Two builds agreed: what was held against the question before is forgotten."""
-        self.results.remove("distrust", self.decider.ask(job))
+        self.results.remove("distrust", self.lookup.request_key(job))
 
     def _export(self, run: JobRun, miss: Miss, folder: Path, outcome: Success) -> Result:
         job, output = run.job, outcome.output
-        ask = self.decider.ask(job)
+        request_key = self.lookup.request_key(job)
         uncacheable = list(outcome.uncacheable)
-        distrusted = self.results.get("distrust", ask)
+        distrusted = self.results.get("distrust", request_key)
         if distrusted is not None:
             uncacheable.append(distrusted.facts["reason"])
         dependencies = relative_to(self.root, outcome.dependencies, import_path())
@@ -80,7 +80,7 @@ class Publisher:
             run.reasons["export"] += "; captured anew, for the model differs in more than their values"
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
-        key = keys.export_key(ask, source_digest(dependencies), state)
+        key = keys.export_key(request_key, source_digest(dependencies), state)
         if uncacheable:
             # Later stages need its files, and no later run may find it.
             key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
@@ -102,15 +102,15 @@ class Publisher:
             },
             more={
                 "job": job.name,
-                **({} if uncacheable else {"ask": ask}),
+                **({} if uncacheable else {"ask": request_key}),
                 "dependencies": dependencies,
                 "state": ids,
                 "stats": output["stats"],
             },
         )
         if not uncacheable:
-            self.traces.add(ask, dependencies, key)
-        self.history.remember("export", job.name, self.decider.asked(job))
+            self.traces.add(request_key, dependencies, key)
+        self.history.remember("export", job.name, self.lookup.export_components(job))
         return result
 
     def package(self, run: JobRun, miss: Miss, folder: Path) -> Result:
@@ -126,7 +126,7 @@ class Publisher:
         result = self.results.publish(
             "compile", miss.key, files={"compiled": artifact}, facts={}, more={"job": run.job.name}
         )
-        self.history.remember("compile", run.job.name, self.decider.compiled_from(run.job, run.export))
+        self.history.remember("compile", run.job.name, self.lookup.compile_components(run.job, run.export))
         return result
 
     def _code(self, job: Job, key: str, folder: Path, code: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.engine.runner import run_jobs
-from batchexport.planning.session import opened
+from batchexport.planning.session import open_session
 
 # Not in it: the digest of the compiled artifact. Compilers write the folder they worked in into their output, so
 # compiled code is held against eager's numbers instead.
@@ -46,7 +46,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
 
     Raises as `run.run` does.
     """
-    with opened(options) as session:
+    with open_session(options) as session:
         delivered = [job for job in session.jobs if _job_file(session.delivery.folder(job.folder)) is not None]
         if not delivered:
             return ()

@@ -18,7 +18,7 @@ from batchexport.engine.schedule import Schedule
 from batchexport.manifest.patterns import matches
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
-from batchexport.planning.session import Session, opened
+from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
 from batchexport.toolchain.probe import usable_cores, usable_memory
 from batchexport.workers.forkserver import ForkServer
@@ -31,7 +31,7 @@ def run_jobs(
 ) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
     """Reports, the output folder, whether the run was interrupted, and notes; raises as `run.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
-    with opened(options, hashed) as session:
+    with open_session(options, hashed) as session:
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()
@@ -68,19 +68,19 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         if options.in_process
         else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
-    missing = sum(not isinstance(session.decider.export(job), Hit) for job in session.jobs)
+    missing = sum(not isinstance(session.lookup.export(job), Hit) for job in session.jobs)
     if missing:
         session.timings.prefetch(session.jobs)
     listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
     return Coordinator(
         jobs=session.jobs,
         workplace=workplace,
-        decider=session.decider,
+        lookup=session.lookup,
         results=session.results,
         publisher=Publisher(
             results=session.results,
             traces=session.traces,
-            decider=session.decider,
+            lookup=session.lookup,
             history=session.history,
             root=str(session.manifest.root),
         ),
@@ -105,7 +105,7 @@ def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listen
     jobs = {}
     for job, report in zip(session.jobs, reports, strict=True):
         export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None
-        code = session.decider.code_key(job, export) if export is not None else None
+        code = session.lookup.code_key(job, export) if export is not None else None
         jobs[job.name] = gc_roots.record_names(report, code)
     found = gc_roots.GcRoot(
         manifest=session.manifest.path.absolute(),
@@ -125,7 +125,7 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
         return
     if options.manifest.read_bytes() != text:
         return  # it was edited meanwhile, so nobody knows which of the two these jobs are from
-    found = [session.traces.find(session.decider.ask(job)) for job in session.jobs]
+    found = [session.traces.find(session.lookup.request_key(job)) for job in session.jobs]
     files = [session.delivery.files(job.folder) for job in session.jobs]
     sets = [
         trace.set_key
@@ -137,7 +137,7 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
         return
     root = session.manifest.root
     patterns = {pattern for job in session.jobs for pattern in job.export.data}
-    noop.keep(
+    noop.save(
         options,
         index=session.store.index,
         manifest=text,

@@ -47,7 +47,7 @@ class Miss:
     around: Result | None = None
 
 
-class Decider:
+class CacheLookup:
     """Answers, for one toolchain, which stages of a job stand. `force` names stages that do not."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Decider:
         finally:
             self._spent[job.name, stage] += time.perf_counter() - started
 
-    def ask(self, job: Job) -> str:
+    def request_key(self, job: Job) -> str:
         """The key of what is asked of the export stage; equal for all targets of an entry."""
         memo = (id(job.export), job.verify.samples)
         known = self._asks.get(memo)
@@ -105,19 +105,23 @@ class Decider:
             return self._export(job, reweigh=reweigh, pack=pack)
 
     def _export(self, job: Job, *, reweigh: bool, pack: bool) -> Hit | Miss:
-        ask = self.ask(job)
+        request_key = self.request_key(job)
         if "export" in self._force:
-            return Miss(key=None, lock=ask, reason="forced")
-        found = self._traces.find(ask)
+            return Miss(key=None, lock=request_key, reason="forced")
+        found = self._traces.find(request_key)
         if isinstance(found, TraceMiss):
-            reason = found.reason if found.known else self._history.difference("export", job.name, self.asked(job))
+            reason = (
+                found.reason
+                if found.known
+                else self._history.difference("export", job.name, self.export_components(job))
+            )
             base = self._base(found) if reweigh else None
             reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
             around = self._around(job, base) if base and pack else None
-            return Miss(key=None, lock=ask, reason=reason, base=base, around=around)
+            return Miss(key=None, lock=request_key, reason=reason, base=base, around=around)
         result = self._results.get("export", found.export_key)
         if result is None:
-            return Miss(key=None, lock=ask, reason="its record is missing or damaged")
+            return Miss(key=None, lock=request_key, reason="its record is missing or damaged")
         return Hit(result=result, reason=UNCHANGED["export"])
 
     def _base(self, fallen: TraceMiss) -> Result | None:
@@ -130,11 +134,11 @@ class Decider:
         """The code that a package with new weights can have."""
         if "compile" in self._force:
             return None
-        return _exchangeable(self._results.get("code", self.code_key(job, base)))
+        return _with_swappable_weights(self._results.get("code", self.code_key(job, base)))
 
-    def again(self, job: Job) -> None:
+    def refresh(self, job: Job) -> None:
         """What stood a moment ago may have changed: forget what was read of a job's traces."""
-        self._traces.refresh(self.ask(job))
+        self._traces.refresh(self.request_key(job))
 
     def compile(self, job: Job, export: Result, *, pack: bool = True) -> Hit | Miss:
         """Whether code for this program, target and toolchain is there. `pack` False: packing was no use."""
@@ -150,14 +154,14 @@ class Decider:
         if result is not None:
             return Hit(result=result, reason=UNCHANGED["compile"])
         code = self._results.get("code", code_key)
-        if pack and (usable := _exchangeable(code)) is not None:
+        if pack and (usable := _with_swappable_weights(code)) is not None:
             return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
-        reason = self._history.difference("compile", job.name, self.compiled_from(job, export)) or "never compiled"
+        reason = self._history.difference("compile", job.name, self.compile_components(job, export)) or "never compiled"
         if code is not None and "why" in code.facts:
             reason += f"; its weights can't be exchanged: {code.facts['why']}"
         return Miss(key=key, lock=code_key, reason=reason)
 
-    def asked(self, job: Job) -> dict[str, Any]:
+    def export_components(self, job: Job) -> dict[str, Any]:
         """What an export was asked for, labelled, to explain a rebuild with."""
         return {
             "spec": {**job.export.to_json(), "samples": job.verify.samples},
@@ -165,7 +169,7 @@ class Decider:
             "toolchain": dict(self._toolchain.capture),
         }
 
-    def compiled_from(self, job: Job, export: Result) -> dict[str, Any]:
+    def compile_components(self, job: Job, export: Result) -> dict[str, Any]:
         """What a compile works from, labelled."""
         form: dict[str, Any] = {
             "program": export.facts["program"],
@@ -237,8 +241,8 @@ class Decider:
 
     def prefetch(self, jobs: Sequence[Job]) -> None:
         """Read all that the decisions about many jobs need, in a few queries."""
-        self._traces.prefetch({self.ask(job) for job in jobs})
-        found = [(job, self._traces.find(self.ask(job))) for job in jobs]
+        self._traces.prefetch({self.request_key(job) for job in jobs})
+        found = [(job, self._traces.find(self.request_key(job))) for job in jobs]
         standing = [(job, trace.export_key) for job, trace in found if isinstance(trace, TraceHit)]
         self._results.prefetch("export", [key for _, key in standing])
         exports = [(job, result) for job, key in standing if (result := self._results.get("export", key))]
@@ -252,6 +256,6 @@ class Decider:
         self._results.prefetch("verify", verifies)
 
 
-def _exchangeable(code: Result | None) -> Result | None:
+def _with_swappable_weights(code: Result | None) -> Result | None:
     """The compiled code, if it takes other weights."""
     return code if code is not None and "why" not in code.facts else None

@@ -34,7 +34,7 @@ _HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Concluded:
+class NoopRun:
     """Everything is in place. Folders are absolute."""
 
     root: Path
@@ -42,7 +42,7 @@ class Concluded:
     jobs: tuple[JobReport, ...]
 
 
-def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -> str:
+def noop_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -> str:
     """What a conclusion is about."""
     return keys.digest(
         "conclusion",
@@ -56,7 +56,7 @@ def conclusion_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolch
     )
 
 
-def find(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None = None) -> Concluded | None:
+def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None = None) -> NoopRun | None:
     """What an earlier run concluded, if all that it looked at is as it was. What it hashes is left in `hashed`."""
     if options.force or options.stage or options.in_process or options.paranoid:
         return None
@@ -70,12 +70,12 @@ def find(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None 
         return None
     index = Index(layout.index)
     try:
-        row = index.get("conclusion", conclusion_key(options, manifest, toolchain))
-        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _stands(row, index, hashed):
+        row = index.get("conclusion", noop_key(options, manifest, toolchain))
+        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, hashed):
             return None
         if not gc_roots.mark_used(layout, options.manifest):
             return None  # gc would not know what the outputs need: the long way writes it down
-        return Concluded(
+        return NoopRun(
             root=Path(row["root"]),
             output_dir=Path(row["output_dir"]),
             jobs=tuple(_report(job) for job in row["jobs"]),
@@ -103,7 +103,7 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     )
 
 
-def _stands(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool:
+def _is_current(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool:
     root = row["root"]
     if any(matches(Path(root), [pattern]) != found for pattern, found in row["data"].items()):
         return False
@@ -136,7 +136,7 @@ def _report(job: Mapping[str, Any]) -> JobReport:
     )
 
 
-def keep(
+def save(
     options: RunOptions,
     *,
     index: Index,
@@ -166,7 +166,7 @@ def keep(
     ]
     index.put(
         "conclusion",
-        conclusion_key(options, manifest, toolchain),
+        noop_key(options, manifest, toolchain),
         {
             "cache": str(cache),
             "root": str(root),

@@ -1,4 +1,4 @@
-"""A plan is what the decider says of every job before any work; the run that follows decides the same."""
+"""A plan is what the lookup says of every job before any work; the run that follows decides the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from batchexport.planning.session import Session
 from batchexport.store.outputs import FILES, stamp
 
 
-def planned(session: Session, *, manifest: str, workers: int) -> Plan:
+def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
     """The plan of a session's jobs. Expected seconds are None where a needed stage has no history."""
-    jobs = tuple(planned_job(session, job) for job in session.jobs)
+    jobs = tuple(plan_job(session, job) for job in session.jobs)
     expected: float | None = 0.0
     for job in jobs:
         for stage in job.stages.values():
@@ -23,10 +23,10 @@ def planned(session: Session, *, manifest: str, workers: int) -> Plan:
     return Plan(manifest=manifest, jobs=jobs, expected_seconds=None if expected is None else expected / workers)
 
 
-def planned_job(session: Session, job: Job) -> PlannedJob:
+def plan_job(session: Session, job: Job) -> PlannedJob:
     """One job's stages: what stands, what must run, and what an earlier stage decides."""
     stages: dict[str, PlannedStage] = {}
-    export = session.decider.export(job)
+    export = session.lookup.export(job)
     stages["export"] = _stage(session, job, "export", export)
     if isinstance(export, Miss):
         for later in STAGES[1:]:
@@ -39,13 +39,13 @@ def planned_job(session: Session, job: Job) -> PlannedJob:
         return PlannedJob(name=job.name, stages=stages)
     compiled = None
     if job.compile.format != "none":
-        code = session.decider.compile(job, export.result)
+        code = session.lookup.compile(job, export.result)
         stages["compile"] = _stage(session, job, "compile", code)
         if isinstance(code, Miss):
             stages["verify"] = _maybe(session, job, "verify", "depends on the compile")
             return PlannedJob(name=job.name, stages=stages)
         compiled = code.result
-    evidence = session.decider.verify(job, export.result, compiled)
+    evidence = session.lookup.verify(job, export.result, compiled)
     stages["verify"] = _stage(session, job, "verify", evidence)
     if isinstance(evidence, Miss):
         return PlannedJob(name=job.name, stages=stages)
@@ -61,7 +61,7 @@ def job_state(session: Session, job: Job) -> JobState:
     """Whether a job's outputs are there and are what a run would deliver."""
     folder = session.delivery.folder(job.folder)
     path = os.path.relpath(folder)
-    plan = planned_job(session, job)
+    plan = plan_job(session, job)
     if not os.path.exists(f"{folder}/{FILES['exported']}"):
         return JobState(name=job.name, state="missing", path=path, detail="not delivered yet")
     if plan.up_to_date:

@@ -16,7 +16,7 @@ from batchexport.manifest import resolve as jobs_module
 from batchexport.manifest.selection import select
 from batchexport.planning.estimates import Timings
 from batchexport.planning.history import History
-from batchexport.planning.lookup import Decider
+from batchexport.planning.lookup import CacheLookup
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.store.statcache import IndexedStats
@@ -33,7 +33,7 @@ class Session:
     jobs: tuple[Job, ...]
     store: Store
     toolchain: probe.Toolchain
-    decider: Decider
+    lookup: CacheLookup
     traces: Traces
     results: Results
     delivery: Delivery
@@ -52,7 +52,7 @@ def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
 
 
 @contextmanager
-def opened(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Session]:
+def open_session(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Session]:
     """A session for the selected jobs of a manifest; `hashed` are files that this command has hashed already.
 
     Raises ManifestError, UsageError, StoreError.
@@ -74,7 +74,7 @@ def opened(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Sessio
         results = Results(store)
         history = History(store.index)
         devices = _devices(manifest, jobs, toolchain)
-        decider = Decider(
+        lookup = CacheLookup(
             root=manifest.root,
             toolchain=toolchain,
             traces=traces,
@@ -85,14 +85,14 @@ def opened(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Sessio
         )
         delivery = Delivery(store, manifest.output_dir)
         timings = Timings(store.index)
-        decider.prefetch(jobs)
+        lookup.prefetch(jobs)
         delivery.prefetch(job.folder for job in jobs)
         yield Session(
             manifest=manifest,
             jobs=tuple(jobs),
             store=store,
             toolchain=toolchain,
-            decider=decider,
+            lookup=lookup,
             traces=traces,
             results=results,
             delivery=delivery,

@@ -30,5 +30,5 @@ class Attempt:
     deadline: float = math.inf
     timed_out: bool = False
     cancelled: bool = False
-    held: int | None = None
+    held_when_killed: int | None = None
     kernel_kills: int | None = None

@@ -34,7 +34,7 @@ def run_stage(request: dict[str, Any]) -> None:
     code = 1
     try:
         process.limit_memory(request["memory_limit"])
-        process.settle(request["environment"], request["task"]["root"])
+        process.apply_environment(request["environment"], request["task"]["root"])
         preloaded = request.get("forked", False)
         if preloaded and (PIPELINE not in sys.modules or "torch" not in sys.modules):
             raise RuntimeError("the fork server forked a child without having imported torch")
@@ -59,7 +59,7 @@ def main() -> None:
     """
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     process.die_with_parent(int(sys.argv[2]))
-    process.detach(request["log"])
+    process.redirect_output(request["log"])
     load_pipeline()
     run_stage(request)
 

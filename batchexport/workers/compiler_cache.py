@@ -23,7 +23,7 @@ _HEADERS = (".gch", ".pch")
 _CLOCKS = 2.0
 
 
-class Headers:
+class CompilerCache:
     """The precompiled headers below Inductor's `folder`, as one run sees them.
 
     A mark that the run holds locked says since when it compiles; one that nobody holds is that of a killed run.
@@ -32,7 +32,7 @@ class Headers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._locks = KeyLock(folder)
-        self._mark: Lock | None = None
+        self._run_marker: Lock | None = None
 
     def open(self) -> None:
         """Heal what killed runs left, and say that this run compiles from now on."""
@@ -41,11 +41,11 @@ class Headers:
                 mark = self._locks.try_lock(path.stem)
                 if mark is not None:
                     with mark:
-                        self.cut(int(path.stem.split("-")[1], 16) / 1e9)
+                        self.remove_truncated(int(path.stem.split("-")[1], 16) / 1e9)
         with contextlib.suppress(StoreError):  # met again, and told, when a stage is to start
-            self._mark = self._locks.try_lock(f"{_MARK}{time.time_ns():x}-{os.getpid()}")
+            self._run_marker = self._locks.try_lock(f"{_MARK}{time.time_ns():x}-{os.getpid()}")
 
-    def cut(self, since: float) -> bool:
+    def remove_truncated(self, since: float) -> bool:
         """A stage that began at `since`, in seconds of `time.time()`, was killed; whether it left anything cut off."""
         found = False
         for path in self._younger(since - _CLOCKS):
@@ -57,9 +57,9 @@ class Headers:
 
     def close(self) -> None:
         """This run compiles no more, and left nothing cut off."""
-        if self._mark is not None:
-            self._mark.release()
-            self._mark = None
+        if self._run_marker is not None:
+            self._run_marker.release()
+            self._run_marker = None
 
     def _younger(self, since: float) -> Iterator[Path]:
         for folder, _, names in os.walk(self._folder):

@@ -14,7 +14,7 @@ from typing import Any
 from batchexport.core.errors import NO_ROOM, Kind
 from batchexport.core.report import Failure
 from batchexport.core.text import format_bytes
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.forkserver import ProcessExit
 
 RESULT_FILE = "result.json"
 _NEARLY = 0.8
@@ -39,7 +39,7 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class ExitContext:
     """What is known of a stage's end beside its exit status. Seconds and bytes.
 
     `held`: what it held when it was ended for its memory, else None. `limit`: the memory of its pool.
@@ -55,14 +55,14 @@ class Circumstances:
     header_cut: bool = False
 
 
-def verdict(ended: Ended, folder: Path, *, stage: str, seen: Circumstances) -> Success | Changed | Failure:
+def classify_exit(ended: ProcessExit, folder: Path, *, stage: str, seen: ExitContext) -> Success | Changed | Failure:
     """What became of a stage."""
     try:
         result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
         told = _told(result, stage, folder)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         # None, or none that the pipeline writes: model code may write anything anywhere.
-        return explained(_without_result(ended, stage, seen), folder)
+        return reclassify_disk_full(_without_result(ended, stage, seen), folder)
     if isinstance(told, Failure) and told.kind is Kind.COMPILE and seen.kernel_killed:
         # The compiler was killed, not the child that waited for it.
         return replace(told, kind=Kind.OOM, message=f"memory ran out: {told.message}", remedy=_LESS)
@@ -81,10 +81,10 @@ def _told(result: Mapping[str, Any], stage: str, folder: Path) -> Success | Chan
         return Changed(path=result["changed"])
     error = result["error"]
     failure = Failure(stage=stage, kind=Kind(error["kind"]), message=error["message"], remedy=error["remedy"])
-    return explained(failure, folder)
+    return reclassify_disk_full(failure, folder)
 
 
-def _without_result(ended: Ended, stage: str, seen: Circumstances) -> Failure:
+def _without_result(ended: ProcessExit, stage: str, seen: ExitContext) -> Failure:
     if seen.timed_out:
         return Failure(
             stage=stage,
@@ -123,7 +123,7 @@ def _without_result(ended: Ended, stage: str, seen: Circumstances) -> Failure:
     )
 
 
-def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
+def _out_of_memory(ended: ProcessExit, seen: ExitContext) -> str | None:
     """How it is known that memory was the cause; None where it was not."""
     if seen.held is not None:
         pool = f", and the pool has {format_bytes(seen.limit)}" if seen.limit is not None else ""
@@ -132,14 +132,14 @@ def _out_of_memory(ended: Ended, seen: Circumstances) -> str | None:
     if ended.status == -signal.SIGKILL and seen.kernel_killed is not False:
         likely = "" if seen.kernel_killed else ", most likely"
         return f"the process was killed (SIGKILL){likely} because memory ran out"
-    if ended.status < 0 and seen.limit is not None and had_all(ended, seen):
+    if ended.status < 0 and seen.limit is not None and used_whole_pool(ended, seen):
         # C++ that is refused memory ends in abort or a null pointer.
         peak = format_bytes(ended.peak_rss_bytes or 0)
         return f"the process died of {_name(-ended.status)} at {peak} of the pool's {format_bytes(seen.limit)}"
     return None
 
 
-def had_all(ended: Ended, seen: Circumstances) -> bool:
+def used_whole_pool(ended: ProcessExit, seen: ExitContext) -> bool:
     """Whether a stage had nearly all the memory of its pool to itself, so that alone it would get no more."""
     most = max(seen.held or 0, ended.peak_rss_bytes or 0)
     return seen.limit is not None and most >= _NEARLY * seen.limit
@@ -156,9 +156,9 @@ _PROBE = 1 << 16  # bytes; who ran out of room has left less than this
 _LOOKS_LIKE_IT = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)
 
 
-def explained(failure: Failure, folder: Path) -> Failure:
+def reclassify_disk_full(failure: Failure, folder: Path) -> Failure:
     """`failure` of a stage that worked in `folder`, or what a full disk under that folder makes of it."""
-    if failure.kind not in _LOOKS_LIKE_IT or not is_full(folder):
+    if failure.kind not in _LOOKS_LIKE_IT or not is_disk_full(folder):
         return failure
     return replace(
         failure,
@@ -168,7 +168,7 @@ def explained(failure: Failure, folder: Path) -> Failure:
     )
 
 
-def is_full(folder: Path) -> bool:
+def is_disk_full(folder: Path) -> bool:
     """Whether not even a small file can be written there."""
     probe = folder / ".probe"
     try:
@@ -194,7 +194,7 @@ _WIDTH = 200
 _MARKS = ("Fatal Python error:", "Current thread 0x")
 
 
-def last_words(log: Path) -> tuple[str, ...]:
+def log_tail(log: Path) -> tuple[str, ...]:
     """At most six lines, none of them long; none where there is no log."""
     try:
         with log.open("rb") as file:

@@ -21,7 +21,7 @@ _PATIENCE = 10.0  # seconds for killed processes to be gone; the kernel may firs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ProcessExit:
     """How a child ended: exit status (negative: killed by that signal), seconds, peak RSS in bytes.
 
     `status` is None where the fork server itself was lost.
@@ -46,7 +46,7 @@ class ForkServer:
         self._ready = False
         # Every started child by its request: its pid, once that is known.
         self._running: dict[str, int | None] = {}
-        self._ended: list[Ended] = []
+        self._ended: list[ProcessExit] = []
         self.note: str | None = None
 
     def open(self) -> None:
@@ -76,7 +76,7 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 self._channel.send({"do": "signal", "id": name, "signal": number})
 
-    def wait(self, timeout: float | None) -> list[Ended]:
+    def wait(self, timeout: float | None) -> list[ProcessExit]:
         """The children that ended; waits up to `timeout` seconds for something to happen."""
         if self._ended:
             ended, self._ended = self._ended, []
@@ -91,7 +91,7 @@ class ForkServer:
         messages = self._channel.receive()
         return self._lost() if messages is None else self._hear(messages)
 
-    def _hear(self, messages: list[dict[str, Any]]) -> list[Ended]:
+    def _hear(self, messages: list[dict[str, Any]]) -> list[ProcessExit]:
         ended = []
         for message in messages:
             if message["event"] == "broken":
@@ -112,7 +112,7 @@ class ForkServer:
             if message["event"] == "ended":
                 self._running.pop(message["id"], None)
                 ended.append(
-                    Ended(
+                    ProcessExit(
                         id=message["id"],
                         status=message["status"],
                         seconds=message["seconds"],
@@ -124,7 +124,7 @@ class ForkServer:
     def held(self, *, exact: bool) -> dict[str, int]:
         """Bytes of memory that each child, and all that it started, holds; see `memory.held`."""
         pids = {pid: name for name, pid in self._running.items() if pid is not None}
-        return {pids[pid]: count for pid, count in memory.held(pids, exact=exact).items()}
+        return {pids[pid]: count for pid, count in memory.resident_bytes(pids, exact=exact).items()}
 
     def close(self) -> None:
         """End the server and whatever still runs; nothing of it is left when this returns."""
@@ -166,7 +166,7 @@ class ForkServer:
         self._channel = Channel(ours)
         self._ready = False
 
-    def _lost(self) -> list[Ended]:
-        lost = [Ended(id=name, status=None) for name in sorted(self._running)]
+    def _lost(self) -> list[ProcessExit]:
+        lost = [ProcessExit(id=name, status=None) for name in sorted(self._running)]
         self.close()
         return lost

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchexport.workers import process
 from batchexport.workers.child import PIPELINE
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.forkserver import ProcessExit
 
 
 class InProcess:
@@ -24,7 +24,7 @@ class InProcess:
     def __init__(self, environment: dict[str, str]) -> None:
         """`environment` is what torch must be imported with."""
         self._environment = environment
-        self._ended: list[Ended] = []
+        self._ended: list[ProcessExit] = []
 
     def open(self) -> None:
         """Torch is imported by the first stage."""
@@ -35,9 +35,9 @@ class InProcess:
         with _surroundings():
             os.environ.update(self._environment)
             stages = importlib.import_module(PIPELINE)
-            process.settle(request["environment"], request["task"]["root"])
+            process.apply_environment(request["environment"], request["task"]["root"])
             stages.run(request["task"], request["folder"])
-        self._ended.append(Ended(id=request["id"], status=0, seconds=time.monotonic() - started))
+        self._ended.append(ProcessExit(id=request["id"], status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:
         """Nothing runs beside this process."""
@@ -46,7 +46,7 @@ class InProcess:
         """Nothing that could be ended."""
         return {}
 
-    def wait(self, timeout: float | None) -> list[Ended]:
+    def wait(self, timeout: float | None) -> list[ProcessExit]:
         """What has run since the last call."""
         if not self._ended:
             time.sleep(timeout or 0)

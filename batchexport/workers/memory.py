@@ -11,7 +11,7 @@ import psutil
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def held(sessions: Collection[int], *, exact: bool = False) -> dict[int, int]:
+def resident_bytes(sessions: Collection[int], *, exact: bool = False) -> dict[int, int]:
     """Bytes by session; a child leads one, and what it starts is in it.
 
     Resident sets count pages that children share with the fork server once for each of them. `exact` splits
@@ -52,17 +52,17 @@ def kernel_kills() -> int | None:
 RESERVE = 512 << 20
 
 
-def overdrawn(held: Mapping[str, int], *, pool: int, available: int) -> bool:
+def over_budget(held: Mapping[str, int], *, pool: int, available: int) -> bool:
     """Whether the children hold more than their pool, or so much that the machine is about to run out."""
     return sum(held.values()) > pool or available < RESERVE
 
 
-def whom_to_end(held: Mapping[str, int], expected: Mapping[str, int], *, pool: int, available: int) -> str | None:
+def choose_victim(held: Mapping[str, int], expected: Mapping[str, int], *, pool: int, available: int) -> str | None:
     """The child that has to go: the one furthest beyond what was expected of it.
 
     None while there is room, or where the memory is gone and none of the children took more than it was given.
     """
-    if not held or not overdrawn(held, pool=pool, available=available):
+    if not held or not over_budget(held, pool=pool, available=available):
         return None
     worst = max(sorted(held), key=lambda name: held[name] - expected.get(name, 0))
     return worst if sum(held.values()) > pool or held[worst] > expected.get(worst, 0) else None

@@ -72,7 +72,7 @@ def wait_for(pid: int, patience: float) -> None:
             os.close(descriptor)
 
 
-def detach(log: str) -> None:
+def redirect_output(log: str) -> None:
     """Leave the terminal: a session of its own, no input, all output into `log`."""
     if os.getsid(0) != os.getpid():
         os.setsid()
@@ -95,7 +95,7 @@ def detach(log: str) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
-def settle(environment: Mapping[str, str], folder: str) -> None:
+def apply_environment(environment: Mapping[str, str], folder: str) -> None:
     """Take on the task's environment and working folder."""
     os.environ.update(environment)
     tempfile.tempdir = None

@@ -114,7 +114,7 @@ class Server:
             self._channel.close()
             self._wakeup.close()
             self._signal.close()
-            process.detach(request["log"])
+            process.redirect_output(request["log"])
             child.run_stage({**request, "forked": True})
         except BaseException:  # noqa: BLE001 - a child must never go on as a second server
             traceback.print_exc()

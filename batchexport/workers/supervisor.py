@@ -12,9 +12,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from batchexport.store.store import Store
 from batchexport.workers import memory
 from batchexport.workers.attempt import Attempt
-from batchexport.workers.compiler_cache import Headers
-from batchexport.workers.exit_status import Circumstances
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.compiler_cache import CompilerCache
+from batchexport.workers.exit_status import ExitContext
+from batchexport.workers.forkserver import ProcessExit
 
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
@@ -30,7 +30,7 @@ class Runner(Protocol):
     def start(self, request: dict[str, Any]) -> None: ...
     def signal(self, name: str, number: int) -> None: ...
     def held(self, *, exact: bool) -> dict[str, int]: ...
-    def wait(self, timeout: float | None) -> list[Ended]: ...
+    def wait(self, timeout: float | None) -> list[ProcessExit]: ...
     def close(self) -> None: ...
 
 
@@ -41,7 +41,7 @@ class Supervisor(Generic[OneAttempt]):
     """The children of one run; `pool` is how many bytes of memory they may hold together, None: no bound."""
 
     def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
-        self._headers = Headers(store.layout.inductor)
+        self._headers = CompilerCache(store.layout.inductor)
         self._cut = -math.inf  # when a killed stage was last seen to have left a precompiled header cut off
         self._runner = runner
         self._store = store
@@ -77,20 +77,20 @@ class Supervisor(Generic[OneAttempt]):
         # The first start waits for the import of torch, which is no stage's own time.
         running.deadline = time.monotonic() + running.timeout
 
-    def wait(self, *, poll: bool) -> Iterator[tuple[OneAttempt, Ended]]:
+    def wait(self, *, poll: bool) -> Iterator[tuple[OneAttempt, ProcessExit]]:
         """The children that ended, after waiting for something to happen; `poll`: for a moment at most."""
-        yield from self._heard(self._patience(poll))
+        yield from self._collect_exits(self._patience(poll))
 
-    def ended(self) -> Iterator[tuple[OneAttempt, Ended]]:
+    def ended(self) -> Iterator[tuple[OneAttempt, ProcessExit]]:
         """The children that have ended by now."""
-        yield from self._heard(0.0)
+        yield from self._collect_exits(0.0)
 
-    def _heard(self, patience: float) -> Iterator[tuple[OneAttempt, Ended]]:
+    def _collect_exits(self, patience: float) -> Iterator[tuple[OneAttempt, ProcessExit]]:
         for ended in self._runner.wait(patience):
             running = self._running.pop(ended.id, None)
             if running is not None:
                 if ended.status != 0:
-                    self._heal(running)
+                    self._remove_truncated(running)
                 yield running, ended
 
     def enforce(self) -> None:
@@ -113,13 +113,13 @@ class Supervisor(Generic[OneAttempt]):
     def _enforce_memory(self) -> None:
         held, free = self._runner.held(exact=False), memory.available()
         pool = sys.maxsize if self._pool is None else self._pool
-        if not memory.overdrawn(held, pool=pool, available=free):
+        if not memory.over_budget(held, pool=pool, available=free):
             return
         held = self._runner.held(exact=True)
         expected = {name: running.expected_memory for name, running in self._running.items()}
-        name = memory.whom_to_end(held, expected, pool=pool, available=free)
-        if name in self._running and self._running[name].held is None:
-            self._running[name].held = held[name]
+        name = memory.choose_victim(held, expected, pool=pool, available=free)
+        if name in self._running and self._running[name].held_when_killed is None:
+            self._running[name].held_when_killed = held[name]
             self._runner.signal(name, signal.SIGKILL)
 
     def kill(self) -> list[OneAttempt]:
@@ -129,13 +129,13 @@ class Supervisor(Generic[OneAttempt]):
             self._runner.signal(name, signal.SIGKILL)
         return list(self._running.values())
 
-    def circumstances(self, running: OneAttempt) -> Circumstances:
+    def exit_context(self, running: OneAttempt) -> ExitContext:
         """What is known of the end of a child beside its status."""
         before, after = running.kernel_kills, memory.kernel_kills()
-        return Circumstances(
+        return ExitContext(
             timeout=running.timeout,
             timed_out=running.timed_out,
-            held=running.held,
+            held=running.held_when_killed,
             limit=self._pool,
             kernel_killed=None if before is None or after is None else after > before,
             header_cut=self._cut >= running.started,
@@ -150,12 +150,14 @@ class Supervisor(Generic[OneAttempt]):
         """End everything."""
         self._runner.close()
         for running in self._running.values():
-            self._heal(running)
+            self._remove_truncated(running)
             self.free(running)
         self._headers.close()
 
-    def _heal(self, running: OneAttempt) -> None:
-        if running.stage != "export" and self._headers.cut(time.time() - (time.monotonic() - running.started)):
+    def _remove_truncated(self, running: OneAttempt) -> None:
+        if running.stage != "export" and self._headers.remove_truncated(
+            time.time() - (time.monotonic() - running.started)
+        ):
             self._cut = time.monotonic()
 
     def _patience(self, poll: bool) -> float:

@@ -13,7 +13,7 @@ from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, 
 from batchexport.dependencies.checker import DependencyChecker
 from batchexport.dependencies.traces import Traces
 from batchexport.planning.history import History
-from batchexport.planning.lookup import Decider
+from batchexport.planning.lookup import CacheLookup
 from batchexport.store.results import Result, Results
 from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
@@ -55,16 +55,16 @@ def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> Depend
     return DependencyChecker(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
 
 
-def decider(
+def lookup(
     store: Store,
     root: Path,
     *,
     tools: Toolchain | None = None,
     force: tuple[str, ...] = (),
     devices: Devices | None = None,
-) -> Decider:
-    """A decider that has decided nothing yet."""
-    return Decider(
+) -> CacheLookup:
+    """A lookup that has decided nothing yet."""
+    return CacheLookup(
         root=root,
         toolchain=tools or toolchain(),
         traces=Traces(store, surroundings(store, root)),
@@ -76,7 +76,7 @@ def decider(
 
 
 def export_result(word: str = "export", **facts: Any) -> Result:
-    """What an export gave, as the decider sees it; `exported` and `reference` are digests."""
+    """What an export gave, as the lookup sees it; `exported` and `reference` are digests."""
     files = {name: facts.pop(name, key(name)) for name in ("exported", "reference")}
     known = {name: key(name) for name in ("program", "skeleton", "layout", "folded", "state")}
     return Result(key=key(word), files=files, facts={**known, "modules": [], "reweighed": False, **facts})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.toolchain.cuda import Device
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.forkserver import ProcessExit
 
 GIB = 1 << 30
 
@@ -50,7 +50,7 @@ class Children:
     def start(self, request: dict[str, Any]) -> None:
         self._running[request["id"]] = request
 
-    def wait(self, timeout: float | None) -> list[Ended]:
+    def wait(self, timeout: float | None) -> list[ProcessExit]:
         if not self._running:
             return []
         now = {name: request["environment"]["CUDA_VISIBLE_DEVICES"] for name, request in self._running.items()}
@@ -59,7 +59,7 @@ class Children:
         request = self._running.pop(name)
         if status == 0:
             _leave(request["task"]["stage"], Path(request["folder"]), name.partition(":")[0].partition("@")[0])
-        return [Ended(id=name, status=status, seconds=0.1, peak_rss_bytes=1 << 20)]
+        return [ProcessExit(id=name, status=status, seconds=0.1, peak_rss_bytes=1 << 20)]
 
     def held(self, *, exact: bool) -> dict[str, int]:
         return {}

@@ -40,12 +40,12 @@ def root(tmp_path: Path) -> Path:
 
 def publisher(store: Store, root: Path) -> Publisher:
     """The publisher of a new run."""
-    decider = builders.decider(store, root)
+    lookup = builders.lookup(store, root)
     return Publisher(
-        results=decider._results,
-        traces=decider._traces,
-        decider=decider,
-        history=decider._history,
+        results=lookup._results,
+        traces=lookup._traces,
+        lookup=lookup,
+        history=lookup._history,
         root=str(root),
     )
 
@@ -86,7 +86,7 @@ def export(store: Store, root: Path, **more: Any) -> tuple[Result, JobRun]:
 
 def decide(store: Store, root: Path) -> Hit | Miss:
     """What a new run finds."""
-    return builders.decider(store, root).export(job())
+    return builders.lookup(store, root).export(job())
 
 
 def test_an_export_is_found_by_the_next_run(store: Store, root: Path) -> None:
@@ -101,7 +101,7 @@ def test_its_key_is_made_of_question_sources_and_state(store: Store, root: Path)
     made = outcome(root)
     state = keys.digest("state", keys.STATE_VERSION, made.output["state"])
     source = source_digest(relative_to(str(root), made.dependencies, []))
-    ask = builders.decider(store, root).ask(job())
+    ask = builders.lookup(store, root).request_key(job())
     assert export(store, root)[0].key == keys.export_key(ask, source, state)
 
 
@@ -141,7 +141,7 @@ def test_what_was_read_outside_of_the_root_is_kept_with_its_place(store: Store, 
     made.dependencies.append(["file", str(tmp_path / "far"), bytes_digest(b"")])
     run = JobRun(job(), reasons={"export": ""})
     publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
-    ask = builders.decider(store, root).ask(job())
+    ask = builders.lookup(store, root).request_key(job())
     [[set_key, _]] = store.index.get("trace", ask)  # type: ignore[misc]
     assert "place" in {kind for kind, *_ in store.index.get("set", set_key)}  # type: ignore[union-attr]
 
@@ -207,7 +207,7 @@ def test_two_builds_are_the_same_by_program_weights_archive_and_outputs(store: S
 
 
 def compile_miss(store: Store, root: Path, result: Result) -> Miss:
-    found = builders.decider(store, root).compile(job(), result)
+    found = builders.lookup(store, root).compile(job(), result)
     assert isinstance(found, Miss)
     return found
 
@@ -223,7 +223,7 @@ def test_compiled_code_is_found_under_its_key_and_its_parts_for_other_weights(st
     code = {"files": ["m.so", "m_weights.blob"], "blob": "m_weights.blob", "wrapper": "m.cpp", "frozen": []}
     told = Success(output={"compiled": "compiled.pt2", "code": code}, dependencies=[], uncacheable=[])
     publisher(store, root).publish(run, "compile", miss, folder, told)
-    assert isinstance(builders.decider(store, root).compile(job(), result), Hit)
+    assert isinstance(builders.lookup(store, root).compile(job(), result), Hit)
     record = Results(store).record("code", miss.lock)
     assert record is not None
     assert set(record.files) == {"m.so", "frozen.bin"}
@@ -248,10 +248,10 @@ def test_code_whose_weights_can_not_be_exchanged_is_kept_as_a_reason_alone(store
 
 def test_evidence_is_kept_under_its_key(store: Store, root: Path) -> None:
     result, run = export(store, root)
-    miss = builders.decider(store, root).verify(job(), result, None)
+    miss = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(miss, Miss)
     told = Success(output={"samples": [], "refused": None}, dependencies=[], uncacheable=[])
     publisher(store, root).publish(run, "verify", miss, store.attempt("job"), told)
-    found = builders.decider(store, root).verify(job(), result, None)
+    found = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(found, Hit)
     assert found.result.facts["evidence"] == {"samples": [], "refused": None}

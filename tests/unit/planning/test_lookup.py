@@ -14,7 +14,7 @@ import pytest
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
 from batchexport.dependencies.traces import Traces
-from batchexport.planning.lookup import Decider, Hit, Miss
+from batchexport.planning.lookup import CacheLookup, Hit, Miss
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.toolchain.probe import Toolchain
@@ -28,22 +28,22 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def decide(store: Store, tmp_path: Path) -> Callable[..., Decider]:
-    """A decider as a new command has it."""
+def decide(store: Store, tmp_path: Path) -> Callable[..., CacheLookup]:
+    """A lookup as a new command has it."""
 
-    def make(tools: Toolchain | None = None, force: tuple[str, ...] = ()) -> Decider:
-        return builders.decider(store, tmp_path, tools=tools, force=force)
+    def make(tools: Toolchain | None = None, force: tuple[str, ...] = ()) -> CacheLookup:
+        return builders.lookup(store, tmp_path, tools=tools, force=force)
 
     return make
 
 
-def keys(decider: Decider, one: Job, export: Result, compiled: Result | None = None) -> dict[str, str]:
+def keys(lookup: CacheLookup, one: Job, export: Result, compiled: Result | None = None) -> dict[str, str]:
     """All keys of a job whose export gave `export` and whose compile gave `compiled`."""
     return {
-        "ask": decider.ask(one),
-        "code": decider.code_key(one, export),
-        "compile": decider.compile_key(one, export),
-        "verify": decider.verify_key(one, export, compiled),
+        "ask": lookup.request_key(one),
+        "code": lookup.code_key(one, export),
+        "compile": lookup.compile_key(one, export),
+        "verify": lookup.verify_key(one, export, compiled),
     }
 
 
@@ -83,14 +83,14 @@ def test_every_field_of_an_export_spec_is_tried_here() -> None:
 
 @pytest.mark.parametrize("words", ASKED.values(), ids=ASKED)
 def test_what_is_asked_of_the_export_moves_its_ask_and_the_rest_by_its_result_alone(
-    decide: Callable[..., Decider], words: dict[str, Any]
+    decide: Callable[..., CacheLookup], words: dict[str, Any]
 ) -> None:
     plain, other = job(), job(export=words)
     found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
     assert found == {"ask"}
 
 
-def test_the_environment_of_an_entry_reaches_every_stage(decide: Callable[..., Decider]) -> None:
+def test_the_environment_of_an_entry_reaches_every_stage(decide: Callable[..., CacheLookup]) -> None:
     plain, other = job(), job(export={"env": {"OMP_NUM_THREADS": "1"}})
     found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
     assert found == {"ask", "code", "compile", "verify"}
@@ -101,14 +101,14 @@ CODE_TOOLS: dict[str, Any] = {"cxx": "clang 18", "isa": "avx512", "threads": 8}
 
 
 @pytest.mark.parametrize(("name", "value"), TOOLS.items(), ids=TOOLS)
-def test_what_captures_reaches_every_stage(decide: Callable[..., Decider], name: str, value: str) -> None:
+def test_what_captures_reaches_every_stage(decide: Callable[..., CacheLookup], name: str, value: str) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
     assert moved(before, after) == {"ask", "code", "compile", "verify"}
 
 
 @pytest.mark.parametrize(("name", "value"), CODE_TOOLS.items(), ids=CODE_TOOLS)
-def test_what_compiles_leaves_exports_alone(decide: Callable[..., Decider], name: str, value: Any) -> None:
+def test_what_compiles_leaves_exports_alone(decide: Callable[..., CacheLookup], name: str, value: Any) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
     assert moved(before, after) == {"code", "compile", "verify"}
@@ -124,7 +124,7 @@ COMPILE_WORDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("words", COMPILE_WORDS.values(), ids=COMPILE_WORDS)
 def test_what_is_asked_of_the_compile_moves_its_keys_alone(
-    decide: Callable[..., Decider], words: dict[str, Any]
+    decide: Callable[..., CacheLookup], words: dict[str, Any]
 ) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(), job(compile=words), export_result(), COMPILED)
@@ -132,18 +132,18 @@ def test_what_is_asked_of_the_compile_moves_its_keys_alone(
 
 
 @pytest.mark.parametrize("words", [{"rtol": 1.0}, {"atol": 1.0}, {"negative": False}], ids=str)
-def test_a_tolerance_moves_the_evidence_alone(decide: Callable[..., Decider], words: dict[str, Any]) -> None:
+def test_a_tolerance_moves_the_evidence_alone(decide: Callable[..., CacheLookup], words: dict[str, Any]) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(verify=words), export_result(), COMPILED)) == {"verify"}
 
 
-def test_samples_are_made_by_the_export_and_used_by_verify(decide: Callable[..., Decider]) -> None:
+def test_samples_are_made_by_the_export_and_used_by_verify(decide: Callable[..., CacheLookup]) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(), job(verify={"samples": "example"}), export_result(), COMPILED)
     assert moved(before, after) == {"ask", "verify"}
 
 
-def test_the_target_moves_the_evidence_of_an_exported_program(decide: Callable[..., Decider]) -> None:
+def test_the_target_moves_the_evidence_of_an_exported_program(decide: Callable[..., CacheLookup]) -> None:
     cpu = keys(decide(), job("m@cpu", compile={"format": "none"}), export_result())
     cuda = keys(decide(), job("m@cuda", compile={"format": "none"}), export_result())
     assert "verify" in moved(cpu, cuda)
@@ -151,13 +151,13 @@ def test_the_target_moves_the_evidence_of_an_exported_program(decide: Callable[.
 
 
 @pytest.mark.parametrize("more", [{"tags": ("nightly",)}, {"timeout": 1.0}, {"name": "x@cpu", "folder": "x"}], ids=str)
-def test_what_reaches_no_artifact_moves_nothing(decide: Callable[..., Decider], more: dict[str, Any]) -> None:
+def test_what_reaches_no_artifact_moves_nothing(decide: Callable[..., CacheLookup], more: dict[str, Any]) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(**more), export_result(), COMPILED)) == set()
 
 
 @pytest.mark.parametrize("fact", ["program", "layout", "folded"])
-def test_another_program_needs_other_code(decide: Callable[..., Decider], fact: str) -> None:
+def test_another_program_needs_other_code(decide: Callable[..., CacheLookup], fact: str) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(), job(), export_result("other", **{fact: key("other")}), COMPILED)
     assert moved(before, after) == {"code", "compile"}
@@ -173,7 +173,7 @@ def test_another_program_needs_other_code(decide: Callable[..., Decider], fact: 
     ids=["external", "embedded", "a library"],
 )
 def test_new_weights_need_other_code_only_where_they_end_up_inside(
-    decide: Callable[..., Decider], words: dict[str, Any], expected: set[str]
+    decide: Callable[..., CacheLookup], words: dict[str, Any], expected: set[str]
 ) -> None:
     one = job(compile=words)
     before = keys(decide(), one, export_result(), COMPILED)
@@ -181,7 +181,7 @@ def test_new_weights_need_other_code_only_where_they_end_up_inside(
     assert moved(before, after) == expected
 
 
-def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., Decider]) -> None:
+def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., CacheLookup]) -> None:
     other = Result(key=COMPILED.key, files={"compiled": key("other bytes")}, facts={})
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(), export_result(), other)) == {"verify"}
@@ -191,22 +191,24 @@ def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., Deci
     assert moved(bare, keys(decide(), job(), export_result(exported=key("archive")))) == {"verify"}
 
 
-def test_a_file_that_comes_to_match_a_data_pattern_is_asked_for(decide: Callable[..., Decider], tmp_path: Path) -> None:
+def test_a_file_that_comes_to_match_a_data_pattern_is_asked_for(
+    decide: Callable[..., CacheLookup], tmp_path: Path
+) -> None:
     one = job(export={"data": ("vocab/*.json",)})
-    before = decide().ask(one)
+    before = decide().request_key(one)
     (tmp_path / "vocab").mkdir()
-    assert decide().ask(one) == before
+    assert decide().request_key(one) == before
     (tmp_path / "vocab/a.json").touch()
-    assert decide().ask(one) != before
+    assert decide().request_key(one) != before
 
 
 def test_jobs_that_share_an_export_but_not_their_samples_ask_for_different_things(
-    decide: Callable[..., Decider],
+    decide: Callable[..., CacheLookup],
 ) -> None:
     one, other = job(), job(verify={"samples": "example"})
     object.__setattr__(other, "export", one.export)
-    decider = decide()
-    assert decider.ask(one) != decider.ask(other)
+    lookup = decide()
+    assert lookup.request_key(one) != lookup.request_key(other)
 
 
 PROGRAM = """
@@ -215,13 +217,13 @@ from pathlib import Path
 from batchexport.store.store import Store
 from support import builders
 with Store.open(Path(sys.argv[1]) / "cache") as store:
-    decider = builders.decider(store, Path(sys.argv[1]))
+    lookup = builders.lookup(store, Path(sys.argv[1]))
     one = builders.job(
         export={"kwargs": {"b": {2, 1} and [1, 2], "a": {"y": 1, "x": None}}, "env": {"B": "1", "A": "2"}},
         compile={"options": {"z": 1, "a": True}},
     )
     export = builders.export_result()
-    print(json.dumps([decider.ask(one), decider.compile_key(one, export), decider.verify_key(one, export, None)]))
+    print(json.dumps([lookup.request_key(one), lookup.compile_key(one, export), lookup.verify_key(one, export, None)]))
 """
 
 
@@ -245,7 +247,7 @@ def test_the_same_question_has_the_same_keys_in_every_process(tmp_path: Path) ->
 # ── hits and misses ──────────────────────────────────────────────────────────────────────────────
 
 
-def publish(store: Store, decider: Decider, one: Job, tmp_path: Path, *, kind: str = "file") -> Result:
+def publish(store: Store, lookup: CacheLookup, one: Job, tmp_path: Path, *, kind: str = "file") -> Result:
     """An export as a run leaves it: a record, then a trace, of one dependency of that kind."""
     path = store.attempt("job") / "artifact"
     path.write_bytes(b"artifact")
@@ -256,12 +258,12 @@ def publish(store: Store, decider: Decider, one: Job, tmp_path: Path, *, kind: s
     result = Results(store).publish("export", key("export"), files=files, facts=facts, more={})
     (tmp_path / "m.py").write_text("x = 1")
     dependencies = [[kind, "m.py", bytes_digest(b"x = 1")]]
-    Traces(store, builders.surroundings(store, tmp_path)).add(decider.ask(one), dependencies, result.key)
+    Traces(store, builders.surroundings(store, tmp_path)).add(lookup.request_key(one), dependencies, result.key)
     return result
 
 
 def test_a_standing_export_is_a_hit_and_a_changed_one_a_miss_that_says_why(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     result = publish(store, decide(), job(), tmp_path)
     found = decide().export(job())
@@ -269,28 +271,28 @@ def test_a_standing_export_is_a_hit_and_a_changed_one_a_miss_that_says_why(
     assert found.result == result
     (tmp_path / "m.py").write_text("x = 2")
     missed = decide().export(job())
-    assert missed == Miss(key=None, lock=decide().ask(job()), reason="data: m.py changed")
+    assert missed == Miss(key=None, lock=decide().request_key(job()), reason="data: m.py changed")
 
 
 def test_another_question_is_a_miss_that_says_what_differs(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     publish(store, decide(), job(), tmp_path)
-    decider = decide()
-    decider._history.remember("export", "bert@cpu", decider.asked(job()))
+    lookup = decide()
+    lookup._history.remember("export", "bert@cpu", lookup.export_components(job()))
     missed = decide().export(job(export={"seed": 7}))
     assert isinstance(missed, Miss)
     assert missed.reason == "spec.seed 0 → 7"
 
 
-def test_a_job_without_history_was_never_built(decide: Callable[..., Decider]) -> None:
+def test_a_job_without_history_was_never_built(decide: Callable[..., CacheLookup]) -> None:
     missed = decide().export(job())
     assert isinstance(missed, Miss)
     assert missed.reason == "never built"
 
 
 def test_a_standing_trace_whose_record_is_gone_is_a_miss(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     result = publish(store, decide(), job(), tmp_path)
     Results(store).forget("export", result.key)
@@ -301,7 +303,7 @@ def test_a_standing_trace_whose_record_is_gone_is_a_miss(
 
 
 def test_compile_and_verify_hit_under_their_keys_and_nowhere_else(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     export = publish(store, decide(), job(), tmp_path)
     assert isinstance(decide().compile(job(), export), Miss)
@@ -321,7 +323,7 @@ def test_compile_and_verify_hit_under_their_keys_and_nowhere_else(
 
 
 def test_code_of_the_same_program_only_needs_the_new_weights(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     export = publish(store, decide(), job(), tmp_path)
     Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"files": []}, more={})
@@ -334,7 +336,7 @@ def test_code_of_the_same_program_only_needs_the_new_weights(
 
 
 def test_new_weights_are_packed_in_one_go_where_they_are_all_that_changed_and_a_package_is_wanted(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     export = publish(store, decide(), job(), tmp_path, kind="weights")
     (tmp_path / "m.py").write_text("x = 2")
@@ -354,7 +356,7 @@ def around(decision: Hit | Miss) -> Result | None:
 
 
 def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
-    decide: Callable[..., Decider], store: Store, tmp_path: Path
+    decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     export = publish(store, decide(), job(), tmp_path)
     Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"why": "folded"}, more={})
@@ -364,16 +366,16 @@ def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
     assert missed.reason.endswith("its weights can't be exchanged: folded")
 
 
-def test_a_forced_stage_never_stands(decide: Callable[..., Decider], store: Store, tmp_path: Path) -> None:
+def test_a_forced_stage_never_stands(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
     export = publish(store, decide(), job(), tmp_path)
     forced = decide(force=("export",))
-    assert forced.export(job()) == Miss(key=None, lock=forced.ask(job()), reason="forced")
+    assert forced.export(job()) == Miss(key=None, lock=forced.request_key(job()), reason="forced")
     assert decide(force=("compile",)).compile(job(), export).reason == "forced"
     assert decide(force=("verify",)).verify(job(), export, None).reason == "forced"
     assert isinstance(decide(force=("verify",)).export(job()), Hit)
 
 
-def test_reading_ahead_changes_no_decision(decide: Callable[..., Decider], store: Store, tmp_path: Path) -> None:
+def test_reading_ahead_changes_no_decision(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
     jobs = [job(), job("none@cpu", compile={"format": "none"}), job("other@cpu", export={"seed": 1})]
     publish(store, decide(), jobs[0], tmp_path)
     ahead = decide()

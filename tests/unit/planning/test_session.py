@@ -13,8 +13,8 @@ from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, PlannedJob
 from batchexport.planning.lookup import Hit
-from batchexport.planning.planner import job_state, planned, planned_job
-from batchexport.planning.session import Session, cache_folder, opened
+from batchexport.planning.planner import job_state, make_plan, plan_job
+from batchexport.planning.session import Session, cache_folder, open_session
 from batchexport.store.outputs import FILES, stamp
 from batchexport.store.results import Result
 from support import builders
@@ -53,17 +53,17 @@ def publish(session: Session, kind: str, key: str, facts: dict[str, Any], *names
 
 def build(session: Session, job: Job, *, upto: str = "verify") -> dict[str, Result]:
     """Leave what a run leaves that has built the stages of a job."""
-    decider = session.decider
+    lookup = session.lookup
     facts = dict(export_result().facts)
     export = publish(session, "export", builders.key(job.name), facts, "exported", "reference")
-    session.traces.add(decider.ask(job), [], export.key)
+    session.traces.add(lookup.request_key(job), [], export.key)
     session.timings.learn(job, "export", 3.0, 1)
     results = {"export": export}
     if upto != "export" and job.compile.format != "none":
-        results["compile"] = publish(session, "compile", decider.compile_key(job, export), {}, "compiled")
+        results["compile"] = publish(session, "compile", lookup.compile_key(job, export), {}, "compiled")
         session.timings.learn(job, "compile", 20.0, 1)
     if upto == "verify":
-        key = decider.verify_key(job, export, results.get("compile"))
+        key = lookup.verify_key(job, export, results.get("compile"))
         results["verify"] = publish(session, "verify", key, {"evidence": {}})
     return results
 
@@ -85,12 +85,12 @@ def actions(job: PlannedJob) -> dict[str, str]:
 
 
 def plan_of(options: RunOptions, name: str) -> PlannedJob:
-    with opened(options) as session:
-        return next(planned_job(session, job) for job in session.jobs if job.name == name)
+    with open_session(options) as session:
+        return next(plan_job(session, job) for job in session.jobs if job.name == name)
 
 
 def state_of(options: RunOptions, name: str) -> JobState:
-    with opened(options) as session:
+    with open_session(options) as session:
         return next(job_state(session, job) for job in session.jobs if job.name == name)
 
 
@@ -124,14 +124,14 @@ def test_the_cache_is_where_the_nearest_says(
 
 
 def test_a_session_has_the_selected_jobs_and_their_store(options: RunOptions, tmp_path: Path) -> None:
-    with opened(RunOptions(manifest=options.manifest, tags=("text",))) as session:
+    with open_session(RunOptions(manifest=options.manifest, tags=("text",))) as session:
         assert [job.name for job in session.jobs] == ["bert@cpu"]
         assert session.store.layout.root == tmp_path / "cache"
         assert session.manifest.output_dir == tmp_path / "dist"
 
 
 def test_outputs_may_go_elsewhere(options: RunOptions, tmp_path: Path) -> None:
-    with opened(RunOptions(manifest=options.manifest, output_dir=Path("other"))) as session:
+    with open_session(RunOptions(manifest=options.manifest, output_dir=Path("other"))) as session:
         assert session.delivery.folder("bert@cpu") == str(tmp_path / "other/bert@cpu")
 
 
@@ -145,14 +145,14 @@ def test_a_wrong_manifest_an_unknown_job_and_an_unusable_cache_are_told_apart(
         (RunOptions(manifest=options.manifest, only=("nobody@cpu",)), UsageError),
         (RunOptions(manifest=options.manifest, cache_dir=tmp_path / "file"), StoreError),
     ):
-        with pytest.raises(error), opened(chosen):
+        with pytest.raises(error), open_session(chosen):
             pass
 
 
 def test_a_plan_imports_no_torch(options: RunOptions) -> None:
     loaded = "torch" in sys.modules
-    with opened(options) as session:
-        planned(session, manifest="m", workers=1)
+    with open_session(options) as session:
+        make_plan(session, manifest="m", workers=1)
     assert ("torch" in sys.modules) == loaded
 
 
@@ -166,13 +166,13 @@ def test_a_job_that_was_never_built_must_be_exported_and_then_one_will_see(optio
 
 
 def test_a_job_that_was_exported_must_be_compiled(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         build(session, session.jobs[0], upto="export")
     assert actions(plan_of(options, "bert@cpu")) == {"export": "cached", "compile": "run", "verify": "maybe"}
 
 
 def test_a_job_that_was_compiled_must_be_verified(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         build(session, session.jobs[0], upto="compile")
     plan = plan_of(options, "bert@cpu")
     assert actions(plan) == {"export": "cached", "compile": "cached", "verify": "run"}
@@ -180,7 +180,7 @@ def test_a_job_that_was_compiled_must_be_verified(options: RunOptions) -> None:
 
 
 def test_a_job_that_was_verified_must_only_be_delivered(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         build(session, session.jobs[0])
     plan = plan_of(options, "bert@cpu")
     assert actions(plan) == {"export": "cached", "compile": "cached", "verify": "cached"}
@@ -189,7 +189,7 @@ def test_a_job_that_was_verified_must_only_be_delivered(options: RunOptions) -> 
 
 
 def test_a_job_that_was_delivered_is_up_to_date(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         for job in session.jobs:
             deliver(session, job, build(session, job))
     assert plan_of(options, "bert@cpu").up_to_date
@@ -197,32 +197,32 @@ def test_a_job_that_was_delivered_is_up_to_date(options: RunOptions) -> None:
 
 
 def test_the_run_that_follows_decides_the_same(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         build(session, session.jobs[0])
-    with opened(options) as session:
-        plan = planned(session, manifest="m", workers=1)
+    with open_session(options) as session:
+        plan = make_plan(session, manifest="m", workers=1)
         for job, told in zip(session.jobs, plan.jobs, strict=True):
-            assert isinstance(session.decider.export(job), Hit) == (told.stages["export"].action == "cached")
+            assert isinstance(session.lookup.export(job), Hit) == (told.stages["export"].action == "cached")
 
 
 def test_the_expected_time_is_shared_among_workers(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         for job in session.jobs:
             session.timings.learn(job, "export", 6.0, 1)
-        assert planned(session, manifest="m", workers=2).expected_seconds == 6.0
+        assert make_plan(session, manifest="m", workers=2).expected_seconds == 6.0
 
 
 def test_without_history_no_time_is_expected(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         session.timings.learn(session.jobs[0], "export", 6.0, 1)
-        assert planned(session, manifest="m", workers=1).expected_seconds is None
+        assert make_plan(session, manifest="m", workers=1).expected_seconds is None
 
 
 def test_where_nothing_is_to_be_done_no_time_is_needed(options: RunOptions) -> None:
-    with opened(options) as session:
+    with open_session(options) as session:
         for job in session.jobs:
             build(session, job)
-        assert planned(session, manifest="m", workers=1).expected_seconds == 0.0
+        assert make_plan(session, manifest="m", workers=1).expected_seconds == 0.0
 
 
 # ── states ───────────────────────────────────────────────────────────────────────────────────────
@@ -231,7 +231,7 @@ def test_where_nothing_is_to_be_done_no_time_is_needed(options: RunOptions) -> N
 def test_outputs_are_missing_delivered_or_stale(options: RunOptions, tmp_path: Path) -> None:
     missing = JobState(name="bert@cpu", state="missing", path="dist/bert@cpu", detail="not delivered yet")
     assert state_of(options, "bert@cpu") == missing
-    with opened(options) as session:
+    with open_session(options) as session:
         deliver(session, session.jobs[0], build(session, session.jobs[0]))
     assert state_of(options, "bert@cpu").state == "delivered"
     (tmp_path / "dist/bert@cpu/compiled.pt2").write_text("edited")

@@ -10,7 +10,7 @@ import pytest
 from batchexport.engine.gpus import slots
 from batchexport.store.store import Store
 from batchexport.toolchain.cuda import Device, Devices, chosen, nvidia_smi, parse
-from support.builders import decider, export_result, job
+from support.builders import export_result, job, lookup
 
 ANSWER = """\
 0, GPU-aaaa, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000, 580.65.06
@@ -115,7 +115,7 @@ def test_a_device_that_is_gone_has_no_room() -> None:
 
 def keys(tmp_path: Path, some: Devices, target: str) -> tuple[str, str]:
     with Store.open(tmp_path / "cache") as store:
-        one = decider(store, tmp_path, devices=some)
+        one = lookup(store, tmp_path, devices=some)
         asked = job(f"bert@{target}")
         export = export_result()
         return one.code_key(asked, export), one.verify_key(asked, export, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.store.locks import KeyLock
-from batchexport.workers.compiler_cache import Headers, is_whole
+from batchexport.workers.compiler_cache import CompilerCache, is_whole
 
 NOW = time.time()
 
@@ -28,20 +28,20 @@ def test_a_header_that_is_younger_than_the_killed_stage_is_removed(tmp_path: Pat
     young, old = header(tmp_path), header(tmp_path, "b.h.gch", age=100)
     text = young.with_suffix("")
     text.touch()
-    assert Headers(tmp_path).cut(NOW - 10)
+    assert CompilerCache(tmp_path).remove_truncated(NOW - 10)
     assert (young.exists(), old.exists(), text.exists()) == (False, True, True)
 
 
 def test_where_nothing_was_cut_off_nothing_is_said(tmp_path: Path) -> None:
     header(tmp_path, age=100)
-    assert not Headers(tmp_path).cut(NOW - 10)
+    assert not CompilerCache(tmp_path).remove_truncated(NOW - 10)
 
 
 def test_a_run_heals_what_a_killed_run_left(tmp_path: Path) -> None:
     # As a run leaves it that was killed: a mark that nobody holds.
     (tmp_path / f"compiling-{int((NOW - 50) * 1e9):x}-1.lock").touch()
     young, old = header(tmp_path, age=10), header(tmp_path, "b.h.gch", age=100)
-    headers = Headers(tmp_path)
+    headers = CompilerCache(tmp_path)
     headers.open()
     assert (young.exists(), old.exists()) == (False, True)
     headers.close()
@@ -52,13 +52,13 @@ def test_a_run_leaves_alone_what_a_living_run_is_writing(tmp_path: Path) -> None
     living = KeyLock(tmp_path).try_lock(f"compiling-{int((NOW - 50) * 1e9):x}-1")
     assert living is not None
     young = header(tmp_path, age=10)
-    Headers(tmp_path).open()
+    CompilerCache(tmp_path).open()
     assert young.exists()
     living.release()
 
 
 def test_a_run_that_ended_well_leaves_its_headers_to_the_next(tmp_path: Path) -> None:
-    first, second = Headers(tmp_path), Headers(tmp_path)
+    first, second = CompilerCache(tmp_path), CompilerCache(tmp_path)
     first.open()
     kept = header(tmp_path)
     first.close()
@@ -69,7 +69,7 @@ def test_a_run_that_ended_well_leaves_its_headers_to_the_next(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["compiling-.lock", "compiling-x.lock", "compiling-zz-1.lock"])
 def test_a_mark_that_is_none_of_ours_harms_nobody(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    Headers(tmp_path).open()
+    CompilerCache(tmp_path).open()
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
@@ -79,9 +79,9 @@ def test_a_library_that_is_cut_off_anywhere_is_not_whole(tmp_path: Path) -> None
     subprocess.run(["g++", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
     data = library.read_bytes()
     assert is_whole(library)
-    assert not Headers(tmp_path).cut(NOW - 10)
+    assert not CompilerCache(tmp_path).remove_truncated(NOW - 10)
     for length in (0, 4, 63, 64, len(data) // 2, len(data) - 1):
         library.write_bytes(data[:length])
         assert not is_whole(library), length
-    assert Headers(tmp_path).cut(NOW - 10)
+    assert CompilerCache(tmp_path).remove_truncated(NOW - 10)
     assert not library.exists()

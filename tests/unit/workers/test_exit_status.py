@@ -11,8 +11,8 @@ import pytest
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure
-from batchexport.workers.exit_status import RESULT_FILE, Changed, Circumstances, Success, had_all, verdict
-from batchexport.workers.forkserver import Ended
+from batchexport.workers.exit_status import RESULT_FILE, Changed, ExitContext, Success, classify_exit, used_whole_pool
+from batchexport.workers.forkserver import ProcessExit
 
 SUCCESS = {
     "ok": True,
@@ -32,8 +32,8 @@ def judge(
         (folder / RESULT_FILE).write_bytes(result)
     elif result is not None:
         (folder / RESULT_FILE).write_text(json.dumps(result))
-    ended = Ended(id="bert@cpu:export", status=status, peak_rss_bytes=peak)
-    return verdict(ended, folder, stage="export", seen=Circumstances(timeout=90.0, **seen))
+    ended = ProcessExit(id="bert@cpu:export", status=status, peak_rss_bytes=peak)
+    return classify_exit(ended, folder, stage="export", seen=ExitContext(timeout=90.0, **seen))
 
 
 def failure(*args: Any, **more: Any) -> Failure:
@@ -169,5 +169,5 @@ def test_a_folder_that_is_gone_holds_no_result(tmp_path: Path) -> None:
 def test_a_stage_had_all_the_memory_where_it_held_nearly_what_its_pool_has(
     held: int | None, peak: int | None, limit: int | None, all_of_it: bool
 ) -> None:
-    ended = Ended(id="x", status=-9, peak_rss_bytes=peak)
-    assert had_all(ended, Circumstances(timeout=1.0, held=held, limit=limit)) is all_of_it
+    ended = ProcessExit(id="x", status=-9, peak_rss_bytes=peak)
+    assert used_whole_pool(ended, ExitContext(timeout=1.0, held=held, limit=limit)) is all_of_it

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport.workers.exit_status import last_words
+from batchexport.workers.exit_status import log_tail
 
 
 def said(folder: Path, text: str | bytes) -> tuple[str, ...]:
     path = folder / "x.log"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return last_words(path)
+    return log_tail(path)
 
 
 def test_the_end_of_a_log_is_told(tmp_path: Path) -> None:
@@ -35,4 +35,4 @@ def test_what_is_long_or_no_text_is_cut_short(tmp_path: Path) -> None:
 
 def test_where_nothing_was_said_there_are_no_words(tmp_path: Path) -> None:
     assert said(tmp_path, "") == ()
-    assert last_words(tmp_path / "none.log") == ()
+    assert log_tail(tmp_path / "none.log") == ()

@@ -24,14 +24,14 @@ def test_what_a_child_started_counts_as_its_own() -> None:
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"there\n"
-    rough, exact = (memory.held([child.pid, os.getpid()], exact=way)[child.pid] for way in (False, True))
+    rough, exact = (memory.resident_bytes([child.pid, os.getpid()], exact=way)[child.pid] for way in (False, True))
     assert 2 * 64 * MIB < exact <= rough < 2 * 64 * MIB + 100 * MIB
     child.communicate()
-    assert memory.held([child.pid]) == {child.pid: 0}
+    assert memory.resident_bytes([child.pid]) == {child.pid: 0}
 
 
 def test_nobody_holds_nothing() -> None:
-    assert memory.held([]) == {}
+    assert memory.resident_bytes([]) == {}
 
 
 def test_what_can_be_had_is_less_than_there_is() -> None:
