@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.console import say, say_either
+from batchexport.cli.console import echo, echo_json_or_text
 from batchexport.cli.options import MANIFEST, Quantity, cache_dir, cache_root_of
 from batchexport.core.errors import ExitCode
 from batchexport.core.units import parse_bytes, parse_seconds
@@ -24,7 +24,7 @@ def cache() -> None:
 @cache_dir
 def cache_path(**given: Any) -> None:
     """Print the folder that the cache is in; MANIFEST may name one."""
-    say([str(cache_root_of(given))])
+    echo([str(cache_root_of(given))])
 
 
 @cache.command("stats")
@@ -40,7 +40,7 @@ def cache_stats(as_json: bool, **given: Any) -> None:
 
         with Store.open(root) as store:
             stats = store.stats()
-        say_either(as_json, {"cache": str(root), **asdict(stats)}, stats_lines(stats, str(root)))
+        echo_json_or_text(as_json, {"cache": str(root), **asdict(stats)}, stats_lines(stats, str(root)))
 
 
 @cache.command("gc", short_help="Remove what was not used for longest.")
@@ -70,7 +70,7 @@ def cache_gc(as_json: bool, **given: Any) -> None:
         from batchexport.store.gc import collect
 
         found = collect(root, max_size=given["max_size"], max_age=given["older_than"], dry_run=given["dry_run"])
-        say_either(as_json, {"cache": str(root), **found.to_json()}, gc_lines(found, str(root)))
+        echo_json_or_text(as_json, {"cache": str(root), **found.to_json()}, gc_lines(found, str(root)))
 
 
 @cache.command("check", short_help="Hash every file again.")
@@ -90,7 +90,7 @@ def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
         from batchexport.store.gc import check
 
         found = check(root)
-        say_either(as_json, {"cache": str(root), **asdict(found)}, check_lines(found, str(root)))
+        echo_json_or_text(as_json, {"cache": str(root), **asdict(found)}, check_lines(found, str(root)))
         ctx.exit(int(ExitCode.STORE if found.damage else ExitCode.OK))
 
 
@@ -101,5 +101,5 @@ def _existing_cache(given: dict[str, Any], *, as_json: bool) -> Path | None:
     root = cache_root_of(given)
     if Layout(root).home.is_dir():
         return root
-    say_either(as_json, {"cache": str(root), "empty": True}, [f"cache    {root}", "nothing is cached here yet"])
+    echo_json_or_text(as_json, {"cache": str(root), "empty": True}, [f"cache    {root}", "nothing is cached here yet"])
     return None

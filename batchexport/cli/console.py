@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def say(lines: Iterable[str]) -> None:
+def echo(lines: Iterable[str]) -> None:
     """Print lines; to whom nobody listens any more, nothing."""
     from batchexport.cli.progress import silence
 
@@ -18,18 +18,18 @@ def say(lines: Iterable[str]) -> None:
         silence(sys.stdout)
 
 
-def complain(message: str) -> None:
+def echo_error(message: str) -> None:
     """Print what is wrong."""
     from batchexport.cli.render import error_lines
 
-    say([])  # what was printed so far comes first
+    echo([])  # what was printed so far comes first
     sys.stderr.write("".join(f"{line}\n" for line in error_lines(message)))
 
 
-def say_either(as_json: bool, plain: Any, lines: Iterable[str]) -> None:
+def echo_json_or_text(as_json: bool, plain: Any, lines: Iterable[str]) -> None:
     """Print plain data as JSON, or else the lines that say the same."""
     if as_json:
         import json
 
         lines = [json.dumps(plain, indent=2)]
-    say(lines)
+    echo(lines)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.cache import cache
-from batchexport.cli.console import complain, say
+from batchexport.cli.console import echo, echo_error
 from batchexport.cli.options import (
     FILE,
     MANIFEST,
@@ -23,9 +23,9 @@ from batchexport.cli.options import (
     Quantity,
     cache_dir,
     cache_root_of,
-    choosing,
     manifest,
     options_of,
+    selection_options,
     share,
 )
 from batchexport.core.errors import BatchExportError, ExitCode, UsageError
@@ -44,10 +44,10 @@ class _Commands(click.Group):
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
         except BatchExportError as error:
-            complain(str(error))
+            echo_error(str(error))
             ctx.exit(int(error.exit_code))
         except KeyboardInterrupt:
-            complain("interrupted")
+            echo_error("interrupted")
             ctx.exit(int(ExitCode.INTERRUPTED))
         except Exception as error:  # noqa: BLE001 - the last resort: a user never meets a traceback
             _explain_bug(error)
@@ -74,7 +74,7 @@ def cli() -> None:
 
 @cli.command()
 @manifest
-@choosing
+@selection_options
 @click.option("--stage", type=click.Choice(STAGES), help="Stop after this stage.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
 @click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failed job.")
@@ -118,7 +118,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 
 @cli.command(short_help="Show what `run` would do, why, and for how long.")
 @manifest
-@choosing
+@selection_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(as_json: bool, **given: Any) -> None:
@@ -136,12 +136,12 @@ def explain(job: str, **given: Any) -> None:
     from batchexport.cli import render
 
     for planned in make_plan(options_of({**given, "only": (job,)})).jobs:
-        say(render.explain_lines(planned))
+        echo(render.explain_lines(planned))
 
 
 @cli.command(short_help="Check the stored results of MANIFEST again.")
 @manifest
-@choosing
+@selection_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
 @click.option(
     "--rebuild-sample",
@@ -168,7 +168,7 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
     if rebuild_sample is not None:
         with progress.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
             rebuilt = rebuild(options, rebuild_sample, watcher)
-        say(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
+        echo(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
         if any(one.differences for one in rebuilt):
             code = max(code, ExitCode.JOB_FAILED)
     ctx.exit(int(code))
@@ -176,13 +176,13 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
 
 @cli.command("ls")
 @manifest
-@choosing
+@selection_options
 def list_jobs(**given: Any) -> None:
     """List the jobs of MANIFEST and the state of their outputs."""
     from batchexport.api import ls
     from batchexport.cli import render
 
-    say(render.ls_lines(ls(options_of(given))))
+    echo(render.ls_lines(ls(options_of(given))))
 
 
 cli.add_command(cache)
@@ -201,7 +201,7 @@ def doctor(ctx: click.Context, /, **given: Any) -> None:
     from batchexport.toolchain.doctor import examine
 
     checks = examine(cache_root_of(given))
-    say(render.doctor_lines(checks))
+    echo(render.doctor_lines(checks))
     ctx.exit(int(ExitCode.ENVIRONMENT if any(check.state == "fail" for check in checks) else ExitCode.OK))
 
 
@@ -224,14 +224,14 @@ def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = 
 
         text = json.dumps(made.to_json(), indent=2)
         if as_json:
-            say([text])
+            echo([text])
             return
         if to is not None:
             try:
                 to.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"can't write {to}: {error.strerror}") from None
-    say(render.plan_lines(made))
+    echo(render.plan_lines(made))
 
 
 def _explain_bug(error: Exception) -> None:
@@ -247,7 +247,7 @@ def _explain_bug(error: Exception) -> None:
         where = "the traceback is above"
     elif log := _kept(trace, meta.get("batchexport.given", {})):
         where = f"the traceback is in {log}"
-    complain(f"batchexport itself failed, please report it: {what}; {where}")
+    echo_error(f"batchexport itself failed, please report it: {what}; {where}")
 
 
 def _kept(trace: str, given: dict[str, Any]) -> Path | None:

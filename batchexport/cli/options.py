@@ -33,7 +33,7 @@ def manifest(command: Command) -> Command:
     return click.argument("manifest", type=MANIFEST)(command)
 
 
-def choosing(command: Command) -> Command:
+def selection_options(command: Command) -> Command:
     """The options that narrow the jobs of a manifest."""
     for option in (
         click.option("--only", multiple=True, metavar="JOB", help="Only the job of exactly this name. Repeatable."),

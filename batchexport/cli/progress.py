@@ -61,7 +61,7 @@ class Progress:
         self._done = self._total = self._failed = 0
         self._built = self._to_build = 0
 
-    def see(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take note of what happened."""
         match event:
             case RunStarted():
@@ -141,7 +141,7 @@ class Watcher:
 
     def __call__(self, event: Event) -> None:
         """Hear of one event."""
-        self._progress.see(event)
+        self._progress.on_event(event)
         match event:
             case RunStarted(to_build=to_build) if to_build:
                 self._start()

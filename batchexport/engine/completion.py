@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure, Outcome, StageReport
 from batchexport.dependencies.merge import StaleGraph
-from batchexport.engine.job_run import JobRun, Running
+from batchexport.engine.job_run import JobRun, StageAttempt
 from batchexport.engine.publish import Publisher, fingerprint
 from batchexport.planning.estimates import Timings
 from batchexport.planning.lookup import CacheLookup, Hit, Miss
@@ -19,12 +19,12 @@ from batchexport.workers.forkserver import ProcessExit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Onward:
+class Advance:
     """The stage's result stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Rerun:
     """A stage must run, maybe once more; `alone`: while nothing else does."""
 
     stage: str
@@ -33,18 +33,18 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Fail:
     """The job ends here."""
 
     failure: Failure
 
 
 _RETRIED = (Kind.CRASH, Kind.OOM)
-Step = Onward | Again | Failed
+Step = Advance | Rerun | Fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aftermath:
+class StageCompletion:
     """Settles the stages of one run. `root` is the manifest's folder; `paranoid`: every export is built twice."""
 
     store: Store
@@ -56,7 +56,7 @@ class Aftermath:
     paranoid: bool = False
     retries: bool = True
 
-    def settle(self, running: Running, ended: ProcessExit, seconds: float, seen: ExitContext) -> Step:
+    def handle(self, running: StageAttempt, ended: ProcessExit, seconds: float, seen: ExitContext) -> Step:
         """What to do next for the job. Raises StoreError, OSError where a result can't be kept."""
         run, stage = running.run, running.stage
         outcome = classify_exit(ended, running.folder, stage=stage, seen=seen)
@@ -83,39 +83,39 @@ class Aftermath:
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
         if stage in run.retried:
             outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
-        return Failed(failure=outcome)
+        return Fail(failure=outcome)
 
-    def _once_more(self, running: Running, failure: Failure, seen: ExitContext) -> Again | None:
+    def _once_more(self, running: StageAttempt, failure: Failure, seen: ExitContext) -> Rerun | None:
         """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
         run, stage = running.run, running.stage
         if failure.kind is Kind.COMPILE and seen.header_cut and not run.cut_once:
             run.cut_once = True
             reason = f"{run.reasons[stage]}; tried again, as a kill had cut off a precompiled header"
-            return Again(stage=stage, miss=replace(running.miss, reason=reason))
+            return Rerun(stage=stage, miss=replace(running.miss, reason=reason))
         if not self.retries or failure.kind not in _RETRIED or stage in run.retried:
             return None
         run.retried.add(stage)
         reason = f"{run.reasons[stage]}; tried again, alone, after {failure.kind}: {failure.message}"
-        return Again(stage=stage, miss=replace(running.miss, reason=reason), alone=True)
+        return Rerun(stage=stage, miss=replace(running.miss, reason=reason), alone=True)
 
-    def _succeeded(self, running: Running, outcome: Success, report: StageReport) -> Step:
+    def _succeeded(self, running: StageAttempt, outcome: Success, report: StageReport) -> Step:
         run, stage = running.run, running.stage
         try:
             result = self.publisher.publish(run, stage, running.miss, running.folder, outcome)
         except StaleGraph:
             run.reweighs = False
-            return Again(stage=stage, miss=replace(running.miss, base=None))
+            return Rerun(stage=stage, miss=replace(running.miss, base=None))
         if running.miss.code is None and running.miss.base is None:
             self.timings.learn(run.job, stage, report.seconds, report.peak_rss_bytes)
-        run.take(stage, result)
+        run.record_result(stage, result)
         run.packed = run.packed or running.miss.code is not None
         spent = outcome.key_seconds + self.lookup.spent(run.job, stage)
         run.stages[stage] = replace(report, reason=run.reasons[stage], key=result.key, key_seconds=spent)
         if stage == "export" and outcome.output["packed"] is not None:
             self._take_package(running, float(outcome.output["packed"]))
-        return Onward()
+        return Advance()
 
-    def _take_package(self, running: Running, seconds: float) -> None:
+    def _take_package(self, running: StageAttempt, seconds: float) -> None:
         """The export stage has packed its weights around the code it was given: that code's package for this export."""
         run = running.run
         assert run.export is not None
@@ -123,7 +123,7 @@ class Aftermath:
         if isinstance(miss, Hit) or miss.code != running.miss.around:
             return
         result = self.publisher.package(run, miss, running.folder)
-        run.take("compile", result)
+        run.record_result("compile", result)
         run.packed = True
         run.stages["export"] = replace(run.stages["export"], seconds=run.stages["export"].seconds - seconds)
         run.stages["compile"] = StageReport(
@@ -135,17 +135,17 @@ class Aftermath:
             peak_rss_bytes=run.stages["export"].peak_rss_bytes,
         )
 
-    def _held_against_twin(self, running: Running, outcome: Success, report: StageReport) -> Step:
+    def _held_against_twin(self, running: StageAttempt, outcome: Success, report: StageReport) -> Step:
         """Under --paranoid every export is built twice, and results that differ are not kept for later runs."""
         run = running.run
         found = fingerprint(running.folder, outcome)
         if run.twin is None:
             run.twin = found
-            return Again(stage="export", miss=running.miss)
+            return Rerun(stage="export", miss=running.miss)
         if run.twin == found:
-            self.publisher.trust(run.job)
+            self.publisher.clear_nondeterministic(run.job)
         else:
-            self.publisher.distrust(run.job)
+            self.publisher.mark_nondeterministic(run.job)
         return self._succeeded(running, outcome, report)
 
     def _input_changed(self, run: JobRun, stage: str, path: str, miss: Miss) -> Step:
@@ -154,9 +154,9 @@ class Aftermath:
             run.stages[stage] = StageReport(outcome=Outcome.FAILED, reason=run.reasons[stage])
             message = f"{shown} changed while the stage ran, twice"
             remedy = "run again when nothing edits it"
-            return Failed(failure=Failure(stage=stage, kind=Kind.EXPORT, message=message, remedy=remedy))
+            return Fail(failure=Failure(stage=stage, kind=Kind.EXPORT, message=message, remedy=remedy))
         run.changed_once = True
-        return Again(stage=stage, miss=replace(miss, reason=f"{shown} changed while the stage ran"))
+        return Rerun(stage=stage, miss=replace(miss, reason=f"{shown} changed while the stage ran"))
 
     def _capture_instead(self, run: JobRun, export: Result, failure: Failure) -> Step:
         """New weights in an old graph did not do: the model knows them in a way that its likeness does not tell."""
@@ -164,7 +164,7 @@ class Aftermath:
         run.forget()
         run.reweighs = False
         reason = f"the stored graph was no use for the new weights: {failure.message}"
-        return Again(stage="export", miss=Miss(key=None, lock=self.lookup.request_key(run.job), reason=reason))
+        return Rerun(stage="export", miss=Miss(key=None, lock=self.lookup.request_key(run.job), reason=reason))
 
     def _compile_instead(self, run: JobRun, failure: Failure) -> Step:
         """New weights around old code did not do: compile, as a clean run would, and say why."""
@@ -179,4 +179,4 @@ class Aftermath:
             lock=self.lookup.code_key(run.job, run.export),
             reason=f"packing new weights was no use: {failure.message}",
         )
-        return Again(stage="compile", miss=miss)
+        return Rerun(stage="compile", miss=miss)

@@ -15,12 +15,12 @@ from batchexport.core.events import Listener, Note, StageFinished, StageStarted
 from batchexport.core.job import Job
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.dependencies.traces import KEPT
-from batchexport.engine.completion import Aftermath, Again, Failed, Onward, Step
-from batchexport.engine.finish import Ends, store_failure
+from batchexport.engine.completion import Advance, Fail, Rerun, StageCompletion, Step
+from batchexport.engine.finish import JobFinisher, store_failure
 from batchexport.engine.gpus import Gpus, loss
-from batchexport.engine.job_run import JobRun, Running
+from batchexport.engine.job_run import JobRun, StageAttempt
 from batchexport.engine.publish import Publisher
-from batchexport.engine.queue import Pending, Turn
+from batchexport.engine.queue import QueuedStage, StageQueue
 from batchexport.engine.requests import Assignments, Workplace
 from batchexport.engine.schedule import Schedule
 from batchexport.planning.estimates import Timings
@@ -72,12 +72,12 @@ class Coordinator:
         self._lookup = lookup
         self._results = results
         self._gpus = Gpus(devices, schedule)
-        self._pending = Pending(schedule, timings, self._gpus)
+        self._pending = StageQueue(schedule, timings, self._gpus)
         self._listener = listener
         self._policy = policy
         self._assignments = Assignments(workplace, results)
-        self._supervisor: Supervisor[Running] = Supervisor(runner, workplace.store, workplace.memory)
-        self._aftermath = Aftermath(
+        self._supervisor: Supervisor[StageAttempt] = Supervisor(runner, workplace.store, workplace.memory)
+        self._aftermath = StageCompletion(
             store=workplace.store,
             lookup=lookup,
             results=results,
@@ -87,7 +87,7 @@ class Coordinator:
             paranoid=policy.paranoid,
             retries=policy.retries,
         )
-        self._ends = Ends(
+        self._ends = JobFinisher(
             workplace=workplace,
             assignments=self._assignments,
             delivery=delivery,
@@ -118,16 +118,16 @@ class Coordinator:
     def _loop(self) -> None:
         noted = False
         while self._pending or self._supervisor.busy:
-            self._gpus.look()
+            self._gpus.refresh()
             self._start_ready()
-            for running, ended in self._supervisor.wait(poll=self._pending.parked):
+            for running, ended in self._supervisor.wait(poll=self._pending.has_deferred):
                 with interrupts.defer_signals():
                     self._ended(running, ended)
             if self._supervisor.note and not noted:
                 noted = True
                 self._listener(Note(text=self._supervisor.note))
             self._supervisor.enforce()
-            self._pending.unpark()
+            self._pending.requeue_deferred()
 
     # ── one job forward ──────────────────────────────────────────────────────────────────────
 
@@ -150,7 +150,7 @@ class Coordinator:
             if isinstance(decision, Miss):
                 self._enqueue(run, stage, decision)
                 return
-            run.take(stage, decision.result)
+            run.record_result(stage, decision.result)
             run.stages[stage] = StageReport(outcome=Outcome.CACHED, reason=decision.reason, key=decision.result.key)
         self._deliver(run)
 
@@ -180,7 +180,7 @@ class Coordinator:
         if self._stopping is not None:
             self._ends.cancel(run, stage, self._stopping)
             return
-        if self._gpus.gone(run, stage):
+        if self._gpus.lost_kind(run, stage):
             self._fail(run, loss(stage))
             return
         run.reasons[stage] = miss.reason
@@ -191,14 +191,14 @@ class Coordinator:
             try:
                 lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
             except DiskFull as error:  # where locks don't work at all, no job can go on
-                self._pending.begun(turn)
+                self._pending.start(turn)
                 self._pending.finish(turn.task.id)
                 self._fail(turn.run, store_failure(turn.stage, error))
                 continue
             if lock is None:
-                self._pending.park(turn)
+                self._pending.defer(turn)
                 continue
-            self._pending.begun(turn)
+            self._pending.start(turn)
             try:
                 self._start(turn, lock)
             except KeyboardInterrupt:
@@ -206,12 +206,12 @@ class Coordinator:
                 raise
             except (BlobMissing, BlobDamaged):
                 self._give_up(turn, lock)
-                self._heal(turn.run)
+                self._discard_damaged_results(turn.run)
             except (StoreError, OSError) as error:
                 self._give_up(turn, lock)
                 self._fail(turn.run, store_failure(turn.stage, error))
 
-    def _start(self, turn: Turn, lock: Lock) -> None:
+    def _start(self, turn: QueuedStage, lock: Lock) -> None:
         run, stage = turn.run, turn.stage
         self._lookup.refresh(run.job)
         decision = self._decide(run, stage)
@@ -227,7 +227,7 @@ class Coordinator:
             raise
         run.reasons[stage] = run.reasons[stage] if decision.code is None else decision.reason
         self._listener(StageStarted(job=run.job.name, stage=stage, reason=run.reasons[stage]))
-        running = Running(
+        running = StageAttempt(
             run=run,
             stage=stage,
             miss=decision,
@@ -239,14 +239,14 @@ class Coordinator:
         )
         self._supervisor.start(running, request)
 
-    def _give_up(self, turn: Turn, lock: Lock) -> None:
+    def _give_up(self, turn: QueuedStage, lock: Lock) -> None:
         """It needs no child after all."""
         lock.release()
         self._pending.finish(turn.task.id)
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────
 
-    def _ended(self, running: Running, ended: ProcessExit) -> None:
+    def _ended(self, running: StageAttempt, ended: ProcessExit) -> None:
         run, stage = running.run, running.stage
         self._pending.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
@@ -256,22 +256,22 @@ class Coordinator:
             return
         step: Step
         try:
-            step = self._aftermath.settle(running, ended, seconds, self._supervisor.exit_context(running))
+            step = self._aftermath.handle(running, ended, seconds, self._supervisor.exit_context(running))
         except (StoreError, OSError) as error:
-            step = Failed(failure=store_failure(stage, error))
+            step = Fail(failure=store_failure(stage, error))
         finally:
             self._supervisor.free(running)
-        if running.device is not None and not isinstance(step, Onward):
-            step = self._elsewhere(running, running.device, step)
+        if running.device is not None and not isinstance(step, Advance):
+            step = self._retry_on_other_device(running, running.device, step)
         match step:
-            case Onward():
+            case Advance():
                 self._advance(run)
-            case Again():
+            case Rerun():
                 self._enqueue(run, step.stage, step.miss, alone=step.alone)
-            case Failed():
+            case Fail():
                 self._fail(run, step.failure)
 
-    def _elsewhere(self, running: Running, device: str, step: Step) -> Step:
+    def _retry_on_other_device(self, running: StageAttempt, device: str, step: Step) -> Step:
         """A stage that failed on a device that is gone is no worse for it: it runs on another one, if there is one."""
         if not self._gpus.lost(device):
             return step
@@ -279,11 +279,11 @@ class Coordinator:
         run.stages.pop(stage, None)
         run.retried.discard(stage)
         self._listener(Note(text=f"the GPU {device} was lost"))
-        for turn in self._pending.stranded():
+        for turn in self._pending.remove_unschedulable():
             self._fail(turn.run, loss(turn.stage))
-        return Again(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
+        return Rerun(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
 
-    def _heal(self, run: JobRun) -> None:
+    def _discard_damaged_results(self, run: JobRun) -> None:
         """A result's files are gone or damaged: forget it, if it is the job's own, and build it again."""
         run.healed += 1
         if run.healed > _HEALED:
@@ -291,7 +291,7 @@ class Coordinator:
             remedy = "check the disk of the cache folder"
             self._fail(run, Failure(stage="export", kind=Kind.DISK, message=message, remedy=remedy))
             return
-        for stage, result in run.taken():
+        for stage, result in run.results():
             if self._results.record(stage, result.key) is None:
                 run.forget(stage)
         self._advance(run)
@@ -304,7 +304,7 @@ class Coordinator:
             with interrupts.defer_signals():
                 self._ends.deliver(run)
         except (BlobMissing, BlobDamaged):
-            self._heal(run)
+            self._discard_damaged_results(run)
         except (StoreError, OSError) as error:
             self._fail(run, store_failure("verify", error))
 
@@ -316,7 +316,7 @@ class Coordinator:
     def _cancel(self, reason: str) -> None:
         """Start nothing more, end what runs, and report every open job as cancelled."""
         self._stopping = reason
-        open_runs = [(turn.run, turn.stage) for turn in self._pending.drop()]
+        open_runs = [(turn.run, turn.stage) for turn in self._pending.clear()]
         for running, ended in self._supervisor.ended():  # finished in time, and kept
             self._ended(running, ended)
         open_runs += [(running.run, running.stage) for running in self._supervisor.kill()]

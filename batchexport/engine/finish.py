@@ -20,10 +20,10 @@ from batchexport.store.store import Record
 from batchexport.workers.exit_status import log_tail
 
 # A child that ended so did not choose its last words.
-_SPEECHLESS = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
+_NO_OWN_MESSAGE = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
 
 
-class Ends:
+class JobFinisher:
     """The reports of one run's jobs, told as they come."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Ends:
         """A job ends badly."""
         log = self._workplace.log(run.job, failure.stage)
         shown = os.path.relpath(log, self._workplace.manifest.root) if log.exists() else None
-        said = log_tail(log) if failure.kind in _SPEECHLESS else ()
+        said = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
         command = self._workplace.reproduce(run.job, failure.stage)
         self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
 

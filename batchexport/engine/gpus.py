@@ -36,10 +36,10 @@ class Gpus:
         weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
         return kind, _BASE + _COPIES * weights
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See how much memory is free on the devices, now and then: others may use them, too."""
         if self._devices.usable and time.monotonic() - self._looked >= _LOOK_SECONDS:
-            self._schedule.see(self._devices.room())
+            self._schedule.update_free_memory(self._devices.room())
             self._looked = time.monotonic()
 
     def lost(self, device: str) -> bool:
@@ -49,7 +49,7 @@ class Gpus:
         self._schedule.lose(device)
         return True
 
-    def gone(self, run: JobRun, stage: str) -> bool:
+    def lost_kind(self, run: JobRun, stage: str) -> bool:
         """Whether a stage needs a kind of device that the run had, and has lost."""
         kind, _ = self.needs(run, stage)
         return kind is not None and not self._schedule.has(kind)

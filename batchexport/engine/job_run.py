@@ -33,7 +33,7 @@ class JobRun:
     twin: str | None = None
     retried: set[str] = field(default_factory=set)
 
-    def take(self, stage: str, result: Result) -> None:
+    def record_result(self, stage: str, result: Result) -> None:
         """A stage's result stands."""
         if stage == "export":
             self.export = result
@@ -42,7 +42,7 @@ class JobRun:
         else:
             self.verified = result
 
-    def taken(self) -> list[tuple[str, Result]]:
+    def results(self) -> list[tuple[str, Result]]:
         """The results that stand, each with its stage."""
         found = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
         return [(stage, result) for stage, result in found if result is not None]
@@ -75,7 +75,7 @@ class JobRun:
 
 
 @dataclass(slots=True, kw_only=True)
-class Running(Attempt):
+class StageAttempt(Attempt):
     """A stage of a job that a child works on, and the miss that made it run."""
 
     run: JobRun

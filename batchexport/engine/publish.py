@@ -52,14 +52,14 @@ class Publisher:
             "verify", miss.key, files={}, facts={"evidence": dict(outcome.output)}, more={"job": run.job.name}
         )
 
-    def distrust(self, job: Job) -> None:
+    def mark_nondeterministic(self, job: Job) -> None:
         """Two builds of what `job` request_keys for differed: no result of that question is reused from now on."""
         reason = "two builds in a row gave different results (unseeded randomness, or a clock?)"
         request_key = self.lookup.request_key(job)
         self.results.publish("distrust", request_key, files={}, facts={"reason": reason}, more={})
         self.traces.drop(request_key)
 
-    def trust(self, job: Job) -> None:
+    def clear_nondeterministic(self, job: Job) -> None:
         """Two builds agreed: what was held against the question before is forgotten."""
         self.results.remove("distrust", self.lookup.request_key(job))
 

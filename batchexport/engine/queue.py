@@ -14,7 +14,7 @@ from batchexport.planning.lookup import Miss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class QueuedStage:
     """What is pending; `device`: what it was given with its place in the schedule."""
 
     task: Task
@@ -24,21 +24,21 @@ class Turn:
     device: str | None = None
 
 
-class Pending:
+class StageQueue:
     """The stages of one run that wait for a worker, or for somebody else who builds the same."""
 
     def __init__(self, schedule: Schedule, timings: Timings, gpus: Gpus) -> None:
         self._schedule = schedule
         self._timings = timings
         self._gpus = gpus
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, QueuedStage] = {}
         self._parked: list[Task] = []
 
     def __bool__(self) -> bool:
         return bool(self._turns)
 
     @property
-    def parked(self) -> bool:
+    def has_deferred(self) -> bool:
         """Whether anything waits for somebody else."""
         return bool(self._parked)
 
@@ -58,10 +58,10 @@ class Pending:
             device_memory=device_memory,
             alone=alone,
         )
-        self._turns[task.id] = Turn(task=task, run=run, stage=stage, miss=miss)
+        self._turns[task.id] = QueuedStage(task=task, run=run, stage=stage, miss=miss)
         self._schedule.add(task)
 
-    def next(self) -> Turn | None:
+    def next(self) -> QueuedStage | None:
         """What may start now; it holds its place in the schedule until `finish`, and stays pending until `begun`."""
         task = self._schedule.next()
         if task is None:
@@ -69,7 +69,7 @@ class Pending:
         turn = self._turns[task.id] = replace(self._turns[task.id], device=self._schedule.device(task.id))
         return turn
 
-    def begun(self, turn: Turn) -> None:
+    def start(self, turn: QueuedStage) -> None:
         """It needs no worker any more, for it has one, or needs none."""
         if self._turns.get(turn.task.id) is turn:
             del self._turns[turn.task.id]
@@ -78,32 +78,32 @@ class Pending:
         """Its place in the schedule is free."""
         self._schedule.finish(name)
 
-    def park(self, turn: Turn) -> None:
+    def defer(self, turn: QueuedStage) -> None:
         """Somebody, maybe this very run, builds the same: it waits, to take the result."""
         self._schedule.finish(turn.task.id)
         self._parked.append(turn.task)
 
-    def unpark(self) -> None:
+    def requeue_deferred(self) -> None:
         """Let what waited for somebody else try again."""
         parked, self._parked = self._parked, []
         for task in parked:
             self._schedule.add(task)
 
-    def restore(self, turn: Turn) -> None:
+    def restore(self, turn: QueuedStage) -> None:
         """It was not begun after all."""
         self._turns[turn.task.id] = turn
 
-    def stranded(self) -> list[Turn]:
+    def remove_unschedulable(self) -> list[QueuedStage]:
         """Forget what needs a kind of device that is gone altogether; returns it."""
-        found = [turn for turn in self._turns.values() if self._gpus.gone(turn.run, turn.stage)]
+        found = [turn for turn in self._turns.values() if self._gpus.lost_kind(turn.run, turn.stage)]
         for turn in found:
             del self._turns[turn.task.id]
         self._parked = [task for task in self._parked if task.id in self._turns]
         return found
 
-    def drop(self) -> list[Turn]:
+    def clear(self) -> list[QueuedStage]:
         """Forget everything; returns it."""
-        self._schedule.drop_ready()
+        self._schedule.clear_ready()
         self._parked.clear()
         turns = list(self._turns.values())
         self._turns.clear()

@@ -149,14 +149,14 @@ class Schedule:
         self._alone = deque(task for task in self._alone if task.kind != kind)
         return left
 
-    def see(self, room: Mapping[str, int]) -> None:
+    def update_free_memory(self, room: Mapping[str, int]) -> None:
         """How much memory is free on each device now; on a busy one it says nothing of the time after."""
         self.devices = {
             name: slot if name in self._placed else Slot(kind=slot.kind, room=room.get(name, slot.room))
             for name, slot in self.devices.items()
         }
 
-    def drop_ready(self) -> list[Task]:
+    def clear_ready(self) -> list[Task]:
         """Forget what has not started; returns it."""
         dropped = [task for ready in self._ready.values() for task in ready.drain()]
         dropped += self._alone

@@ -214,7 +214,7 @@ class Clock:
 def test_the_time_left_comes_from_history() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress.see(RunStarted(jobs=4, to_build=4, workers=2, expected=60.0))
+    progress.on_event(RunStarted(jobs=4, to_build=4, workers=2, expected=60.0))
     clock.now += 20
     assert progress.remaining() == 40
     clock.now += 60
@@ -224,23 +224,23 @@ def test_the_time_left_comes_from_history() -> None:
 def test_without_history_it_comes_from_the_pace_so_far() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress.see(RunStarted(jobs=9, to_build=3, workers=2))
-    progress.see(finished(job()))
+    progress.on_event(RunStarted(jobs=9, to_build=3, workers=2))
+    progress.on_event(finished(job()))
     clock.now += 10
     assert progress.remaining() is None
-    progress.see(finished(BUILT, done=2))
+    progress.on_event(finished(BUILT, done=2))
     assert progress.remaining() == 20
 
 
 def test_the_display_lists_running_stages_with_their_time() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress.see(RunStarted(jobs=9, to_build=9, workers=2))
-    progress.see(StageStarted(job="a", stage="export", reason=""))
+    progress.on_event(RunStarted(jobs=9, to_build=9, workers=2))
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
     clock.now += 3
-    progress.see(StageStarted(job="b", stage="compile", reason=""))
+    progress.on_event(StageStarted(job="b", stage="compile", reason=""))
     clock.now += 1
-    progress.see(finished(FAILED, done=3))
+    progress.on_event(finished(FAILED, done=3))
     lines = progress.lines(room=10)
     assert lines[:2] == ["  export      4.0s  a", "  compile     1.0s  b"]
     assert lines[2].endswith("3/9 jobs · 1 failed · 4.0s · about 32s left")
@@ -249,7 +249,7 @@ def test_the_display_lists_running_stages_with_their_time() -> None:
 def test_the_display_never_outgrows_its_room() -> None:
     progress = Progress(Clock())
     for number in range(50):
-        progress.see(StageStarted(job=str(number), stage="export", reason=""))
+        progress.on_event(StageStarted(job=str(number), stage="export", reason=""))
     lines = progress.lines(room=6)
     assert len(lines) <= 6
     assert "  and 46 more" in lines
@@ -257,9 +257,9 @@ def test_the_display_never_outgrows_its_room() -> None:
 
 def test_a_stage_that_ended_is_not_shown() -> None:
     progress = Progress(Clock())
-    progress.see(StageStarted(job="a", stage="export", reason=""))
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
     assert progress.busy
-    progress.see(StageFinished(job="a", stage="export", seconds=1.0))
+    progress.on_event(StageFinished(job="a", stage="export", seconds=1.0))
     assert not progress.busy
     assert len(progress.lines(room=6)) == 1
 

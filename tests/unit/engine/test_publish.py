@@ -176,19 +176,19 @@ def test_a_file_that_changed_after_the_child_had_read_it_makes_no_wrong_hit(stor
 
 def test_what_is_distrusted_does_not_stand_until_two_builds_agree(store: Store, root: Path) -> None:
     export(store, root)
-    publisher(store, root).distrust(job())
+    publisher(store, root).mark_nondeterministic(job())
     assert isinstance(decide(store, root), Miss)
     _, run = export(store, root)
     assert "different results" in run.reasons["export"]
     assert isinstance(decide(store, root), Miss)
-    publisher(store, root).trust(job())
+    publisher(store, root).clear_nondeterministic(job())
     export(store, root)
     assert isinstance(decide(store, root), Hit)
 
 
 def test_distrust_outlives_the_index(store: Store, root: Path) -> None:
     export(store, root)
-    publisher(store, root).distrust(job())
+    publisher(store, root).mark_nondeterministic(job())
     store.close()
     for path in store.layout.index.iterdir():
         os.unlink(path)

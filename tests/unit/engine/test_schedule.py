@@ -86,7 +86,7 @@ def test_without_a_bound_memory_does_not_matter() -> None:
 def test_what_has_not_started_can_be_dropped_and_what_runs_goes_on() -> None:
     schedule = filled(Schedule(slots=1), task("a", 9), task("b", 1), task("c", 5))
     assert started(schedule) == ["a"]
-    assert [one.id for one in schedule.drop_ready()] == ["c", "b"]
+    assert [one.id for one in schedule.clear_ready()] == ["c", "b"]
     schedule.finish("a")
     assert started(schedule) == []
 
@@ -178,7 +178,7 @@ def test_a_task_that_no_device_has_room_for_tries_the_roomiest_once_all_are_idle
 
 def test_room_that_somebody_else_takes_is_seen() -> None:
     schedule = Schedule(slots=9, devices=TWO)
-    schedule.see({"0": 5})
+    schedule.update_free_memory({"0": 5})
     assert started(filled(schedule, on("h100", "a", needs=50))) == ["a"]
     assert schedule.device("a") == "1"
 
