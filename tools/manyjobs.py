@@ -35,6 +35,7 @@ from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.toolchain import probe
 from batchexport.workers.forkserver import ForkServer, ProcessExit
+from batchexport.workers.protocol import StageRequest
 
 MANIFEST = "manifest.toml"
 RESULT = "result.json"
@@ -118,10 +119,11 @@ class Template:
 class Replay:
     """A runner: each stage runs once for real, and its outcome is repeated for the jobs after it, one at a time."""
 
+    _request: StageRequest  # the one that runs: they run one by one
+
     def __init__(self, real: ForkServer) -> None:
         self._real = real
         self._templates: dict[str, Template] = {}
-        self._request: dict[str, Any] = {}
 
     @property
     def note(self) -> str | None:
@@ -130,20 +132,20 @@ class Replay:
     def open(self) -> None:
         pass
 
-    def start(self, request: dict[str, Any]) -> None:
+    def start(self, request: StageRequest) -> None:
         self._request = request
-        if request["task"]["stage"] not in self._templates:
+        if request.task["stage"] not in self._templates:
             self._real.start(request)
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
-        stage, folder = self._request["task"]["stage"], Path(self._request["folder"])
+        stage, folder = self._request.task["stage"], Path(self._request.folder)
         template = self._templates.get(stage)
         if template is None:
             ended = self._real.wait(timeout)
             if ended:
                 self._templates[stage] = _kept(ended[0], folder)
             return ended
-        mark = hashlib.sha256(self._request["id"].encode()).hexdigest()
+        mark = hashlib.sha256(self._request.id.encode()).hexdigest()
         for name, data in template.files.items():
             (folder / name).write_bytes(data + mark.encode())
         result = template.result
@@ -151,7 +153,7 @@ class Replay:
             state = [[*row[:-1], _mixed(row[-1], mark)] for row in result["output"]["state"]]
             result = {**result, "output": {**result["output"], "state": state}}
         (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
-        return [replace(template.ended, id=self._request["id"])]
+        return [replace(template.ended, id=self._request.id)]
 
     def signal(self, name: str, number: int) -> None:
         self._real.signal(name, number)

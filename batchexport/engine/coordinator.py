@@ -6,30 +6,25 @@ Every job ends in exactly one report, whatever its children do.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchexport.core import interrupts
 from batchexport.core.errors import Kind
 from batchexport.core.events import Listener, Note, StageFinished, StageStarted
-from batchexport.core.job import Job
+from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.dependencies.traces import KEPT
 from batchexport.engine.completion import Advance, Fail, Rerun, StageCompletion, Step
 from batchexport.engine.finish import JobFinisher, store_failure
 from batchexport.engine.gpus import Gpus, loss
 from batchexport.engine.job_run import JobRun, StageAttempt
-from batchexport.engine.publish import Publisher
 from batchexport.engine.queue import QueuedStage, StageQueue
-from batchexport.engine.requests import Assignments, Workplace
+from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
-from batchexport.planning.estimates import Timings
-from batchexport.planning.lookup import CacheLookup, Hit, Miss
+from batchexport.planning.lookup import Hit, Miss, PackWeights
+from batchexport.planning.session import Session
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.locks import Lock
-from batchexport.store.outputs import Delivery
-from batchexport.store.results import Results
-from batchexport.toolchain.cuda import Devices
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
 
@@ -37,62 +32,33 @@ from batchexport.workers.supervisor import Runner, Supervisor
 _HEALED = len(STAGES) + KEPT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How a run behaves; see `batchexport run --help`."""
-
-    last_stage: str = "verify"
-    require_all: bool = False
-    fail_fast: bool = False
-    paranoid: bool = False
-    retries: bool = True
-
-
 class Coordinator:
     """Brings every job of one run to its report."""
 
     def __init__(
         self,
+        session: Session,
+        options: RunOptions,
         *,
-        jobs: Sequence[Job],
-        workplace: Workplace,
-        lookup: CacheLookup,
-        results: Results,
-        publisher: Publisher,
-        delivery: Delivery,
-        timings: Timings,
+        requests: StageRequests,
         schedule: Schedule,
-        devices: Devices,
         runner: Runner,
         listener: Listener,
-        policy: Policy,
     ) -> None:
-        self._jobs = jobs
-        self._store = workplace.store
-        self._lookup = lookup
-        self._results = results
-        self._gpus = Gpus(devices, schedule)
-        self._pending = StageQueue(schedule, timings, self._gpus)
+        self._jobs = session.jobs
+        self._store = session.store
+        self._lookup = session.lookup
+        self._results = session.results
+        self._options = options
+        self._last_stage = options.stage or STAGES[-1]
         self._listener = listener
-        self._policy = policy
-        self._assignments = Assignments(workplace, results)
-        self._supervisor: Supervisor[StageAttempt] = Supervisor(runner, workplace.store, workplace.memory)
-        self._aftermath = StageCompletion(
-            store=workplace.store,
-            lookup=lookup,
-            results=results,
-            publisher=publisher,
-            timings=timings,
-            root=str(workplace.manifest.root),
-            paranoid=policy.paranoid,
-            retries=policy.retries,
-        )
-        self._ends = JobFinisher(
-            workplace=workplace,
-            assignments=self._assignments,
-            delivery=delivery,
-            listener=listener,
-            total=len(jobs),
+        self._requests = requests
+        self._gpus = Gpus(session.devices, schedule)
+        self._queue = StageQueue(schedule, session.timings, self._gpus)
+        self._supervisor: Supervisor[StageAttempt] = Supervisor(runner, session.store, requests.memory)
+        self._completion = StageCompletion(session, paranoid=options.paranoid, retries=not options.in_process)
+        self._finisher = JobFinisher(
+            requests=requests, delivery=session.delivery, listener=listener, total=len(session.jobs)
         )
         self._stopping: str | None = None  # why nothing more is started
         self.interrupted = False
@@ -105,7 +71,7 @@ class Coordinator:
         try:
             for job in self._jobs:
                 self._advance(JobRun(job))
-            if self._pending:
+            if self._queue:
                 self._supervisor.open()
                 self._loop()
         except KeyboardInterrupt:
@@ -113,21 +79,21 @@ class Coordinator:
             self._cancel("interrupted")
         finally:
             self._supervisor.close()
-        return self._ends.reports(self._jobs)
+        return self._finisher.reports(self._jobs)
 
     def _loop(self) -> None:
         noted = False
-        while self._pending or self._supervisor.busy:
+        while self._queue or self._supervisor.busy:
             self._gpus.refresh()
             self._start_ready()
-            for running, ended in self._supervisor.wait(poll=self._pending.has_deferred):
+            for running, ended in self._supervisor.wait(poll=self._queue.has_deferred):
                 with interrupts.defer_signals():
                     self._ended(running, ended)
             if self._supervisor.note and not noted:
                 noted = True
                 self._listener(Note(text=self._supervisor.note))
             self._supervisor.enforce()
-            self._pending.requeue_deferred()
+            self._queue.requeue_deferred()
 
     # ── one job forward ──────────────────────────────────────────────────────────────────────
 
@@ -136,8 +102,8 @@ class Coordinator:
         for stage in STAGES:
             if stage in run.stages:
                 continue
-            if STAGES.index(stage) > STAGES.index(self._policy.last_stage):
-                reason = f"--stage {self._policy.last_stage} was asked for"
+            if STAGES.index(stage) > STAGES.index(self._last_stage):
+                reason = f"--stage {self._last_stage} was asked for"
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
                 continue
             if stage == "compile" and run.job.compile.format == "none":
@@ -156,53 +122,56 @@ class Coordinator:
 
     def _decide(self, run: JobRun, stage: str) -> Hit | Miss:
         if stage == "export":
-            reweigh = run.reweighs and not self._policy.paranoid
-            pack = run.packs and self._policy.last_stage != "export" and self._gpus.why_not(run, "compile") is None
-            return self._lookup.export(run.job, reweigh=reweigh, pack=pack)
+            swap = run.retries.may_swap_weights and not self._options.paranoid
+            pack = (
+                run.retries.may_pack_weights
+                and self._last_stage != "export"
+                and self._gpus.why_not(run, "compile") is None
+            )
+            return self._lookup.export(run.job, swap_weights=swap, pack=pack)
         assert run.export is not None
         if stage == "compile":
-            return self._lookup.compile(run.job, run.export, pack=run.packs)
+            return self._lookup.compile(run.job, run.export, pack=run.retries.may_pack_weights)
         return self._lookup.verify(run.job, run.export, run.compiled)
 
     def _without_device(self, run: JobRun, reason: str) -> None:
         # Code for something else under the name of a CUDA target would be a wrong artifact, so there is none.
         for stage in ("compile", "verify"):
             run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
-        if not self._policy.require_all:
-            self._ends.end(run)
+        if not self._options.require_all:
+            self._finisher.end(run)
             return
         message = f"{reason}, and --require-all was given"
         remedy = "drop the cuda targets, or run without --require-all"
         failure = Failure(stage="compile", kind=Kind.TOOLCHAIN, message=message, remedy=remedy)
-        self._ends.end(run, error=failure)
+        self._finisher.end(run, error=failure)
 
     def _enqueue(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
         if self._stopping is not None:
-            self._ends.cancel(run, stage, self._stopping)
+            self._finisher.cancel(run, stage, self._stopping)
             return
         if self._gpus.lost_kind(run, stage):
             self._fail(run, loss(stage))
             return
-        run.reasons[stage] = miss.reason
-        self._pending.add(run, stage, miss, alone=alone)
+        self._queue.add(run, stage, miss, alone=alone)
 
     def _start_ready(self) -> None:
-        while self._stopping is None and (turn := self._pending.next()) is not None:
+        while self._stopping is None and (turn := self._queue.next()) is not None:
             try:
                 lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
             except DiskFull as error:  # where locks don't work at all, no job can go on
-                self._pending.start(turn)
-                self._pending.finish(turn.task.id)
+                self._queue.start(turn)
+                self._queue.finish(turn.task.id)
                 self._fail(turn.run, store_failure(turn.stage, error))
                 continue
             if lock is None:
-                self._pending.defer(turn)
+                self._queue.defer(turn)
                 continue
-            self._pending.start(turn)
+            self._queue.start(turn)
             try:
                 self._start(turn, lock)
             except KeyboardInterrupt:
-                self._pending.restore(turn)  # to be reported as cancelled
+                self._queue.restore(turn)  # to be reported as cancelled
                 raise
             except (BlobMissing, BlobDamaged):
                 self._give_up(turn, lock)
@@ -221,16 +190,17 @@ class Coordinator:
             return
         folder = self._store.attempt(f"{run.job.folder}-{stage}")
         try:
-            request = self._assignments.request(run, stage, decision, folder, turn.device)
+            request = self._requests.for_stage(run, stage, decision, folder, turn.device)
         except BaseException:
             self._store.discard(folder)
             raise
-        run.reasons[stage] = run.reasons[stage] if decision.code is None else decision.reason
-        self._listener(StageStarted(job=run.job.name, stage=stage, reason=run.reasons[stage]))
+        reason = decision.reason if isinstance(decision, PackWeights) else turn.miss.reason
+        self._listener(StageStarted(job=run.job.name, stage=stage, reason=reason))
         running = StageAttempt(
             run=run,
             stage=stage,
             miss=decision,
+            reason=reason,
             folder=folder,
             lock=lock,
             timeout=run.job.timeout,
@@ -242,13 +212,13 @@ class Coordinator:
     def _give_up(self, turn: QueuedStage, lock: Lock) -> None:
         """It needs no child after all."""
         lock.release()
-        self._pending.finish(turn.task.id)
+        self._queue.finish(turn.task.id)
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────
 
     def _ended(self, running: StageAttempt, ended: ProcessExit) -> None:
         run, stage = running.run, running.stage
-        self._pending.finish(ended.id)
+        self._queue.finish(ended.id)
         seconds = ended.seconds or time.monotonic() - running.started
         self._listener(StageFinished(job=run.job.name, stage=stage, seconds=seconds))
         if running.cancelled:  # and reported so
@@ -256,7 +226,7 @@ class Coordinator:
             return
         step: Step
         try:
-            step = self._aftermath.handle(running, ended, seconds, self._supervisor.exit_context(running))
+            step = self._completion.handle(running, ended, seconds, self._supervisor.exit_context(running))
         except (StoreError, OSError) as error:
             step = Fail(failure=store_failure(stage, error))
         finally:
@@ -277,16 +247,15 @@ class Coordinator:
             return step
         run, stage = running.run, running.stage
         run.stages.pop(stage, None)
-        run.retried.discard(stage)
+        run.retries.forget_alone(stage)
         self._listener(Note(text=f"the GPU {device} was lost"))
-        for turn in self._pending.remove_unschedulable():
+        for turn in self._queue.remove_unschedulable():
             self._fail(turn.run, loss(turn.stage))
         return Rerun(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
 
     def _discard_damaged_results(self, run: JobRun) -> None:
         """A result's files are gone or damaged: forget it, if it is the job's own, and build it again."""
-        run.healed += 1
-        if run.healed > _HEALED:
+        if not run.retries.allow_after_damage(_HEALED):
             message = "stored results keep getting lost or damaged"
             remedy = "check the disk of the cache folder"
             self._fail(run, Failure(stage="export", kind=Kind.DISK, message=message, remedy=remedy))
@@ -297,28 +266,28 @@ class Coordinator:
         self._advance(run)
 
     def _deliver(self, run: JobRun) -> None:
-        if self._policy.last_stage != "verify":
-            self._ends.end(run, ok=True)
+        if self._last_stage != "verify":
+            self._finisher.end(run, ok=True)
             return
         try:
             with interrupts.defer_signals():
-                self._ends.deliver(run)
+                self._finisher.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._discard_damaged_results(run)
         except (StoreError, OSError) as error:
             self._fail(run, store_failure("verify", error))
 
     def _fail(self, run: JobRun, failure: Failure) -> None:
-        self._ends.fail(run, failure)
-        if self._policy.fail_fast and self._stopping is None:
+        self._finisher.fail(run, failure)
+        if self._options.fail_fast and self._stopping is None:
             self._cancel("--fail-fast")
 
     def _cancel(self, reason: str) -> None:
         """Start nothing more, end what runs, and report every open job as cancelled."""
         self._stopping = reason
-        open_runs = [(turn.run, turn.stage) for turn in self._pending.clear()]
+        open_runs = [(turn.run, turn.stage) for turn in self._queue.clear()]
         for running, ended in self._supervisor.ended():  # finished in time, and kept
             self._ended(running, ended)
         open_runs += [(running.run, running.stage) for running in self._supervisor.kill()]
         for run, stage in open_runs:
-            self._ends.cancel(run, stage, reason)
+            self._finisher.cancel(run, stage, reason)

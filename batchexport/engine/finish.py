@@ -13,7 +13,7 @@ from batchexport.core.events import JobFinished, Listener
 from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
 from batchexport.engine.job_run import JobRun
-from batchexport.engine.requests import Assignments, Workplace
+from batchexport.engine.requests import StageRequests
 from batchexport.store.errors import DiskFull
 from batchexport.store.outputs import FILES, SCHEMA, Delivery, stamp
 from batchexport.store.store import Record
@@ -26,11 +26,8 @@ _NO_OWN_MESSAGE = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
 class JobFinisher:
     """The reports of one run's jobs, told as they come."""
 
-    def __init__(
-        self, *, workplace: Workplace, assignments: Assignments, delivery: Delivery, listener: Listener, total: int
-    ) -> None:
-        self._workplace = workplace
-        self._assignments = assignments
+    def __init__(self, *, requests: StageRequests, delivery: Delivery, listener: Listener, total: int) -> None:
+        self._requests = requests
         self._delivery = delivery
         self._listener = listener
         self._total = total
@@ -55,18 +52,18 @@ class JobFinisher:
         made_from = stamp(job, run.export, run.compiled, run.verified)
         if not self._delivery.is_current(job.folder, digests, made_from):
             sources: dict[str, tuple[Record, str]] = {
-                file: (self._assignments.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
+                file: (self._requests.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
             }
             self._delivery.deliver(job.folder, sources, job_file(run, sources), made_from)
-        folder = os.path.relpath(self._delivery.folder(job.folder), self._workplace.manifest.root)
+        folder = os.path.relpath(self._delivery.folder(job.folder), self._requests.manifest.root)
         self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
 
     def fail(self, run: JobRun, failure: Failure) -> None:
         """A job ends badly."""
-        log = self._workplace.log(run.job, failure.stage)
-        shown = os.path.relpath(log, self._workplace.manifest.root) if log.exists() else None
+        log = self._requests.log(run.job, failure.stage)
+        shown = os.path.relpath(log, self._requests.manifest.root) if log.exists() else None
         said = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
-        command = self._workplace.reproduce(run.job, failure.stage)
+        command = self._requests.reproduce(run.job, failure.stage)
         self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
 
     def cancel(self, run: JobRun, stage: str, reason: str) -> None:
@@ -110,8 +107,8 @@ def job_file(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str
         "keys": {stage: report.key for stage, report in run.stages.items() if report.key},
         "digests": {
             **{file: record.files[inner].digest for file, (record, inner) in sources.items()},
-            "program": run.export.facts["program"],
-            "state": run.export.facts["state"],
+            "program": run.export.export_facts.program,
+            "state": run.export.export_facts.state,
         },
         "stats": stats,
         "verify": {**run.job.verify.to_json(), **run.verified.facts["evidence"]},

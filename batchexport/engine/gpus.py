@@ -33,7 +33,7 @@ class Gpus:
         kind = self._devices.kind(run.job.target) if stage != "export" else None
         if kind is None:
             return None, 0
-        weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
+        weights = run.export.export_facts.parameter_bytes if run.export else 0
         return kind, _BASE + _COPIES * weights
 
     def refresh(self) -> None:

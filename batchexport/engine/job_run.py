@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchexport.core.report import STAGES, Failure, JobReport, StageReport
+from batchexport.engine.retries import Retries
 from batchexport.workers.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -16,22 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class JobRun:
-    """Mutable; only the coordinator touches it."""
+    """The results that stand so far, the reports of finished stages, and what was tried again. Mutable.
+
+    `weights_packed`: the compiled package is older code with new weights.
+    """
 
     job: Job
     stages: dict[str, StageReport] = field(default_factory=dict)
     export: Result | None = None
     compiled: Result | None = None
     verified: Result | None = None
-    reasons: dict[str, str] = field(default_factory=dict)
-    changed_once: bool = False
-    reweighs: bool = True
-    cut_once: bool = False
-    packs: bool = True
-    packed: bool = False
-    healed: int = 0
-    twin: str | None = None
-    retried: set[str] = field(default_factory=set)
+    retries: Retries = field(default_factory=Retries)
+    weights_packed: bool = False
 
     def record_result(self, stage: str, result: Result) -> None:
         """A stage's result stands."""
@@ -60,7 +57,7 @@ class JobRun:
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """The job's report as things stand."""
-        stats: dict[str, Any] = dict(self.export.facts.get("stats", {})) if self.export else {}
+        stats = dict(self.export.export_facts.stats) if self.export else {}
         return JobReport(
             name=self.job.name,
             entry=self.job.entry,
@@ -76,7 +73,8 @@ class JobRun:
 
 @dataclass(slots=True, kw_only=True)
 class StageAttempt(Attempt):
-    """A stage of a job that a child works on, and the miss that made it run."""
+    """A stage of a job that a child works on, the miss that made it run, and the reason that the report gives."""
 
     run: JobRun
     miss: Miss
+    reason: str

@@ -16,7 +16,8 @@ from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 from batchexport.dependencies.traces import Traces
 from batchexport.engine.job_run import JobRun
 from batchexport.planning.history import History
-from batchexport.planning.lookup import CacheLookup, Miss
+from batchexport.planning.lookup import CacheLookup, Miss, SwapWeights
+from batchexport.store.facts import ExportFacts
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.toolchain.probe import import_path
@@ -32,6 +33,14 @@ def fingerprint(folder: Path, outcome: Success) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A result that is kept now, and the reason of its stage, with what publishing found out."""
+
+    result: Result
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
     """Publishes the results of one run. `root` is the manifest's folder. Its methods raise DiskFull, StoreError."""
 
@@ -41,16 +50,16 @@ class Publisher:
     history: History
     root: str
 
-    def publish(self, run: JobRun, stage: str, miss: Miss, folder: Path, outcome: Success) -> Result:
-        """Keep what `stage` gave; may add to the stage's reason."""
+    def publish(self, run: JobRun, stage: str, miss: Miss, folder: Path, outcome: Success, *, reason: str) -> Published:
+        """Keep what `stage` left in `folder`. Raises StaleGraph where a swap of weights does not hold any more."""
         if stage == "export":
-            return self._export(run, miss, folder, outcome)
+            return self._export(run, miss, folder, outcome, reason)
         if stage == "compile":
-            return self._compile(run, miss, folder, outcome.output)
+            return Published(result=self._compile(run, miss, folder, outcome.output), reason=reason)
         assert miss.key is not None
-        return self.results.publish(
-            "verify", miss.key, files={}, facts={"evidence": dict(outcome.output)}, more={"job": run.job.name}
-        )
+        facts = {"evidence": dict(outcome.output)}
+        result = self.results.publish("verify", miss.key, files={}, facts=facts, more={"job": run.job.name})
+        return Published(result=result, reason=reason)
 
     def mark_nondeterministic(self, job: Job) -> None:
         """Two builds of what `job` request_keys for differed: no result of that question is reused from now on."""
@@ -63,7 +72,7 @@ class Publisher:
         """Two builds agreed: what was held against the question before is forgotten."""
         self.results.remove("distrust", self.lookup.request_key(job))
 
-    def _export(self, run: JobRun, miss: Miss, folder: Path, outcome: Success) -> Result:
+    def _export(self, run: JobRun, miss: Miss, folder: Path, outcome: Success, reason: str) -> Published:
         job, output = run.job, outcome.output
         request_key = self.lookup.request_key(job)
         uncacheable = list(outcome.uncacheable)
@@ -71,35 +80,36 @@ class Publisher:
         if distrusted is not None:
             uncacheable.append(distrusted.facts["reason"])
         dependencies = relative_to(self.root, outcome.dependencies, import_path())
-        if output["reweighed"] and miss.base is not None:
+        if output["reweighed"] and isinstance(miss, SwapWeights):
             record = self.results.record("export", miss.base.key)
             if record is None:
                 raise StaleGraph(miss.base.key)
             dependencies = in_order(merge_dependencies(record.data["dependencies"], dependencies))
-        elif miss.base is not None:
-            run.reasons["export"] += "; captured anew, for the model differs in more than their values"
+        elif isinstance(miss, SwapWeights):
+            reason += "; captured anew, for the model differs in more than their values"
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
         key = keys.export_key(request_key, source_digest(dependencies), state)
         if uncacheable:
             # Later stages need its files, and no later run may find it.
             key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
-            run.reasons["export"] += f"; uncacheable: {', '.join(uncacheable)}"
+            reason += f"; uncacheable: {', '.join(uncacheable)}"
+        facts = ExportFacts(
+            program=output["program"],
+            concrete_program=output["skeleton"],
+            state=state,
+            layout=keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
+            constants=keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
+            modules=output["modules"],
+            structure=output["likeness"],
+            weights_swapped=output["reweighed"],
+            stats={name: output["stats"][name] for name in _SLIM},
+        )
         result = self.results.publish(
             "export",
             key,
             files={"exported": folder / "exported.pt2", "reference": folder / "reference.pt"},
-            facts={
-                "program": output["program"],
-                "skeleton": output["skeleton"],
-                "state": state,
-                "layout": keys.digest("layout", keys.STATE_VERSION, [row[:-1] for row in ids]),
-                "folded": keys.digest("folded", keys.STATE_VERSION, [row for row in ids if row[1] == "constant"]),
-                "modules": output["modules"],
-                "likeness": output["likeness"],
-                "reweighed": output["reweighed"],
-                "stats": {name: output["stats"][name] for name in _SLIM},
-            },
+            facts=facts.to_json(),
             more={
                 "job": job.name,
                 **({} if uncacheable else {"ask": request_key}),
@@ -111,7 +121,7 @@ class Publisher:
         if not uncacheable:
             self.traces.add(request_key, dependencies, key)
         self.history.remember("export", job.name, self.lookup.export_components(job))
-        return result
+        return Published(result=result, reason=reason)
 
     def package(self, run: JobRun, miss: Miss, folder: Path) -> Result:
         """Keep the package that an export stage left, for the compile that `miss` speaks of."""

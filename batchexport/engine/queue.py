@@ -44,7 +44,7 @@ class StageQueue:
 
     def add(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
         """A stage must run; `alone`: while nothing else does."""
-        weights = run.export.facts.get("stats", {}).get("parameter_bytes", 0) if run.export else 0
+        weights = run.export.export_facts.parameter_bytes if run.export else 0
         expected = self._timings.expected(run.job, stage, parameter_bytes=weights)
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
         kind, device_memory = self._gpus.needs(run, stage)

@@ -1,4 +1,4 @@
-"""A request is all that a child needs to run one stage: task, folder, log and environment, as plain data."""
+"""Say to a child all that it needs to run one stage: its task, folder, log, environment and files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from batchexport.core.archives import vet
 from batchexport.core.job import Job, Manifest
 from batchexport.engine.job_run import JobRun
 from batchexport.manifest.patterns import matches
-from batchexport.planning.lookup import Miss
+from batchexport.planning.lookup import Miss, PackWeights, SwapWeights
 from batchexport.store.errors import BlobDamaged, BlobMissing, translate_os_errors
 from batchexport.store.layout import ensure_real_dir
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Record, Store
 from batchexport.toolchain.probe import COMPILER, REACHING, import_path
+from batchexport.workers.protocol import StageRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """Where the children of one run work, with how many threads each, and how many bytes of memory at most."""
+class StageRequests:
+    """Makes the requests of one run: where its children work, with how many threads, and how much memory at most.
+
+    Files of the store are checked and linked into a child's folder under the names that torch expects. `memory` is
+    bytes for all children together, None for no bound.
+    """
 
     manifest: Manifest
     store: Store
+    results: Results
     worker_threads: int
     code_threads: int
     memory: int | None = None
@@ -48,10 +54,17 @@ class Workplace:
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)
         return {**os.environ, **self._server_settings()}
 
+    def for_stage(self, run: JobRun, stage: str, miss: Miss, folder: Path, device: str | None = None) -> StageRequest:
+        """Return the request for the stage that `miss` speaks of, to be worked on in `folder`, maybe on a device.
+
+        Raises BlobMissing, BlobDamaged, StoreError, UnsafeArchive.
+        """
+        return self.request(run.job, stage, folder, self._task(run, stage, miss, folder), device)
+
     def request(
         self, job: Job, stage: str, folder: Path, task: Mapping[str, Any], device: str | None = None
-    ) -> dict[str, Any]:
-        """The request for `stage` of `job`, to be worked on in `folder`, on the device of this UUID, or on none."""
+    ) -> StageRequest:
+        """Return the request for `task`, on the device of this UUID or on none; makes the child's folders."""
         environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
         # Whatever the entry says: CUDA reads it when it starts, and no device ever has two children.
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
@@ -59,22 +72,29 @@ class Workplace:
         log = self.log(job, stage)
         ensure_real_dir(log.parent)
         log.unlink(missing_ok=True)
-        return {
-            "id": f"{job.name}:{stage}",
-            "folder": str(folder),
-            "log": str(log),
-            "environment": environment,
+        return StageRequest(
+            id=f"{job.name}:{stage}",
+            folder=str(folder),
+            log=str(log),
+            environment=environment,
             # CUDA maps far more than it uses, and how much of that counts as data is up to the driver.
-            "memory_limit": self.memory if device is None else None,
+            memory_limit=self.memory if device is None else None,
             # torch has read these by the time a child is forked, so such a child must start from nothing.
-            "spawn": any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
-            "task": {
+            spawn=any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
+            task={
                 "stage": stage,
                 "root": str(self.manifest.root),
                 "worker_threads": _threads(job, self.worker_threads),
                 **task,
             },
-        }
+        )
+
+    def record(self, kind: str, result: Result) -> Record:
+        """Return the record behind a result. Raises BlobMissing where it is gone."""
+        record = self.results.record(kind, result.key)
+        if record is None:
+            raise BlobMissing(result.key)
+        return record
 
     def log(self, job: Job, stage: str) -> Path:
         """The file that takes all output of a stage of a job."""
@@ -107,8 +127,8 @@ class Workplace:
         return {
             "spec": job.compile.to_json(),
             "exported": str(exported),
-            "skeleton": export.facts["skeleton"],
-            "modules": export.facts["modules"],
+            "skeleton": export.export_facts.concrete_program,
+            "modules": list(export.export_facts.modules),
             "threads": _threads(job, self.code_threads),
         }
 
@@ -126,8 +146,8 @@ class Workplace:
             "exported": str(exported),
             "reference": str(reference),
             "compiled": str(compiled) if compiled else None,
-            "skeleton": export.facts["skeleton"],
-            "modules": export.facts["modules"],
+            "skeleton": export.export_facts.concrete_program,
+            "modules": list(export.export_facts.modules),
         }
 
     def _server_settings(self) -> dict[str, str]:
@@ -154,51 +174,22 @@ class Workplace:
             "CUDA_VISIBLE_DEVICES": "",
         }
 
-
-def _threads(job: Job, otherwise: int) -> int:
-    """What OMP_NUM_THREADS says for a job: a number, or a list with one for each level of nesting."""
-    first = job.export.env.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else otherwise
-
-
-class Assignments:
-    """Makes the requests of one run's children."""
-
-    def __init__(self, workplace: Workplace, results: Results) -> None:
-        self._workplace = workplace
-        self._results = results
-        self._store: Store = workplace.store
-
-    def request(self, run: JobRun, stage: str, miss: Miss, folder: Path, device: str | None = None) -> dict[str, Any]:
-        """The request for a stage, to be worked on in `folder`, maybe on a device.
-
-        Raises BlobMissing, BlobDamaged, StoreError.
-        """
-        return self._workplace.request(run.job, stage, folder, self._task(run, stage, miss, folder), device)
-
-    def record(self, kind: str, result: Result) -> Record:
-        """The record behind a result. Raises BlobMissing where it is gone."""
-        record = self._results.record(kind, result.key)
-        if record is None:
-            raise BlobMissing(result.key)
-        return record
-
     def _task(self, run: JobRun, stage: str, miss: Miss, folder: Path) -> dict[str, Any]:
         if stage == "export":
-            base = None if miss.base is None else self._base(miss.base, miss.around, folder)
-            return self._workplace.export_task(run.job, base)
+            base = self._base(miss, folder) if isinstance(miss, SwapWeights) else None
+            return self.export_task(run.job, base)
         assert run.export is not None
         export = self.record("export", run.export)
         exported = self._linked(export, "exported", folder / FILES["exported"])
-        if stage == "compile" and miss.code is None:
-            return self._workplace.compile_task(run.job, run.export, exported)
-        if miss.code is not None:
-            return self._workplace.pack_task(run.job, run.export, exported, self._code(miss.code, folder))
+        if isinstance(miss, PackWeights):
+            return self.pack_task(run.job, run.export, exported, self._code(miss.code, folder))
+        if stage == "compile":
+            return self.compile_task(run.job, run.export, exported)
         compiled = None
         if run.compiled is not None:
             record = self.record("compile", run.compiled)
             compiled = self._linked(record, "compiled", folder / FILES[run.job.compile.format])
-        return self._workplace.verify_task(
+        return self.verify_task(
             run.job,
             run.export,
             exported=exported,
@@ -206,17 +197,17 @@ class Assignments:
             compiled=compiled,
         )
 
-    def _base(self, base: Result, around: Result | None, folder: Path) -> dict[str, Any]:
-        """An earlier export, for `pipeline.reweigh`, and code to pack the weights around."""
-        record = self.record("export", base)
-        facts = {name: base.facts[name] for name in ("program", "skeleton", "modules", "likeness")}
+    def _base(self, miss: SwapWeights, folder: Path) -> dict[str, Any]:
+        """Describe the export whose graph may stand, for `pipeline.weight_swap`, and the code to pack weights with."""
+        record = self.record("export", miss.base)
+        facts = {name: miss.base.facts[name] for name in ("program", "skeleton", "modules", "likeness")}
         stored = {name: record.data[name] for name in ("state", "stats")}
         exported = str(self._linked(record, "exported", folder / "base.pt2"))
-        code = None if around is None else self._code(around, folder)
+        code = None if miss.code is None else self._code(miss.code, folder)
         return {**facts, **stored, "exported": exported, "code": code}
 
     def _code(self, code: Result, folder: Path) -> dict[str, Any]:
-        """Compiled code without its weights, for `pipeline.pack`."""
+        """Describe compiled code without its weights, for `pipeline.pack`; links its files into `folder`."""
         record, files = self.record("code", code), folder / "code"
         files.mkdir()
         for name in record.files:
@@ -225,8 +216,14 @@ class Assignments:
 
     def _linked(self, record: Record, name: str, path: Path) -> Path:
         try:
-            path.symlink_to(self._store.path(record, name))
+            path.symlink_to(self.store.path(record, name))
         except (BlobMissing, BlobDamaged):
-            self._results.forget(record.kind, record.key)
+            self.results.forget(record.kind, record.key)
             raise
         return path
+
+
+def _threads(job: Job, otherwise: int) -> int:
+    """What OMP_NUM_THREADS says for a job: a number, or a list with one for each level of nesting."""
+    first = job.export.env.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else otherwise

@@ -10,10 +10,9 @@ from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.dependencies.checker import Hashed
 from batchexport.dependencies.traces import TraceHit
-from batchexport.engine.coordinator import Coordinator, Policy
+from batchexport.engine.coordinator import Coordinator
 from batchexport.engine.gpus import slots as device_slots
-from batchexport.engine.publish import Publisher
-from batchexport.engine.requests import Workplace
+from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
 from batchexport.manifest.patterns import matches
 from batchexport.planning import noop
@@ -56,47 +55,30 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     cores = usable_cores()
     # Nothing can be ended for its memory where everything runs in one process.
     memory = None if options.in_process else session.manifest.pools.cpu_memory or usable_memory()
-    workplace = Workplace(
+    requests = StageRequests(
         manifest=session.manifest,
         store=session.store,
+        results=session.results,
         worker_threads=max(1, cores // slots),
         code_threads=cores,
         memory=memory,
     )
     runner: Runner = (
-        InProcess(workplace.server_environment())
+        InProcess(requests.server_environment())
         if options.in_process
-        else ForkServer(environment=workplace.server_environment(), log=session.store.layout.logs / "forkserver.log")
+        else ForkServer(environment=requests.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
     missing = sum(not isinstance(session.lookup.export(job), Hit) for job in session.jobs)
     if missing:
         session.timings.prefetch(session.jobs)
     listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
     return Coordinator(
-        jobs=session.jobs,
-        workplace=workplace,
-        lookup=session.lookup,
-        results=session.results,
-        publisher=Publisher(
-            results=session.results,
-            traces=session.traces,
-            lookup=session.lookup,
-            history=session.history,
-            root=str(session.manifest.root),
-        ),
-        delivery=session.delivery,
-        timings=session.timings,
+        session,
+        options,
+        requests=requests,
         schedule=Schedule(slots=slots, memory=memory, devices=device_slots(session.devices)),
-        devices=session.devices,
         runner=runner,
         listener=listener,
-        policy=Policy(
-            last_stage=options.stage or "verify",
-            require_all=options.require_all,
-            fail_fast=options.fail_fast,
-            paranoid=options.paranoid,
-            retries=not options.in_process,
-        ),
     )
 
 

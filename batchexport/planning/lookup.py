@@ -31,20 +31,38 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """A stage that must run, and why. `key` is None where it can't be known before the stage has run.
+    """A stage that must run, and why; from the start, unless it is one of the two cases below.
 
-    `code`: compiled code for the same program is there, and only needs these weights packed beside it.
-    `base`: an export that differs in nothing but the weights, whose graph may stand for this one.
-    `around`: code compiled from that graph, around which the weights are packed in one go.
-    `lock`: what must not be built twice at a time.
+    `key` is None where it can't be known before the stage has run; `lock` names what must not be built twice at a time.
     """
 
     key: str | None
     lock: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapWeights(Miss):
+    """An export that need not be captured if the model differs from `base` in the values of its weights alone.
+
+    `code`: compiled code of that graph, beside which the new weights are packed in one go; None where that is not
+    wanted or not there.
+    """
+
+    base: Result
     code: Result | None = None
-    base: Result | None = None
-    around: Result | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackWeights(Miss):
+    """A compile for which `code` of the same program is there and only needs these weights packed beside it."""
+
+    code: Result
+
+
+def from_start(miss: Miss, reason: str | None = None) -> Miss:
+    """Return the same miss without what could be reused."""
+    return Miss(key=miss.key, lock=miss.lock, reason=miss.reason if reason is None else reason)
 
 
 class CacheLookup:
@@ -95,16 +113,16 @@ class CacheLookup:
             known = self._asks[memo] = keys.request_key(spec, self._capture)
         return known
 
-    def export(self, job: Job, *, reweigh: bool = True, pack: bool = False) -> Hit | Miss:
+    def export(self, job: Job, *, swap_weights: bool = True, pack: bool = False) -> Hit | Miss:
         """Whether an earlier export stands: the trace hit, which needs no torch.
 
-        `reweigh` False: its graph is to be captured, even if only the weights are new.
+        `swap_weights` False: its graph is to be captured, even if only the weights are new.
         `pack`: a package with the new weights is wanted too, where it takes no compile.
         """
         with self._timed(job, "export"):
-            return self._export(job, reweigh=reweigh, pack=pack)
+            return self._export(job, swap_weights=swap_weights, pack=pack)
 
-    def _export(self, job: Job, *, reweigh: bool, pack: bool) -> Hit | Miss:
+    def _export(self, job: Job, *, swap_weights: bool, pack: bool) -> Hit | Miss:
         request_key = self.request_key(job)
         if "export" in self._force:
             return Miss(key=None, lock=request_key, reason="forced")
@@ -115,10 +133,12 @@ class CacheLookup:
                 if found.known
                 else self._history.difference("export", job.name, self.export_components(job))
             )
-            base = self._base(found) if reweigh else None
-            reason = f"{reason}; the stored graph takes them" if base else reason or "never built"
-            around = self._around(job, base) if base and pack else None
-            return Miss(key=None, lock=request_key, reason=reason, base=base, around=around)
+            base = self._base(found) if swap_weights else None
+            if base is None:
+                return Miss(key=None, lock=request_key, reason=reason or "never built")
+            reason = f"{reason}; the stored graph takes them"
+            code = self._code_of(job, base) if pack else None
+            return SwapWeights(key=None, lock=request_key, reason=reason, base=base, code=code)
         result = self._results.get("export", found.export_key)
         if result is None:
             return Miss(key=None, lock=request_key, reason="its record is missing or damaged")
@@ -128,9 +148,9 @@ class CacheLookup:
         """The export whose graph a model with new weights may have."""
         key = fallen.weights_only_base
         base = self._results.get("export", key) if key else None
-        return base if base is not None and base.facts.get("likeness") else None
+        return base if base is not None and base.export_facts.structure else None
 
-    def _around(self, job: Job, base: Result) -> Result | None:
+    def _code_of(self, job: Job, base: Result) -> Result | None:
         """The code that a package with new weights can have."""
         if "compile" in self._force:
             return None
@@ -155,10 +175,10 @@ class CacheLookup:
             return Hit(result=result, reason=UNCHANGED["compile"])
         code = self._results.get("code", code_key)
         if pack and (usable := _with_swappable_weights(code)) is not None:
-            return Miss(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
+            return PackWeights(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
         reason = self._history.difference("compile", job.name, self.compile_components(job, export)) or "never compiled"
-        if code is not None and "why" in code.facts:
-            reason += f"; its weights can't be exchanged: {code.facts['why']}"
+        if code is not None and (why := code.compile_facts.why_fixed) is not None:
+            reason += f"; its weights can't be exchanged: {why}"
         return Miss(key=key, lock=code_key, reason=reason)
 
     def export_components(self, job: Job) -> dict[str, Any]:
@@ -171,16 +191,17 @@ class CacheLookup:
 
     def compile_components(self, job: Job, export: Result) -> dict[str, Any]:
         """What a compile works from, labelled."""
+        facts = export.export_facts
         form: dict[str, Any] = {
-            "program": export.facts["program"],
-            "layout of the weights": export.facts["layout"],
-            "constants": export.facts["folded"],
+            "program": facts.program,
+            "layout of the weights": facts.layout,
+            "constants": facts.constants,
             "compile": job.compile.to_json(),
             "env": dict(job.export.env),
             "toolchain": self._for(job.target),
         }
         if self._is_embedded(job):
-            form["weights"] = export.facts["state"]
+            form["weights"] = facts.state
         return form
 
     def _for(self, target: str) -> dict[str, Any]:
@@ -200,20 +221,20 @@ class CacheLookup:
         """The key of compiled code; weights count only where they end up inside it."""
         memo = (id(job.compile), export.key)
         if memo not in self._keys:
-            facts = export.facts
+            facts = export.export_facts
             self._keys[memo] = keys.compile_key(
-                program=facts["program"],
-                layout=facts["layout"],
-                folded=facts["folded"],
+                program=facts.program,
+                layout=facts.layout,
+                folded=facts.constants,
                 spec=[job.compile.to_json(), dict(job.export.env)],
                 toolchain=self._code_toolchain(job.target),
-                embedded_state=facts["state"] if self._is_embedded(job) else None,
+                embedded_state=facts.state if self._is_embedded(job) else None,
             )
         return self._keys[memo]
 
     def compile_key(self, job: Job, export: Result) -> str:
         """The key of the compiled artifact, weights included."""
-        return keys.package_key(self.code_key(job, export), export.facts["state"])
+        return keys.package_key(self.code_key(job, export), export.export_facts.state)
 
     def verify_key(self, job: Job, export: Result, compiled: Result | None) -> str:
         """The key of the evidence: these bytes, held against these numbers, in this way."""
@@ -258,4 +279,4 @@ class CacheLookup:
 
 def _with_swappable_weights(code: Result | None) -> Result | None:
     """The compiled code, if it takes other weights."""
-    return code if code is not None and "why" not in code.facts else None
+    return code if code is not None and code.compile_facts.why_fixed is None else None

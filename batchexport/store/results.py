@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.store.facts import CompileFacts, ExportFacts
 from batchexport.store.store import Record, Store
 
 
@@ -20,6 +21,16 @@ class Result:
     key: str
     files: Mapping[str, str]
     facts: Mapping[str, Any]
+
+    @property
+    def export_facts(self) -> ExportFacts:
+        """Return the facts of an export. Raises KeyError where this is no export."""
+        return ExportFacts.from_json(self.facts)
+
+    @property
+    def compile_facts(self) -> CompileFacts:
+        """Return the facts of compiled code."""
+        return CompileFacts.from_json(self.facts)
 
 
 class Results:

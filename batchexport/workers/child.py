@@ -8,9 +8,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from batchexport.workers import process
+from batchexport.workers.protocol import StageRequest
 
 PIPELINE = "batchexport.pipeline.stages"
 
@@ -29,17 +29,16 @@ def load_pipeline() -> None:
     gc.freeze()
 
 
-def run_stage(request: dict[str, Any]) -> None:
-    """Run the stage that `request` describes: task, folder, log, environment. Does not return."""
+def run_stage(request: StageRequest, *, preloaded: bool = False) -> None:
+    """Run the stage that `request` describes; does not return. `preloaded`: forked from a server that has torch."""
     code = 1
     try:
-        process.limit_memory(request["memory_limit"])
-        process.apply_environment(request["environment"], request["task"]["root"])
-        preloaded = request.get("forked", False)
+        process.limit_memory(request.memory_limit)
+        process.apply_environment(request.environment, request.task["root"])
         if preloaded and (PIPELINE not in sys.modules or "torch" not in sys.modules):
             raise RuntimeError("the fork server forked a child without having imported torch")
-        task = {**request["task"], "preloaded": preloaded}
-        importlib.import_module(PIPELINE).run(task, request["folder"])
+        task = {**request.task, "preloaded": preloaded}
+        importlib.import_module(PIPELINE).run(task, request.folder)
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it is, it goes into the log
         import traceback
@@ -57,9 +56,9 @@ def main() -> None:
 
     Used where the server can't fork.
     """
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    request = StageRequest.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     process.die_with_parent(int(sys.argv[2]))
-    process.redirect_output(request["log"])
+    process.redirect_output(request.log)
     load_pipeline()
     run_stage(request)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchexport.core.errors import EnvironmentProblem
 from batchexport.workers import memory, process
-from batchexport.workers.protocol import Channel
+from batchexport.workers.protocol import Channel, StageRequest
 
 _PATIENCE = 10.0  # seconds for killed processes to be gone; the kernel may first have to free gigabytes
 
@@ -54,16 +54,16 @@ class ForkServer:
         if self._channel is None:
             self._begin()
 
-    def start(self, request: dict[str, Any]) -> None:
-        """Start a child for `request` (id, task, folder, log, environment); the first waits for torch's import.
+    def start(self, request: StageRequest) -> None:
+        """Start a child for `request`; the first waits for torch's import.
 
         Raises EnvironmentProblem where torch can't be imported.
         """
         self.open()
         assert self._channel is not None
-        self._running[request["id"]] = None
+        self._running[request.id] = None
         with contextlib.suppress(OSError):  # a lost server is met in `wait`
-            self._channel.send({"do": "start", **request})
+            self._channel.send({"do": "start", "request": request.to_json()})
         while not self._ready:
             messages = self._channel.receive()
             if messages is None:

@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from batchexport.workers import process
 from batchexport.workers.child import PIPELINE
 from batchexport.workers.forkserver import ProcessExit
+from batchexport.workers.protocol import StageRequest
 
 
 class InProcess:
@@ -29,15 +29,15 @@ class InProcess:
     def open(self) -> None:
         """Torch is imported by the first stage."""
 
-    def start(self, request: dict[str, Any]) -> None:
+    def start(self, request: StageRequest) -> None:
         """Run the stage now."""
         started = time.monotonic()
         with _surroundings():
             os.environ.update(self._environment)
             stages = importlib.import_module(PIPELINE)
-            process.apply_environment(request["environment"], request["task"]["root"])
-            stages.run(request["task"], request["folder"])
-        self._ended.append(ProcessExit(id=request["id"], status=0, seconds=time.monotonic() - started))
+            process.apply_environment(request.environment, request.task["root"])
+            stages.run(request.task, request.folder)
+        self._ended.append(ProcessExit(id=request.id, status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:
         """Nothing runs beside this process."""

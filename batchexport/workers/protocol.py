@@ -5,9 +5,45 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRequest:
+    """All that a child needs to run one stage, as plain data.
+
+    `id` names job and stage. The child works in `folder`, writes its output to `log` and holds at most `memory_limit`
+    bytes of data. `environment` is set over the server's; with `spawn` it is there before torch is imported, which
+    takes a process of its own. `task` is what `pipeline.stages.run` reads.
+    """
+
+    id: str
+    folder: str
+    log: str
+    environment: Mapping[str, str]
+    memory_limit: int | None
+    spawn: bool
+    task: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "folder": self.folder,
+            "log": self.log,
+            "environment": dict(self.environment),
+            "memory_limit": self.memory_limit,
+            "spawn": self.spawn,
+            "task": dict(self.task),
+        }
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> StageRequest:
+        """Read a request. Raises KeyError where a part is missing."""
+        return cls(**{name: form[name] for name in cls.__slots__})
 
 
 class Channel:

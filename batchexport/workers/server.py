@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.workers import child, process
-from batchexport.workers.protocol import Channel
+from batchexport.workers.protocol import Channel, StageRequest
 
 
 def main() -> None:
@@ -90,18 +90,18 @@ class Server:
 
     def _do(self, message: dict[str, Any]) -> None:
         if message["do"] == "start":
-            self._start(message)
+            self._start(StageRequest.from_json(message["request"]))
             return
         for pid, (name, _) in self._children.items():
             if name == message["id"]:
                 _signal(pid, message["signal"])
 
-    def _start(self, request: dict[str, Any]) -> None:
-        pid = self._forked(request) if self._threads == 1 and not request["spawn"] else self._spawn(request)
-        self._children[pid] = (request["id"], time.monotonic())
-        self._channel.send({"event": "started", "id": request["id"], "pid": pid})
+    def _start(self, request: StageRequest) -> None:
+        pid = self._forked(request) if self._threads == 1 and not request.spawn else self._spawn(request)
+        self._children[pid] = (request.id, time.monotonic())
+        self._channel.send({"event": "started", "id": request.id, "pid": pid})
 
-    def _forked(self, request: dict[str, Any]) -> int:
+    def _forked(self, request: StageRequest) -> int:
         server = os.getpid()
         pid = os.fork()
         if pid:
@@ -114,18 +114,18 @@ class Server:
             self._channel.close()
             self._wakeup.close()
             self._signal.close()
-            process.redirect_output(request["log"])
-            child.run_stage({**request, "forked": True})
+            process.redirect_output(request.log)
+            child.run_stage(request, preloaded=True)
         except BaseException:  # noqa: BLE001 - a child must never go on as a second server
             traceback.print_exc()
         finally:
             os._exit(1)
 
-    def _spawn(self, request: dict[str, Any]) -> int:
-        path = Path(request["folder"], "request.json")
-        path.write_text(json.dumps(request), encoding="utf-8")
+    def _spawn(self, request: StageRequest) -> int:
+        path = Path(request.folder, "request.json")
+        path.write_text(json.dumps(request.to_json()), encoding="utf-8")
         # As in the server itself: precompiled headers go below the temporary folder that torch is imported with.
-        environment = {**os.environ, **request["environment"], "TMPDIR": os.environ["TMPDIR"]}
+        environment = {**os.environ, **request.environment, "TMPDIR": os.environ["TMPDIR"]}
         command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path), str(os.getpid())]
         spawned = subprocess.Popen(command, close_fds=True, env=environment, start_new_session=True)
         self._spawned[spawned.pid] = spawned

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from batchexport.store.store import Store
 from batchexport.workers import memory
@@ -15,6 +15,7 @@ from batchexport.workers.attempt import Attempt
 from batchexport.workers.compiler_cache import CompilerCache
 from batchexport.workers.exit_status import ExitContext
 from batchexport.workers.forkserver import ProcessExit
+from batchexport.workers.protocol import StageRequest
 
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.5
@@ -27,7 +28,7 @@ class Runner(Protocol):
     note: str | None
 
     def open(self) -> None: ...
-    def start(self, request: dict[str, Any]) -> None: ...
+    def start(self, request: StageRequest) -> None: ...
     def signal(self, name: str, number: int) -> None: ...
     def held(self, *, exact: bool) -> dict[str, int]: ...
     def wait(self, timeout: float | None) -> list[ProcessExit]: ...
@@ -65,14 +66,14 @@ class Supervisor(Generic[OneAttempt]):
         self._store.sweep()
         self._headers.open()
 
-    def start(self, running: OneAttempt, request: dict[str, Any]) -> None:
+    def start(self, running: OneAttempt, request: StageRequest) -> None:
         """Start a child. Raises EnvironmentProblem where none can be started at all."""
-        self._running[request["id"]] = running
+        self._running[request.id] = running
         running.kernel_kills = memory.kernel_kills()
         try:
             self._runner.start(request)
         except BaseException:
-            del self._running[request["id"]]
+            del self._running[request.id]
             raise
         # The first start waits for the import of torch, which is no stage's own time.
         running.deadline = time.monotonic() + running.timeout

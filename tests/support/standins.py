@@ -10,6 +10,7 @@ from typing import Any
 
 from batchexport.toolchain.cuda import Device
 from batchexport.workers.forkserver import ProcessExit
+from batchexport.workers.protocol import StageRequest
 
 GIB = 1 << 30
 
@@ -41,24 +42,24 @@ class Children:
 
     def __init__(self, choose: Callable[[dict[str, str]], tuple[str, int]]) -> None:
         self._choose = choose
-        self._running: dict[str, dict[str, Any]] = {}
+        self._running: dict[str, StageRequest] = {}
         self.seen: list[dict[str, str]] = []
 
     def open(self) -> None:
         pass
 
-    def start(self, request: dict[str, Any]) -> None:
-        self._running[request["id"]] = request
+    def start(self, request: StageRequest) -> None:
+        self._running[request.id] = request
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
         if not self._running:
             return []
-        now = {name: request["environment"]["CUDA_VISIBLE_DEVICES"] for name, request in self._running.items()}
+        now = {name: request.environment["CUDA_VISIBLE_DEVICES"] for name, request in self._running.items()}
         self.seen.append(now)
         name, status = self._choose(now)
         request = self._running.pop(name)
         if status == 0:
-            _leave(request["task"]["stage"], Path(request["folder"]), name.partition(":")[0].partition("@")[0])
+            _leave(request.task["stage"], Path(request.folder), name.partition(":")[0].partition("@")[0])
         return [ProcessExit(id=name, status=status, seconds=0.1, peak_rss_bytes=1 << 20)]
 
     def held(self, *, exact: bool) -> dict[str, int]:

@@ -14,6 +14,7 @@ from batchexport.engine import runner
 from batchexport.engine.runner import run_jobs
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store
+from batchexport.workers.protocol import StageRequest
 from support.standins import Children
 
 MANIFEST = """
@@ -65,8 +66,8 @@ def test_a_lock_for_which_there_is_no_room_fails_its_job_alone(
 
 def test_a_child_that_cannot_be_started_fails_its_job_alone(run: Callable[[Children], dict[str, JobReport]]) -> None:
     class Refusing(Children):
-        def start(self, request: dict[str, Any]) -> None:
-            if request["id"].startswith("b"):
+        def start(self, request: StageRequest) -> None:
+            if request.id.startswith("b"):
                 raise OSError("no more processes")
             super().start(request)
 

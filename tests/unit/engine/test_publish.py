@@ -12,8 +12,8 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.dependencies.checker import relative_to, source_digest
 from batchexport.engine.job_run import JobRun
-from batchexport.engine.publish import Publisher, fingerprint
-from batchexport.planning.lookup import Hit, Miss
+from batchexport.engine.publish import Published, Publisher, fingerprint
+from batchexport.planning.lookup import Hit, Miss, PackWeights
 from batchexport.store.errors import StoreError
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
@@ -78,10 +78,17 @@ def left(store: Store, exported: bytes = b"exported") -> Path:
     return folder
 
 
-def export(store: Store, root: Path, **more: Any) -> tuple[Result, JobRun]:
-    run = JobRun(job(), reasons={"export": "never built"})
+def published(store: Store, root: Path, **more: Any) -> Published:
     miss = Miss(key=None, lock="lock", reason="never built")
-    return publisher(store, root).publish(run, "export", miss, left(store), outcome(root, **more)), run
+    return publish(publisher(store, root), JobRun(job()), "export", miss, left(store), outcome(root, **more))
+
+
+def export(store: Store, root: Path, **more: Any) -> tuple[Result, JobRun]:
+    return published(store, root, **more).result, JobRun(job())
+
+
+def publish(one: Publisher, run: JobRun, stage: str, miss: Miss, folder: Path, told: Success) -> Published:
+    return one.publish(run, stage, miss, folder, told, reason=miss.reason)
 
 
 def decide(store: Store, root: Path) -> Hit | Miss:
@@ -90,11 +97,11 @@ def decide(store: Store, root: Path) -> Hit | Miss:
 
 
 def test_an_export_is_found_by_the_next_run(store: Store, root: Path) -> None:
-    result, run = export(store, root)
+    kept = published(store, root)
     found = decide(store, root)
     assert isinstance(found, Hit)
-    assert found.result == result
-    assert run.reasons["export"] == "never built"
+    assert found.result == kept.result
+    assert kept.reason == "never built"
 
 
 def test_its_key_is_made_of_question_sources_and_state(store: Store, root: Path) -> None:
@@ -139,36 +146,36 @@ def test_what_was_read_outside_of_the_root_is_kept_with_its_place(store: Store, 
     (tmp_path / "far").touch()
     made = outcome(root)
     made.dependencies.append(["file", str(tmp_path / "far"), bytes_digest(b"")])
-    run = JobRun(job(), reasons={"export": ""})
-    publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
+    run = JobRun(job())
+    publish(publisher(store, root), run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
     ask = builders.lookup(store, root).request_key(job())
     [[set_key, _]] = store.index.get("trace", ask)  # type: ignore[misc]
     assert "place" in {kind for kind, *_ in store.index.get("set", set_key)}  # type: ignore[union-attr]
 
 
 def test_an_uncacheable_export_serves_this_run_and_no_other(store: Store, root: Path) -> None:
-    result, run = export(store, root, uncacheable=("the network is read",))
-    assert run.reasons["export"] == "never built; uncacheable: the network is read"
-    assert Results(store).record("export", result.key) is not None
+    kept = published(store, root, uncacheable=("the network is read",))
+    assert kept.reason == "never built; uncacheable: the network is read"
+    assert Results(store).record("export", kept.result.key) is not None
     assert isinstance(decide(store, root), Miss)
     again, _ = export(store, root, uncacheable=("the network is read",))
-    assert again.key != result.key
+    assert again.key != kept.result.key
 
 
 def test_an_export_that_could_not_be_kept_leaves_no_trace(store: Store, root: Path) -> None:
     folder = left(store)
     (folder / "reference.pt").unlink()
-    run = JobRun(job(), reasons={"export": ""})
+    run = JobRun(job())
     with pytest.raises((StoreError, OSError)):
-        publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), folder, outcome(root))
+        publish(publisher(store, root), run, "export", Miss(key=None, lock="l", reason=""), folder, outcome(root))
     assert isinstance(decide(store, root), Miss)
 
 
 def test_a_file_that_changed_after_the_child_had_read_it_makes_no_wrong_hit(store: Store, root: Path) -> None:
     made = outcome(root)
     (root / "m.py").write_text("x = 2")
-    run = JobRun(job(), reasons={"export": ""})
-    publisher(store, root).publish(run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
+    run = JobRun(job())
+    publish(publisher(store, root), run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
     missed = decide(store, root)
     assert isinstance(missed, Miss)
     assert "m.py changed" in missed.reason
@@ -178,8 +185,7 @@ def test_what_is_distrusted_does_not_stand_until_two_builds_agree(store: Store, 
     export(store, root)
     publisher(store, root).mark_nondeterministic(job())
     assert isinstance(decide(store, root), Miss)
-    _, run = export(store, root)
-    assert "different results" in run.reasons["export"]
+    assert "different results" in published(store, root).reason
     assert isinstance(decide(store, root), Miss)
     publisher(store, root).clear_nondeterministic(job())
     export(store, root)
@@ -222,14 +228,14 @@ def test_compiled_code_is_found_under_its_key_and_its_parts_for_other_weights(st
         (folder / name).write_text(name)
     code = {"files": ["m.so", "m_weights.blob"], "blob": "m_weights.blob", "wrapper": "m.cpp", "frozen": []}
     told = Success(output={"compiled": "compiled.pt2", "code": code}, dependencies=[], uncacheable=[])
-    publisher(store, root).publish(run, "compile", miss, folder, told)
+    publish(publisher(store, root), run, "compile", miss, folder, told)
     assert isinstance(builders.lookup(store, root).compile(job(), result), Hit)
     record = Results(store).record("code", miss.lock)
     assert record is not None
     assert set(record.files) == {"m.so", "frozen.bin"}
     other, _ = export(store, root, state=([*WEIGHT[:-1], "weights 2"], CONSTANT))
     packed = compile_miss(store, root, other)
-    assert packed.code is not None
+    assert isinstance(packed, PackWeights)
     assert packed.code.facts == code
 
 
@@ -240,7 +246,7 @@ def test_code_whose_weights_can_not_be_exchanged_is_kept_as_a_reason_alone(store
     (folder / "compiled.pt2").write_text("code")
     told = Success(output={"compiled": "compiled.pt2", "code": {"why": "folded"}}, dependencies=[], uncacheable=[])
     miss = compile_miss(store, root, result)
-    publisher(store, root).publish(run, "compile", miss, folder, told)
+    publish(publisher(store, root), run, "compile", miss, folder, told)
     record = Results(store).record("code", miss.lock)
     assert record is not None
     assert (dict(record.files), record.data["facts"]) == ({}, {"why": "folded"})
@@ -251,7 +257,7 @@ def test_evidence_is_kept_under_its_key(store: Store, root: Path) -> None:
     miss = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(miss, Miss)
     told = Success(output={"samples": [], "refused": None}, dependencies=[], uncacheable=[])
-    publisher(store, root).publish(run, "verify", miss, store.attempt("job"), told)
+    publish(publisher(store, root), run, "verify", miss, store.attempt("job"), told)
     found = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(found, Hit)
     assert found.result.facts["evidence"] == {"samples": [], "refused": None}

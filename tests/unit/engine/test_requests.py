@@ -1,4 +1,4 @@
-"""The workplace: a child is told everything it needs as plain data, and nothing else reaches its results."""
+"""Requests: a child is told everything it needs as plain data, and nothing else reaches its results."""
 
 from __future__ import annotations
 
@@ -12,62 +12,64 @@ import pytest
 
 from batchexport.core.archives import UnsafeArchive
 from batchexport.core.job import Job
-from batchexport.engine.requests import Workplace
+from batchexport.engine.requests import StageRequests
+from batchexport.store.results import Results
 from batchexport.store.store import Store
+from batchexport.workers.protocol import StageRequest
 from support import builders
 from support.builders import export_result, job
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def requests(tmp_path: Path) -> StageRequests:
     root = tmp_path / "project"
     root.mkdir()
-    return workplace(root, Store.open(root / "cache"))
+    return make_requests(root, Store.open(root / "cache"))
 
 
-def workplace(root: Path, store: Store, **more: Any) -> Workplace:
+def make_requests(root: Path, store: Store, **more: Any) -> StageRequests:
     manifest = builders.manifest(root, **more)
-    return Workplace(manifest=manifest, store=store, worker_threads=2, code_threads=8)
+    return StageRequests(manifest=manifest, store=store, results=Results(store), worker_threads=2, code_threads=8)
 
 
-def request(place: Workplace, one: Job, stage: str = "export") -> dict[str, Any]:
-    return place.request(one, stage, place.store.attempt("job"), place.export_task(one))
+def request(requests: StageRequests, one: Job, stage: str = "export") -> StageRequest:
+    return requests.request(one, stage, requests.store.attempt("job"), requests.export_task(one))
 
 
-def test_a_request_is_plain_data(place: Workplace) -> None:
-    made = request(place, job(export={"inputs": {"x": {"value": 1}}, "extra_files": {"a": "b"}}))
-    assert json.loads(json.dumps(made)) == made
+def test_a_request_is_plain_data(requests: StageRequests) -> None:
+    made = request(requests, job(export={"inputs": {"x": {"value": 1}}, "extra_files": {"a": "b"}}))
+    assert StageRequest.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
-def test_a_request_names_its_stage_and_where_to_work(place: Workplace) -> None:
-    made = request(place, job())
-    assert made["id"] == "bert@cpu:export"
-    assert made["task"]["stage"] == "export"
-    assert made["task"]["root"] == str(place.manifest.root)
-    assert Path(made["folder"]).is_dir()
-    assert Path(made["environment"]["TMPDIR"]).is_dir()
-    assert Path(made["log"]).parent.is_dir()
+def test_a_request_names_its_stage_and_where_to_work(requests: StageRequests) -> None:
+    made = request(requests, job())
+    assert made.id == "bert@cpu:export"
+    assert made.task["stage"] == "export"
+    assert made.task["root"] == str(requests.manifest.root)
+    assert Path(made.folder).is_dir()
+    assert Path(made.environment["TMPDIR"]).is_dir()
+    assert Path(made.log).parent.is_dir()
 
 
-def test_a_task_may_be_of_another_kind_than_its_stage(place: Workplace) -> None:
+def test_a_task_may_be_of_another_kind_than_its_stage(requests: StageRequests) -> None:
     one = job()
-    task = place.pack_task(one, export_result(), Path("/e.pt2"), {"files": []})
-    made = place.request(one, "compile", place.store.attempt("job"), task)
-    assert (made["id"], made["task"]["stage"]) == ("bert@cpu:compile", "pack")
+    task = requests.pack_task(one, export_result(), Path("/e.pt2"), {"files": []})
+    made = requests.request(one, "compile", requests.store.attempt("job"), task)
+    assert (made.id, made.task["stage"]) == ("bert@cpu:compile", "pack")
 
 
-def test_the_log_of_an_earlier_try_is_gone(place: Workplace) -> None:
-    log = place.log(job(), "export")
+def test_the_log_of_an_earlier_try_is_gone(requests: StageRequests) -> None:
+    log = requests.log(job(), "export")
     log.parent.mkdir(parents=True)
     log.write_text("old")
-    request(place, job())
+    request(requests, job())
     assert not log.exists()
 
 
-def test_an_entry_says_its_own_environment_last(place: Workplace) -> None:
-    made = request(place, job(export={"env": {"OMP_NUM_THREADS": "1", "FLAG": "x"}}))
-    assert made["environment"]["OMP_NUM_THREADS"] == "1"
-    assert made["environment"]["FLAG"] == "x"
+def test_an_entry_says_its_own_environment_last(requests: StageRequests) -> None:
+    made = request(requests, job(export={"env": {"OMP_NUM_THREADS": "1", "FLAG": "x"}}))
+    assert made.environment["OMP_NUM_THREADS"] == "1"
+    assert made.environment["FLAG"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +77,9 @@ def test_an_entry_says_its_own_environment_last(place: Workplace) -> None:
                           ("CXX", True), ("FLAG", False), ("HF_HOME", False)],
 )  # fmt: skip
 def test_what_is_read_when_torch_is_imported_needs_a_process_of_its_own(
-    place: Workplace, name: str, spawned: bool
+    requests: StageRequests, name: str, spawned: bool
 ) -> None:
-    assert request(place, job(export={"env": {name: "1"}}))["spawn"] is spawned
+    assert request(requests, job(export={"env": {name: "1"}})).spawn is spawned
 
 
 @pytest.mark.parametrize(
@@ -85,28 +87,28 @@ def test_what_is_read_when_torch_is_imported_needs_a_process_of_its_own(
     [("3", 3, 3), ("4,2", 4, 4), (" 5 ", 5, 5), ("", 2, 8), ("auto", 2, 8), ("0", 2, 8), ("-1", 2, 8), (None, 2, 8)],
 )
 def test_threads_are_those_of_the_entry_or_of_the_run(
-    place: Workplace, said: str | None, worker: int, code: int
+    requests: StageRequests, said: str | None, worker: int, code: int
 ) -> None:
     one = job(export={"env": {} if said is None else {"OMP_NUM_THREADS": said}})
-    assert request(place, one)["task"]["worker_threads"] == worker
-    assert place.compile_task(one, export_result(), Path("/e.pt2"))["threads"] == code
+    assert request(requests, one).task["worker_threads"] == worker
+    assert requests.compile_task(one, export_result(), Path("/e.pt2"))["threads"] == code
 
 
-def test_what_a_child_is_given_is_not_heard_of_when_it_asks(place: Workplace) -> None:
-    given = {name for name, value in place.server_environment().items() if os.environ.get(name) != value}
+def test_what_a_child_is_given_is_not_heard_of_when_it_asks(requests: StageRequests) -> None:
+    given = {name for name, value in requests.server_environment().items() if os.environ.get(name) != value}
     one = job(export={"env": {"FLAG": "1"}})
-    unheard = set(place.export_task(one)["own_environment"])
-    assert given | {"FLAG"} | request(place, one)["environment"].keys() <= unheard
+    unheard = set(requests.export_task(one)["own_environment"])
+    assert given | {"FLAG"} | request(requests, one).environment.keys() <= unheard
 
 
-def test_the_folder_of_outputs_is_there_before_any_model_lists_the_one_above(place: Workplace) -> None:
-    place.server_environment()
-    assert place.manifest.output_dir.is_dir()
+def test_the_folder_of_outputs_is_there_before_any_model_lists_the_one_above(requests: StageRequests) -> None:
+    requests.server_environment()
+    assert requests.manifest.output_dir.is_dir()
 
 
-def test_a_file_where_the_outputs_should_go_is_not_met_here(place: Workplace) -> None:
-    place.manifest.output_dir.touch()
-    place.server_environment()
+def test_a_file_where_the_outputs_should_go_is_not_met_here(requests: StageRequests) -> None:
+    requests.manifest.output_dir.touch()
+    requests.server_environment()
 
 
 def test_what_a_run_itself_writes_is_ignored_by_whichever_path(tmp_path: Path) -> None:
@@ -114,43 +116,43 @@ def test_what_a_run_itself_writes_is_ignored_by_whichever_path(tmp_path: Path) -
     (root / "sub").mkdir(parents=True)
     (tmp_path / "link").symlink_to("project")
     store = Store.open(tmp_path / "link" / "sub" / ".." / "cache")
-    place = workplace(root, store, output_dir=tmp_path / "link" / "sub" / ".." / "dist")
-    ignored = place.export_task(job())["ignored"]
+    requests = make_requests(root, store, output_dir=tmp_path / "link" / "sub" / ".." / "dist")
+    ignored = requests.export_task(job())["ignored"]
     assert {str(root / "cache/v1"), str(root / "dist"), str(tmp_path / "link/dist")} <= set(ignored)
     assert not any(".." in path for path in ignored)
 
 
-def test_data_files_are_named_one_by_one(place: Workplace, tmp_path: Path) -> None:
-    root = place.manifest.root
+def test_data_files_are_named_one_by_one(requests: StageRequests, tmp_path: Path) -> None:
+    root = requests.manifest.root
     for name in ("a.json", "b.json", "c.txt"):
         (root / name).touch()
     (tmp_path / "far.json").touch()
     one = job(export={"data": ("*.json", "missing.bin", str(tmp_path / "f*.json"))})
     names = [str(root / "a.json"), str(root / "b.json"), str(root / "missing.bin"), str(tmp_path / "far.json")]
-    assert sorted(place.export_task(one)["data"]) == sorted(names)
+    assert sorted(requests.export_task(one)["data"]) == sorted(names)
 
 
-def test_a_failed_stage_can_be_run_again_alone(place: Workplace) -> None:
-    words = place.reproduce(job("bert[layers=4, x]@cpu"), "compile")
+def test_a_failed_stage_can_be_run_again_alone(requests: StageRequests) -> None:
+    words = requests.reproduce(job("bert[layers=4, x]@cpu"), "compile")
     assert "'bert[layers=4, x]@cpu'" in words
     assert words.endswith("--stage compile --in-process")
 
 
-def test_verify_is_told_what_to_hold_against_what(place: Workplace) -> None:
-    task = place.verify_task(
+def test_verify_is_told_what_to_hold_against_what(requests: StageRequests) -> None:
+    task = requests.verify_task(
         job("m@cuda"), export_result(), exported=Path("/e"), reference=Path("/r"), compiled=Path("/c")
     )
     assert (task["exported"], task["reference"], task["compiled"]) == ("/e", "/r", "/c")
     assert task["target"] == "cuda"
-    bare = place.verify_task(job(), export_result(), exported=Path("/e"), reference=Path("/r"), compiled=None)
+    bare = requests.verify_task(job(), export_result(), exported=Path("/e"), reference=Path("/r"), compiled=None)
     assert bare["compiled"] is None
 
 
-def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(place: Workplace, tmp_path: Path) -> None:
+def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(requests: StageRequests, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     one = job()
-    layout = place.store.layout
+    layout = requests.store.layout
     links = (
         layout.inductor / "tmp",
         layout.inductor / "cache",
@@ -159,15 +161,15 @@ def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(place: Workplac
     )
     for link in links:
         link.symlink_to(outside)
-    place.server_environment()
-    Path(request(place, one)["log"]).write_text("a log")
+    requests.server_environment()
+    Path(request(requests, one).log).write_text("a log")
     assert not any(link.is_symlink() for link in links)
     assert list(outside.iterdir()) == []
 
 
 @pytest.mark.parametrize("member", ["../evil", "/evil"])
-def test_a_model_archive_that_leads_out_is_refused_before_a_child_gets_it(place: Workplace, member: str) -> None:
-    with zipfile.ZipFile(place.manifest.root / "evil.pt2", "w") as archive:
+def test_a_model_archive_that_leads_out_is_refused_before_a_child_gets_it(requests: StageRequests, member: str) -> None:
+    with zipfile.ZipFile(requests.manifest.root / "evil.pt2", "w") as archive:
         archive.writestr(member, "x")
     with pytest.raises(UnsafeArchive):
-        place.export_task(job(export={"model": "evil.pt2"}))
+        requests.export_task(job(export={"model": "evil.pt2"}))

@@ -14,7 +14,7 @@ import pytest
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
 from batchexport.dependencies.traces import Traces
-from batchexport.planning.lookup import CacheLookup, Hit, Miss
+from batchexport.planning.lookup import CacheLookup, Hit, Miss, PackWeights, SwapWeights
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Store
 from batchexport.toolchain.probe import Toolchain
@@ -328,11 +328,10 @@ def test_code_of_the_same_program_only_needs_the_new_weights(
     export = publish(store, decide(), job(), tmp_path)
     Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"files": []}, more={})
     missed = decide().compile(job(), export)
-    assert isinstance(missed, Miss)
-    assert missed.code is not None
+    assert isinstance(missed, PackWeights)
+    assert missed.code.facts == {"files": []}
     without = decide().compile(job(), export, pack=False)
-    assert isinstance(without, Miss)
-    assert without.code is None
+    assert type(without) is Miss
 
 
 def test_new_weights_are_packed_in_one_go_where_they_are_all_that_changed_and_a_package_is_wanted(
@@ -344,7 +343,7 @@ def test_new_weights_are_packed_in_one_go_where_they_are_all_that_changed_and_a_
     code = Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"files": []}, more={})
     assert around(decide().export(job(), pack=True)) == code
     assert around(decide().export(job())) is None
-    assert around(decide().export(job(), reweigh=False, pack=True)) is None
+    assert around(decide().export(job(), swap_weights=False, pack=True)) is None
     assert around(decide(force=("compile",)).export(job(), pack=True)) is None
     Results(store).publish("code", code.key, files={}, facts={"why": "folded"}, more={})
     assert around(decide().export(job(), pack=True)) is None
@@ -352,7 +351,7 @@ def test_new_weights_are_packed_in_one_go_where_they_are_all_that_changed_and_a_
 
 def around(decision: Hit | Miss) -> Result | None:
     assert isinstance(decision, Miss)
-    return decision.around
+    return decision.code if isinstance(decision, SwapWeights) else None
 
 
 def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
@@ -361,8 +360,7 @@ def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
     export = publish(store, decide(), job(), tmp_path)
     Results(store).publish("code", decide().code_key(job(), export), files={}, facts={"why": "folded"}, more={})
     missed = decide().compile(job(), export)
-    assert isinstance(missed, Miss)
-    assert missed.code is None
+    assert type(missed) is Miss
     assert missed.reason.endswith("its weights can't be exchanged: folded")
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from batchexport.workers import inprocess
 from batchexport.workers.inprocess import InProcess
+from batchexport.workers.protocol import StageRequest
 
 
 @pytest.fixture
@@ -26,7 +27,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., InProc
         monkeypatch.setitem(sys.modules, "a_pipeline", pipeline)
         monkeypatch.setattr(inprocess, "PIPELINE", "a_pipeline")
         runner = InProcess({"FOR_TORCH": "1"})
-        request = {"id": "m:export", "folder": "f", "environment": environment, "task": {"root": str(tmp_path)}}
+        task = {"root": str(tmp_path)}
+        request = StageRequest(
+            id="m:export", folder="f", log="l", environment=environment, memory_limit=None, spawn=False, task=task
+        )
         runner.start(request)
         return runner
 
