@@ -1,0 +1,134 @@
+"""docs/manifest.md against the readers: the same keys, defaults that change nothing, examples that are accepted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from batchexport.core.errors import ManifestError, Problem
+from batchexport.core.job import Manifest
+from batchexport.manifest import resolve
+
+PAGE = Path(__file__).parents[3] / "docs" / "manifest.md"
+
+# A manifest for each table of the page; the line that is tested goes in place of KEY.
+ENTRY = '[[entry]]\nname = "a"\nmodel = "m:M"\n'
+TEMPLATES = {
+    "Top level": f"KEY\n{ENTRY}",
+    "[output]": f"[output]\nKEY\n{ENTRY}",
+    "[cache]": f"[cache]\nKEY\n{ENTRY}",
+    "[pools]": f"[pools]\nKEY\n{ENTRY}",
+    "[pools.cpu]": f"[pools.cpu]\nKEY\n{ENTRY}",
+    "[pools.cuda]": f"[pools.cuda]\nKEY\n{ENTRY}",
+    "[[entry]]": f"{ENTRY}KEY\n",
+    "[entry.inputs]": f'{ENTRY}inputs.x = {{ shape = ["batch"], KEY }}\n',
+    "[entry.dims]": f'{ENTRY}inputs.x = {{ shape = ["batch"] }}\n[entry.dims]\nbatch = {{ max = 64, KEY }}\n',
+    "[entry.export]": f"{ENTRY}[entry.export]\nKEY\n",
+    "[entry.compile]": f"{ENTRY}[entry.compile]\nKEY\n",
+    "[entry.verify]": f"{ENTRY}[entry.verify]\nKEY\n",
+}
+# Tables whose keys are the user's.
+FREE = ("[entry.matrix]", "[entry.checkpoints]")
+NONSENSE = "qqqqq"
+
+
+class Key(NamedTuple):
+    """One key as the page describes it; `default` and `example` are TOML."""
+
+    table: str
+    name: str
+    default: str | None
+    example: str
+
+
+def read_page() -> list[Key]:
+    """Every key of the page."""
+    found = []
+    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        title = title.strip("`")
+        for bullet in re.findall(r"^- (`\w+` \(.*(?:\n(?!- |\n|#).*)*)", body, re.MULTILINE):
+            text = re.sub(r"\s*\n\s*", " ", bullet).strip()
+            match = re.fullmatch(r"`(\w+)` \((.*?)\): .* Example: `([^`]+)`", text)
+            assert match is not None, f"{title}: this key needs (type, default), a meaning and an example: {text}"
+            default = re.search(r"default `([^`]+)`", match[2])
+            stated = default is not None or match[2].endswith(("required", "no default")) or "default: " in match[2]
+            assert stated, f"{title}: {match[1]} needs a default, `required` or `no default`"
+            found.append(Key(title, match[1], default[1] if default else None, match[3]))
+    return found
+
+
+def write(folder: Path, table: str, line: str) -> Path:
+    """A manifest with one line in a table, in place of a line about the same key."""
+    name = line.partition(" ")[0]
+    text = TEMPLATES[table]
+    if name == "entry":
+        text = text.replace(ENTRY, "")
+    for given in ('name = "a"\n', 'model = "m:M"\n', 'shape = ["batch"], ', "max = 64, "):
+        if given.partition(" ")[0] == name and table in ("[[entry]]", "[entry.inputs]", "[entry.dims]"):
+            text = text.replace(given, "")
+    text = text.replace("KEY", line) if line else text.replace(", KEY", "").replace("KEY", "")
+    if line.startswith("dims = { batch"):
+        text += 'inputs.x = { shape = ["batch"] }\n'
+    path = folder / "manifest.toml"
+    path.write_text(text if name == "schema" else f"schema = 1\n{text}", encoding="utf-8")
+    return path
+
+
+def load(folder: Path, table: str, line: str) -> Manifest:
+    return resolve.load(write(folder, table, line))
+
+
+def problems(folder: Path, table: str, line: str) -> tuple[Problem, ...]:
+    try:
+        load(folder, table, line)
+    except ManifestError as error:
+        return error.problems
+    return ()
+
+
+def is_known(folder: Path, table: str, key: str) -> bool:
+    """Whether the reader of a table knows a key, whatever it makes of the value."""
+    found = problems(folder, table, f"{key} = 1")
+    return not any(one.message == "unknown key" and re.search(rf"\b{key}$", one.place) for one in found)
+
+
+def known_keys(folder: Path, table: str) -> set[str]:
+    """The keys that the reader offers in place of a nonsensical one."""
+    found = problems(folder, table, f"{NONSENSE} = 1")
+    (unknown,) = [one for one in found if one.message == "unknown key"]
+    words = set(re.findall(r"\w+", unknown.hint or ""))
+    return {word for word in words if is_known(folder, table, word)}
+
+
+KEYS = read_page()
+
+
+@pytest.mark.parametrize("table", TEMPLATES)
+def test_the_page_names_exactly_the_keys_that_the_readers_know(tmp_path: Path, table: str) -> None:
+    documented = [key.name for key in KEYS if key.table == table]
+    known = known_keys(tmp_path, table)
+    assert known, "no key was found"
+    assert Counter(documented) == Counter(known)
+
+
+def test_every_section_of_the_page_is_checked() -> None:
+    titles = re.findall(r"^## `?(.+?)`?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert titles == [*TEMPLATES, *FREE]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.table}{key.name}")
+def test_the_example_is_accepted(tmp_path: Path, key: Key) -> None:
+    assert key.example.startswith(f"{key.name} = ")
+    load(tmp_path, key.table, key.example)
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in KEYS if key.default is not None], ids=lambda key: f"{key.table}{key.name}"
+)
+def test_the_default_changes_nothing(tmp_path: Path, key: Key) -> None:
+    assert load(tmp_path, key.table, f"{key.name} = {key.default}") == load(tmp_path, key.table, "")
