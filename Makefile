@@ -9,21 +9,25 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format venv clean
+.PHONY: help demo test test-fast lint format venv clean
 
 help:
-	@echo 'make demo    export, compile and verify the models of manifests/zoo.toml'
-	@echo 'make test    run the tests; PYTEST_ARGS="-k store" narrows them'
-	@echo 'make lint    ruff, mypy, import-linter'
-	@echo 'make format  ruff, in place'
-	@echo 'make venv    make the environment in $(VENV) only'
-	@echo 'make clean   remove the environment and every by-product, but not the cache'
+	@echo 'make demo       export, compile and verify the models of manifests/zoo.toml'
+	@echo 'make test       run the tests; PYTEST_ARGS="-k store" narrows them'
+	@echo 'make test-fast  run the unit tests only'
+	@echo 'make lint       ruff, mypy, import-linter'
+	@echo 'make format     ruff, in place'
+	@echo 'make venv       make the environment in $(VENV) only'
+	@echo 'make clean      remove the environment and every by-product, but not the cache'
 
 demo: venv
 	$(BIN)/batchexport run manifests/zoo.toml
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: venv
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/unit
 
 lint: venv
 	$(BIN)/ruff check
