@@ -1,4 +1,4 @@
-"""A short run of tools/chaos.py; the long ones are for the tool itself, and runs at once for test_at_once.py."""
+"""Run tools/fault_injection/chaos.py for a short while; runs at the same time are in test_at_once.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.projects import GUARD
 
 pytestmark = pytest.mark.process
 
-TOOL = Path(__file__).parents[2] / "tools" / "chaos.py"
+TOOL = Path(__file__).parents[2] / "tools" / "fault_injection" / "chaos.py"
 SHORT = {
     "kills": ("--count", "2", "--compile-every", "0"),
     "flips": ("--count", "4", "--a-round", "20"),

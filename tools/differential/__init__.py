@@ -1,1 +1,1 @@
-"""The parts of `tools/truth.py`: a project that is edited at random, and two ways to build it that must agree."""
+"""Parts of check.py: a project that is edited at random, and two ways to build it that must agree."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from simulation import simulate
+from benchmarks.simulation import simulate
 
 from batchexport.engine.schedule import Schedule, Slot, Task
 

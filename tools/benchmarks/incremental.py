@@ -1,7 +1,7 @@
 """What an edit costs, held against building everything: BERT-base, at full size, with its weights in a file.
 
-    python tools/bench_incremental.py             one round
-    python tools/bench_incremental.py --rounds 3  ratios are then medians of the rounds
+    python tools/benchmarks/incremental.py             one round
+    python tools/benchmarks/incremental.py --rounds 3  ratios are then medians of the rounds
 
 Each round, in one project: (0) the first run with a new cache; (a) a run with no results in the cache, though with
 Inductor's own precompiled headers, as on any machine that has compiled before; (b) a run after the weights file was
@@ -27,11 +27,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark import Measured, batchexport, measured
+from measure import Measured, batchexport, measured
 
 TARGET = 0.15
 STAGES = ("export", "compile", "verify")
-_ZOO = Path(__file__).parents[1] / "manifests" / "zoo"
+_ZOO = Path(__file__).parents[2] / "manifests" / "zoo"
 
 _MANIFEST = """schema = 1
 
@@ -148,7 +148,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=12, help="layers of BERT (default 12; fewer for a quick look)")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench_incremental-", dir=given.folder) as name:
+    with tempfile.TemporaryDirectory(prefix="benchmark_incremental-", dir=given.folder) as name:
         project = Project(Path(name), given.layers)
         return _judge([_round(project, number) for number in range(given.rounds)])
 

@@ -1,4 +1,4 @@
-"""A ground is a project with a HOME and a TMPDIR of its own, so that every file a run leaves anywhere is seen."""
+"""Run commands in a project with its own HOME and TMPDIR, so that every file that a run leaves is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 _GUARD = 600.0  # seconds
-_MARK = "GROUND_OF_CHAOS"
+_MARK = "WORKSPACE_OF_CHAOS"
 
 MODELS = """
 from torch import nn
@@ -56,7 +56,7 @@ class Ended:
 
 
 @dataclass
-class Ground:
+class Workspace:
     """`root` holds the project, its HOME and its TMPDIR. What its commands start carries its mark."""
 
     root: Path
@@ -114,7 +114,7 @@ class Ground:
         return self.do("run", "manifest.toml", *options)
 
     def processes(self) -> Iterator[tuple[psutil.Process, str]]:
-        """Every living process of this ground and its sort: coordinator, server, child or compiler."""
+        """Every living process of this workspace and its sort: coordinator, server, child or compiler."""
         found = {}
         for process in psutil.process_iter():
             try:
@@ -132,7 +132,7 @@ class Ground:
                 yield process, "compiler"
 
     def end_all(self) -> None:
-        """Kill what is left of this ground's own processes."""
+        """Kill what is left of this workspace's own processes."""
         for process, _ in self.processes():
             process.kill()
 

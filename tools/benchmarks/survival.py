@@ -1,7 +1,7 @@
 """What three bad jobs cost a batch of a hundred: one that aborts, one that hangs, one that allocates without end.
 
-    python tools/bench_survival.py
-    python tools/bench_survival.py --jobs 20 --seed 3 --timeout 5
+    python tools/benchmarks/survival.py
+    python tools/benchmarks/survival.py --jobs 20 --seed 3 --timeout 5
 
 The same manifest runs with and without the three, each time in an empty cache. Held against the claims of the design:
 all good jobs are delivered, each bad one is told by its kind, and the run takes at most 1.15 times as long as the one
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark import batchexport
+from measure import batchexport
 
 LIMIT = 1.15
 KINDS = {"aborts": "crash", "hangs": "timeout", "hogs": "oom"}
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     given = parser.parse_args()
     good = given.jobs - len(KINDS)
-    with tempfile.TemporaryDirectory(prefix="bench_survival-", dir=given.folder) as name:
+    with tempfile.TemporaryDirectory(prefix="benchmark_survival-", dir=given.folder) as name:
         seconds, jobs = {}, {}
         for bad in (False, True):
             folder = Path(name, "with" if bad else "without")

@@ -1,7 +1,7 @@
-"""Whatever is killed, damaged, crowded or filled up: the next clean run delivers everything, and it is right.
+"""Kill, damage, crowd and fill up, then check that the next clean run delivers everything, and right.
 
-    python tools/chaos.py --seed 1 --count 200
-    python tools/chaos.py --part flips,disk --count 20
+    python tools/fault_injection/chaos.py --seed 1 --count 200
+    python tools/fault_injection/chaos.py --part flips,disk --count 20
 
 Each part works in a project with a HOME and a TMPDIR of its own, and looks at every file that is left anywhere.
 The exit code is 1 where something did not hold.
@@ -20,13 +20,13 @@ from random import Random
 
 import click
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from havoc.concurrent import concurrent
-from havoc.disk import disk
-from havoc.flips import flips
-from havoc.ground import Ground
-from havoc.kills import kills
+from fault_injection.concurrent_runs import concurrent_runs
+from fault_injection.disk import disk
+from fault_injection.flips import flips
+from fault_injection.kills import kills
+from fault_injection.workspace import Workspace
 
 PARTS = ("kills", "flips", "concurrent", "disk")
 
@@ -50,7 +50,7 @@ def main(
     seed: int | None,
     json_file: Path | None,
 ) -> None:
-    """Make havoc, then look."""
+    """Inject faults, then check what is left."""
     seed = int(time.time()) if seed is None else seed
     chosen = [part.strip() for part in parts.split(",")]
     if unknown := set(chosen) - set(PARTS):
@@ -58,20 +58,20 @@ def main(
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     found: dict[str, dict[str, object]] = {}
 
-    def ground(name: str) -> Ground:
-        return Ground(base / name)
+    def workspace(name: str) -> Workspace:
+        return Workspace(base / name)
 
-    havoc: dict[str, Callable[[Random], dict[str, object]]] = {
-        "kills": lambda rng: kills(ground("kills"), rng, count, compile_every, click.echo),
-        "flips": lambda rng: flips(ground("flips"), rng, count * 5, a_round, click.echo),
-        "concurrent": lambda rng: concurrent(ground("concurrent"), runs, click.echo),
+    parts_by_name: dict[str, Callable[[Random], dict[str, object]]] = {
+        "kills": lambda rng: kills(workspace("kills"), rng, count, compile_every, click.echo),
+        "flips": lambda rng: flips(workspace("flips"), rng, count * 5, a_round, click.echo),
+        "concurrent": lambda rng: concurrent_runs(workspace("concurrent"), runs, click.echo),
         "disk": lambda rng: disk(base / "disk", rng, disks, click.echo),
     }
     try:
         for part in chosen:
             started = time.monotonic()
             click.echo(f"{part}:")
-            found[part] = havoc[part](Random(f"{seed} {part}"))
+            found[part] = parts_by_name[part](Random(f"{seed} {part}"))
             found[part]["seconds"] = round(time.monotonic() - started)
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""A wrong hit is a result that a clean build would not have given: this tool looks for one, at random.
+"""Edit a small project at random and compare cached runs with clean builds: a difference is a wrong hit.
 
-    python tools/truth.py --edits 300 --seed 1 --compile-every 15
+    python tools/differential/check.py --edits 300 --seed 1 --compile-every 15
 
 It makes a small model package, edits it again and again, and after every round of edits runs the product with
 its cache and, over the same tree, with an empty one. The two must agree: program, weights, the bytes of
@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
 from random import Random
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from differential.product import Product
 from differential.project import begin
 from differential.tally import COLUMNS, Tally

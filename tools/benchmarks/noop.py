@@ -1,9 +1,9 @@
 """How long a run takes that has nothing to do, held against `import torch`, side by side.
 
-    python tools/bench_noop.py                  1,000 and 10,000 jobs, five pairs each
-    python tools/bench_noop.py --check 200      200 jobs, really built, must give what the multiplied ones give
+    python tools/benchmarks/noop.py                  1,000 and 10,000 jobs, five pairs each
+    python tools/benchmarks/noop.py --check 200      200 jobs, really built, must give what the multiplied ones give
 
-A project of N jobs is made (see manyjobs.py for how, and why a no-op run can't tell it from one that was
+A project of N jobs is made (see many_jobs.py for how, and why a no-op run can't tell it from one that was
 really built), then `batchexport run` and `python -c "import torch"` run in turn as whole processes.
 The first row of a size is what a user gets: the run is concluded from one row of the index. The second is the long
 way, with that row taken out before every run: every manifest entry is resolved, every job decided.
@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import manyjobs
-from benchmark import IMPORT_TORCH, Pairs, batchexport, in_turn, measured
+import many_jobs
+from measure import IMPORT_TORCH, Pairs, batchexport, in_turn, measured
 
 PEAK_BYTES = 300e6
 RATIOS = {1_000: 0.15, 10_000: 1.2}
@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--check", type=int, metavar="N", help="compare with N jobs that are really built, and end")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench_noop-", dir=given.folder) as name:
+    with tempfile.TemporaryDirectory(prefix="benchmark_noop-", dir=given.folder) as name:
         folder = Path(name)
         if given.check:
             return _check(folder, given.check, given.pairs)
@@ -67,47 +67,47 @@ def _bench(folder: Path, sizes: Sequence[int], pairs: int) -> int:
     print(f"{'jobs':>6}  {'way':<9} {'run':>9} {'import torch':>14} {'ratio':>7} {'peak':>8}   target", flush=True)
     for jobs in sizes:
         project = folder / str(jobs)
-        options = manyjobs.write_project(project, jobs)
+        options = many_jobs.write_project(project, jobs)
         started = time.monotonic()
-        manyjobs.fill(options)
-        manyjobs.settle(options)
+        many_jobs.fill(options)
+        many_jobs.settle(options)
         filled = time.monotonic() - started
-        run = batchexport("run", manyjobs.MANIFEST)
+        run = batchexport("run", many_jobs.MANIFEST)
         concluded = in_turn(run, IMPORT_TORCH, folder=project, pairs=pairs)
         long = in_turn(
             run,
             IMPORT_TORCH,
             folder=project,
             pairs=pairs,
-            before=lambda options=options: manyjobs.forget_conclusion(options),
+            before=lambda options=options: many_jobs.forget_conclusion(options),
         )
         rows.append(Row(jobs=jobs, way="concluded", pairs=concluded, target=RATIOS.get(jobs)))
         rows.append(Row(jobs=jobs, way="long", pairs=long, target=None))
         for row in rows[-2:]:
             print(row.text())
         for way in (False, True):
-            seen = manyjobs.looked_at(options, long=way)
+            seen = many_jobs.looked_at(options, long=way)
             what = ", ".join(f"{count} {name}" for name, count in sorted(seen.items()))
             print(f"        {'long' if way else 'concluded'}: {what}")
         print(f"        made in {filled:.0f} s", flush=True)
-        manyjobs.remove(project)
+        many_jobs.remove(project)
     print(f"ratios and seconds are medians of {pairs} pairs run in turn; peak target {PEAK_BYTES / 1e6:.0f} MB")
     return 0 if all(row.met for row in rows) else 1
 
 
 def _check(folder: Path, jobs: int, pairs: int) -> int:
     """Whether multiplied jobs are, to a no-op run, what built ones are."""
-    run = batchexport("run", manyjobs.MANIFEST)
-    multiplied = manyjobs.write_project(folder / "multiplied", jobs)
-    manyjobs.fill(multiplied)
-    built = manyjobs.write_project(folder / "built", jobs)
+    run = batchexport("run", many_jobs.MANIFEST)
+    multiplied = many_jobs.write_project(folder / "multiplied", jobs)
+    many_jobs.fill(multiplied)
+    built = many_jobs.write_project(folder / "built", jobs)
     measured(run, folder=folder / "built")
     same = True
     for options in (multiplied, built):
-        manyjobs.settle(options)
-    concluded, long = ([manyjobs.looked_at(each, long=way) for each in (multiplied, built)] for way in (False, True))
+        many_jobs.settle(options)
+    concluded, long = ([many_jobs.looked_at(each, long=way) for each in (multiplied, built)] for way in (False, True))
     for title, ours, theirs in (
-        ("the cache holds", manyjobs.kept(multiplied), manyjobs.kept(built)),
+        ("the cache holds", many_jobs.kept(multiplied), many_jobs.kept(built)),
         ("a concluded run looks at", concluded[0], concluded[1]),
         ("a long run looks at", long[0], long[1]),
     ):

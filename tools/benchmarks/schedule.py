@@ -1,7 +1,7 @@
 """What the scheduler costs and how well it packs, in a simulation: no process starts, no second passes.
 
-    python tools/bench_schedule.py                        100,000 jobs on 64 workers
-    python tools/bench_schedule.py --jobs 2000 --workers 8 --seed 3
+    python tools/benchmarks/schedule.py                        100,000 jobs on 64 workers
+    python tools/benchmarks/schedule.py --jobs 2000 --workers 8 --seed 3
 
 Jobs have an export, a compile and a verify, one after the other, with times and memory spread as widely as those of
 real models. Their true times differ from the expected ones that the scheduler is given. Held against the claims of

@@ -1,4 +1,4 @@
-"""A short run of tools/truth.py: after random edits, the cache gives what a clean build gives, and works no more."""
+"""Run tools/differential/check.py for a short while: cached runs equal clean builds, and do no more work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
-TOOL = Path(__file__).parents[2] / "tools/truth.py"
+TOOL = Path(__file__).parents[2] / "tools/differential/check.py"
 
 
 def test_no_edit_leaves_a_wrong_hit_or_needless_work(tmp_path: Path) -> None:

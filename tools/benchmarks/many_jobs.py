@@ -7,7 +7,7 @@ result that the child left, marked with the job's seed so that no two jobs have 
 no two seeds have. Deciding, locking, staging, hashing, publishing, tracing, delivering and concluding are
 the product's own code at work for every single job. So the index has the rows, the store the records and
 blobs, and the output folder the files that a real run gives, under the keys it gives them.
-`bench_noop.py --check N` holds that against a manifest that was really built.
+`noop.py --check N` holds that against a manifest that was really built.
 """
 
 from __future__ import annotations

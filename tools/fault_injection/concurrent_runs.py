@@ -6,20 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Callable
 
-from havoc.audit import unaccounted
-from havoc.ground import Ground
+from fault_injection.audit import unaccounted
+from fault_injection.workspace import Workspace
 
 
-def concurrent(ground: Ground, count: int, say: Callable[[str], None]) -> dict[str, object]:
+def concurrent_runs(workspace: Workspace, count: int, say: Callable[[str], None]) -> dict[str, object]:
     """`count` runs, started at once over an empty cache."""
-    ground.manifest([1, 2, 3])
-    reports = [ground.root / f"report-{number}.json" for number in range(count)]
-    processes = [ground.start("run", "manifest.toml", "--jobs", "1", "--json", str(path)) for path in reports]
+    workspace.manifest([1, 2, 3])
+    reports = [workspace.root / f"report-{number}.json" for number in range(count)]
+    processes = [workspace.start("run", "manifest.toml", "--jobs", "1", "--json", str(path)) for path in reports]
     wrong: list[str] = []
     built: Counter[str] = Counter()
     stages = 0
     for number, process in enumerate(processes):
-        ended = ground.ended(process)
+        ended = workspace.ended(process)
         if ended.code or "Traceback" in ended.output:
             wrong.append(f"run {number} ended with {ended.code}: {ended.output[-600:]}")
             continue
@@ -31,10 +31,10 @@ def concurrent(ground: Ground, count: int, say: Callable[[str], None]) -> dict[s
     wrong += [f"built {times} times: {name}" for name, times in built.items() if times != 1]
     if len(built) != 6:
         wrong.append(f"6 stages should have been built, and {len(built)} were")
-    got, want = ground.outputs(), ground.truth()
+    got, want = workspace.outputs(), workspace.truth()
     if got != want:
         wrong.append("what was delivered is not what a clean run delivers")
-    ground.do("cache", "gc", "manifest.toml")
-    wrong += [f"left behind: {path}" for path in unaccounted(ground)]
+    workspace.do("cache", "gc", "manifest.toml")
+    wrong += [f"left behind: {path}" for path in unaccounted(workspace)]
     say(f"  {count} runs, {stages} stages built")
     return {"runs": count, "stages built": stages, "wrong": wrong}

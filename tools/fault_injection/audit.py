@@ -6,21 +6,21 @@ import hashlib
 import json
 from pathlib import Path
 
-from havoc.ground import Ground
+from fault_injection.workspace import Workspace
 
 _OWN = {"schema", "gate"}
 _PROJECT = {"models.py", "manifest.toml", "cache", "dist", "__pycache__"}
 
 
-def unaccounted(ground: Ground) -> list[str]:
+def unaccounted(workspace: Workspace) -> list[str]:
     """What should not be there. Right after a gc, and with no run at work, it should be empty."""
-    return [*_in_cache(ground.data), *_elsewhere(ground)]
+    return [*_in_cache(workspace.data), *_elsewhere(workspace)]
 
 
-def _elsewhere(ground: Ground) -> list[str]:
-    found = [str(path) for folder in (ground.home, ground.temporary) for path in folder.rglob("*")]
-    found += [str(path) for path in ground.project.iterdir() if path.name not in _PROJECT]
-    dist = ground.project / "dist"
+def _elsewhere(workspace: Workspace) -> list[str]:
+    found = [str(path) for folder in (workspace.home, workspace.temporary) for path in folder.rglob("*")]
+    found += [str(path) for path in workspace.project.iterdir() if path.name not in _PROJECT]
+    dist = workspace.project / "dist"
     return found + [str(path) for path in dist.rglob(".*")]
 
 
