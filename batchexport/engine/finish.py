@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from batchexport.core.archives import UnsafeArchive
 from batchexport.core.errors import Kind
 from batchexport.core.events import JobFinished, Listener
 from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
+from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.engine.requests import StageRequests
 from batchexport.store.errors import DiskFull
-from batchexport.store.outputs import FILES, SCHEMA, Delivery, stamp
+from batchexport.store.outputs import FILES, Delivery, stamp
 from batchexport.store.store import Record
 from batchexport.workers.exit_status import log_tail
 
@@ -54,7 +54,7 @@ class JobFinisher:
             sources: dict[str, tuple[Record, str]] = {
                 file: (self._requests.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
             }
-            self._delivery.deliver(job.folder, sources, job_file(run, sources), made_from)
+            self._delivery.deliver(job.folder, sources, job_json(run, sources), made_from)
         folder = os.path.relpath(self._delivery.folder(job.folder), self._requests.manifest.root)
         self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
 
@@ -88,28 +88,3 @@ def store_failure(stage: str, error: Exception) -> Failure:
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)
-
-
-def job_file(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str, Any]:
-    """Keys, digests, stats and verification evidence of a job whose stages all stand.
-
-    `sources` maps each delivered file's name to its record and its name there (`exported`, `compiled`).
-    """
-    assert run.export is not None and run.verified is not None
-    exported = next(record for record, inner in sources.values() if inner == "exported")
-    stats = {name: value for name, value in exported.data.get("stats", {}).items() if name != "seconds"}
-    return {
-        "schema": SCHEMA,
-        "name": run.job.name,
-        "entry": run.job.entry,
-        "target": run.job.target,
-        "outputs": {inner: file for file, (_, inner) in sources.items()},
-        "keys": {stage: report.key for stage, report in run.stages.items() if report.key},
-        "digests": {
-            **{file: record.files[inner].digest for file, (record, inner) in sources.items()},
-            "program": run.export.export_facts.program,
-            "state": run.export.export_facts.state,
-        },
-        "stats": stats,
-        "verify": {**run.job.verify.to_json(), **run.verified.facts["evidence"]},
-    }

@@ -13,7 +13,7 @@ import pytest
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.plan import Plan, PlannedJob, PlannedStage
 from batchexport.core.report import STAGES, Outcome, StageReport
-from batchexport.engine.finish import job_file
+from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.store.blobs import Blob
 from batchexport.store.results import Result
@@ -90,7 +90,7 @@ def sample_job_file() -> dict[str, Any]:
         file: (Record(kind=kind, key=key(kind), data={"stats": stats}, files={name: Blob(digest="d", size=1)}), name)
         for file, kind, name in (("exported.pt2", "export", "exported"), ("compiled.pt2", "compile", "compiled"))
     }
-    return job_file(run, sources)
+    return job_json(run, sources)
 
 
 def sample_plan() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.core.report import Outcome, StageReport
-from batchexport.engine.finish import job_file
+from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.store.results import Result
 from batchexport.store.store import Record, Store
@@ -43,7 +43,7 @@ def made(*, seconds: float = 1.0, outcome: Outcome = Outcome.BUILT) -> JobRun:
 
 
 def test_it_tells_keys_digests_stats_and_evidence(sources: dict[str, tuple[Record, str]]) -> None:
-    told = job_file(made(), sources)
+    told = job_json(made(), sources)
     assert told["schema"] == 1
     assert (told["name"], told["entry"], told["target"]) == ("bert@cpu", "bert", "cpu")
     assert told["outputs"] == {"exported": "exported.pt2", "compiled": "compiled.pt2"}
@@ -60,17 +60,17 @@ def test_it_tells_keys_digests_stats_and_evidence(sources: dict[str, tuple[Recor
 
 
 def test_it_does_not_tell_when_how_long_or_whether_anything_was_built(sources: dict[str, tuple[Record, str]]) -> None:
-    assert job_file(made(), sources) == job_file(made(seconds=99.0, outcome=Outcome.CACHED), sources)
+    assert job_json(made(), sources) == job_json(made(seconds=99.0, outcome=Outcome.CACHED), sources)
 
 
 def test_it_names_no_path_of_this_machine(sources: dict[str, tuple[Record, str]], tmp_path: Path) -> None:
-    assert str(tmp_path) not in json.dumps(job_file(made(), sources))
+    assert str(tmp_path) not in json.dumps(job_json(made(), sources))
 
 
 def test_a_job_without_compiled_code_names_none(sources: dict[str, tuple[Record, str]]) -> None:
     run = made()
     run.stages["compile"] = StageReport(outcome=Outcome.SKIPPED, reason='compile format is "none"')
     del sources["compiled.pt2"]
-    told = job_file(run, sources)
+    told = job_json(run, sources)
     assert told["outputs"] == {"exported": "exported.pt2"}
     assert "compile" not in told["keys"]
