@@ -19,7 +19,7 @@ from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
 from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
-from batchexport.toolchain.probe import usable_cores, usable_memory
+from batchexport.toolchain.resources import usable_cores, usable_memory
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
 from batchexport.workers.supervisor import Runner

@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 
 from batchexport.core.text import counted, format_bytes
-from batchexport.toolchain.probe import usable_cores
+from batchexport.toolchain.probe import compiler_path
+from batchexport.toolchain.resources import cgroup_memory, usable_cores
 
 _GIB = 2**30
 _PATIENCE = 30.0  # seconds for a compiler or a driver to answer
@@ -43,7 +44,7 @@ def examine(cache: Path) -> tuple[Check, ...]:
     return (
         check_python(sys.version_info[:3]),
         check_torch(),
-        check_compiler(os.environ.get("CXX", "g++")),
+        check_compiler(),
         check_isa(Path("/proc/cpuinfo")),
         check_cores(),
         check_memory(Path("/sys/fs/cgroup")),
@@ -74,19 +75,20 @@ def check_torch() -> Check:
     return Check(name="torch", state="ok", detail=version)
 
 
-def check_compiler(command: str) -> Check:
-    """The C++ compiler that Inductor will call builds a shared library with OpenMP."""
-    words = command.split()
-    path = shutil.which(words[0]) if words else None
+def check_compiler() -> Check:
+    """Check that the C++ compiler that Inductor calls builds a shared library with OpenMP."""
+    command, path = os.environ.get("CXX", "g++"), compiler_path()
     if path is None:
         remedy = "install g++ (Debian and Ubuntu: apt-get install g++), or set CXX to a compiler"
+        if shutil.which(command.partition(" ")[0]) is not None:
+            remedy = "set CXX to a program without arguments: torch runs its whole value as one; a script may add them"
         return Check(name="compiler", state="fail", detail=f"{command!r} is not on PATH", remedy=remedy)
     try:
         with tempfile.TemporaryDirectory(prefix="batchexport-doctor-") as folder:
             source, built = Path(folder, "answer.cpp"), Path(folder, "answer.so")
             source.write_text(_PROGRAM, encoding="utf-8")
             flags = ["-std=c++20", "-fPIC", "-shared", "-fopenmp", str(source), "-o", str(built)]
-            status, output = _answer([*words, *flags])
+            status, output = _answer([path, *flags])
     except OSError as error:
         remedy = "set TMPDIR to a folder that can be written and has room"
         return Check(name="compiler", state="fail", detail=f"not tried: {error}", remedy=remedy)
@@ -94,7 +96,7 @@ def check_compiler(command: str) -> Check:
         lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no output"]
         remedy = "compile jobs need C++20 and OpenMP: install a newer g++ and libgomp, or set CXX"
         return Check(name="compiler", state="fail", detail=f"{path}: {lines[0]}", remedy=remedy)
-    _, version = _answer([*words, "--version"])
+    _, version = _answer([path, "--version"])
     return Check(name="compiler", state="ok", detail=f"{(version.splitlines() or ['?'])[0]} ({path})")
 
 
@@ -126,7 +128,7 @@ def check_memory(cgroup: Path) -> Check:
     import psutil
 
     available = psutil.virtual_memory().available
-    limit = _memory_limit(cgroup)
+    limit = cgroup_memory(cgroup)
     detail = f"{format_bytes(available)} available"
     if limit is not None:
         detail += f", limited to {format_bytes(limit)} by the container"
@@ -206,17 +208,6 @@ def _answer(command: list[str]) -> tuple[int, str]:
     except OSError as error:
         return -1, str(error)
     return done.returncode, done.stdout
-
-
-def _memory_limit(cgroup: Path) -> int | None:
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = int(cgroup.joinpath(name).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-        if limit < 2**60:  # cgroup v1 says "no limit" with a number near 2**63
-            return limit
-    return None
 
 
 def _nearest(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 
 from batchexport.core.digests import bytes_digest, text_digest
 from batchexport.toolchain.distributions import Distributions
+from batchexport.toolchain.resources import usable_cores
 
 # Variables that reach torch, Inductor, the compilers they start, the numerical libraries below them, and
 # the `assert`s of model code.
@@ -74,9 +75,18 @@ def import_path() -> list[str]:
     return entries if ours in entries else [*entries, ours]
 
 
+def compiler_path() -> str | None:
+    """Return the C++ compiler that Inductor starts: the whole of CXX, else g++; None where there is none.
+
+    Inductor runs the value of CXX as one program (`torch._inductor.cpp_builder.cpp_compiler_search`), so a value with
+    arguments, `g++ -m64` say, names no compiler.
+    """
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def compiler() -> str | None:
-    """The first line that the C++ compiler says of its version; None where there is none."""
-    path = shutil.which(os.environ.get("CXX", "g++"))
+    """Return the first line that the C++ compiler prints about its version; None where there is none."""
+    path = compiler_path()
     if path is None:
         return None
     try:
@@ -97,47 +107,6 @@ def isa() -> str:
                    if flag.startswith(_ISA_WORDS))  # fmt: skip
     who = [fields.get(key, "") for key in ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")]
     return f"{'/'.join(part for part in who if part)} {' '.join(flags)}"
-
-
-def usable_cores() -> int:
-    """Cores this process may use: affinity and cgroup quota, rounded up. Equal to `joblib.cpu_count()`.
-
-    joblib's own count is used where joblib is loaded anyway; importing it costs more than a no-op run.
-    """
-    limits = [os.cpu_count() or 1]
-    if hasattr(os, "sched_getaffinity"):
-        limits.append(len(os.sched_getaffinity(0)))
-    limits += _cgroup_cores()
-    with contextlib.suppress(KeyError, ValueError):
-        limits.append(int(os.environ["LOKY_MAX_CPU_COUNT"]))
-    return max(1, min(limits))
-
-
-def _cgroup_cores() -> list[int]:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="ascii").strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
-            return []
-    if not quota.isdecimal() or not period.isdecimal() or not int(quota) or not int(period):
-        return []
-    return [-(-int(quota) // int(period))]
-
-
-def usable_memory() -> int:
-    """Bytes of memory this process may use: the machine's, or less where a cgroup says so."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdecimal():
-            limits.append(int(text))
-    return min(limits)
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.toolchain import doctor, probe
+from batchexport.toolchain import doctor, resources
 
 
 def script(folder: Path, name: str, body: str) -> None:
@@ -20,6 +20,7 @@ def script(folder: Path, name: str, body: str) -> None:
 
 
 def only_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(folder))
 
 
@@ -49,7 +50,7 @@ def test_a_missing_torch_fails_with_what_to_install(monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_compiler_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     only_on_path(monkeypatch, tmp_path)
-    check = doctor.check_compiler("g++")
+    check = doctor.check_compiler()
     assert check.state == "fail"
     assert "install g++" in (check.remedy or "")
 
@@ -59,7 +60,7 @@ def test_a_compiler_that_builds_nothing_fails_with_its_own_words(
 ) -> None:
     script(tmp_path, "g++", "echo 'note: hm'; echo 'fatal error: omp.h: No such file' >&2; exit 1")
     only_on_path(monkeypatch, tmp_path)
-    check = doctor.check_compiler("g++")
+    check = doctor.check_compiler()
     assert check.state == "fail"
     assert "omp.h" in check.detail
 
@@ -67,8 +68,18 @@ def test_a_compiler_that_builds_nothing_fails_with_its_own_words(
 def test_a_working_compiler_shows_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script(tmp_path, "c++", "echo 'c++ 12.2'")
     only_on_path(monkeypatch, tmp_path)
-    check = doctor.check_compiler("c++ -pipe")
+    monkeypatch.setenv("CXX", "c++")
+    check = doctor.check_compiler()
     assert (check.state, check.detail) == ("ok", f"c++ 12.2 ({tmp_path}/c++)")
+
+
+def test_a_compiler_with_arguments_fails_as_torch_runs_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script(tmp_path, "c++", "echo 'c++ 12.2'")
+    only_on_path(monkeypatch, tmp_path)
+    monkeypatch.setenv("CXX", "c++ -pipe")
+    check = doctor.check_compiler()
+    assert (check.state, check.detail) == ("fail", "'c++ -pipe' is not on PATH")
+    assert "without arguments" in (check.remedy or "")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +199,6 @@ def test_the_whole_examination_leaves_torch_unloaded(tmp_path: Path) -> None:
 def test_cores_are_those_of_the_cgroup_where_it_has_a_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(probe, "_cgroup_cores", lambda: [3])
+    monkeypatch.setattr(resources, "cgroup_cores", lambda: 3)
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
     assert doctor.check_cores().detail == "3 of 8 usable"

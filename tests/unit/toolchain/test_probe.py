@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import joblib
 import pytest
 
 import batchexport
@@ -28,83 +27,6 @@ def script(path: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
-
-
-# ── cores and memory ─────────────────────────────────────────────────────────────────────────────
-
-
-def test_usable_cores_are_those_that_joblib_counts() -> None:
-    assert probe.usable_cores() == joblib.cpu_count()
-
-
-@pytest.mark.parametrize("limit", ["1", "2", "100000", "0", "", "-3"])
-def test_usable_cores_are_those_that_joblib_counts_under_its_own_limit(
-    monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    if limit:
-        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
-    assert probe.usable_cores() == joblib.cpu_count()
-
-
-def test_usable_cores_follow_the_affinity_of_the_process() -> None:
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert probe.usable_cores() == joblib.cpu_count() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@pytest.mark.parametrize(
-    ("texts", "cores"),
-    [
-        ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, [2]),
-        ({"/sys/fs/cgroup/cpu.max": "50000 100000\n"}, [1]),
-        ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, []),
-        ({"/sys/fs/cgroup/cpu.max": "0 100000\n"}, []),
-        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, [4]),
-        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"}, []),
-        ({}, []),
-    ],
-    ids=str,
-)
-def test_a_cgroup_quota_is_rounded_up_to_cores(
-    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], cores: list[int]
-) -> None:
-    monkeypatch.setattr(probe, "Path", _files(texts))
-    assert probe._cgroup_cores() == cores
-
-
-@pytest.mark.parametrize(
-    ("texts", "limit"),
-    [
-        ({"/sys/fs/cgroup/memory.max": "1024\n"}, 1024),
-        ({"/sys/fs/cgroup/memory/memory.limit_in_bytes": "2048"}, 2048),
-        ({"/sys/fs/cgroup/memory.max": "max"}, None),
-        ({}, None),
-    ],
-    ids=str,
-)
-def test_usable_memory_is_that_of_the_machine_or_of_the_cgroup(
-    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], limit: int | None
-) -> None:
-    monkeypatch.setattr(probe, "Path", _files(texts))
-    assert probe.usable_memory() == (limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def _files(texts: dict[str, str]) -> type:
-    """A Path that knows these files only."""
-
-    class Known:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def read_text(self, **_: object) -> str:
-            if self.name not in texts:
-                raise FileNotFoundError(self.name)
-            return texts[self.name]
-
-    return Known
 
 
 # ── compiler and devices ─────────────────────────────────────────────────────────────────────────
@@ -130,6 +52,11 @@ def test_a_compiler_that_cannot_be_run_is_none(plain: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "cxx").write_bytes(b"\x7fnot a program")
     (tmp_path / "cxx").chmod(0o755)
     plain.setenv("CXX", str(tmp_path / "cxx"))
+    assert probe.compiler() is None
+
+
+def test_a_compiler_with_arguments_is_none_as_it_is_to_torch(plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain.setenv("CXX", script(tmp_path / "cxx", "echo 'c++ 1.2.3'") + " -m64")
     assert probe.compiler() is None
 
 
