@@ -237,7 +237,7 @@ def _counting() -> Iterator[Counter[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(Index, "_select", counted_select))
-        stack.enter_context(patch.object(DependencyChecker, "change", counted_change))
+        stack.enter_context(patch.object(DependencyChecker, "change_reason", counted_change))
         stack.enter_context(patch.object(os, "stat", counted_stat))
         yield seen
 

@@ -24,31 +24,36 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.core.keys import SOURCE_VERSION, digest
-from batchexport.store.statcache import identity
+from batchexport.store.index import Index
+from batchexport.store.statcache import IndexedStats, identity
 from batchexport.toolchain.distributions import Distributions
 
 Dependency = Sequence[Any]
-Hashed = dict[str, tuple[list[int], str]]  # by path: stat, and SHA-256
 _MODULE_SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _PLACED = ("source", "file", "listing", "present", "absent")
 
 
-class Trees(Protocol):
-    """A memory of syntax-tree digests by the digest of the bytes they were parsed from."""
+class CheckedFiles:
+    """Digests of the files that this command has hashed, each valid while the file's stat is unchanged.
 
-    def get(self, space: str, key: str) -> Any | None: ...
-    def put(self, space: str, key: str, value: Any) -> None: ...
+    The index can't serve for this, as it doesn't store the digests of files younger than two seconds.
+    """
 
+    def __init__(self) -> None:
+        self._digests: dict[str, tuple[list[int], str]] = {}
 
-class FileDigests(Protocol):
-    """A memory of file digests that is only right while the file's stat is unchanged."""
+    def get(self, path: str, stat: os.stat_result) -> str | None:
+        """Return the digest that `path` had when its stat was `stat`, or None if this command did not hash it."""
+        known = self._digests.get(path)
+        return known[1] if known is not None and known[0] == identity(stat) else None
 
-    def get(self, path: Path, stat: os.stat_result) -> str | None: ...
-    def put(self, path: Path, stat: os.stat_result, digest: str) -> None: ...
+    def put(self, path: str, stat: os.stat_result, digest: str) -> None:
+        """Add the digest of `path`, computed after `stat` was taken."""
+        self._digests[path] = (identity(stat), digest)
 
 
 class DependencyChecker:
@@ -57,18 +62,19 @@ class DependencyChecker:
     A file is hashed once, too, as long as its stat stays: several traces may remember it with other content.
     """
 
-    def __init__(
-        self, *, root: str, path: Sequence[str], files: FileDigests, trees: Trees, hashed: Hashed | None = None
-    ) -> None:
-        """`root` is the manifest's folder, `path` the rest of the import path, `hashed` what this command knows."""
+    def __init__(self, *, root: str, path: Sequence[str], index: Index, checked: CheckedFiles | None = None) -> None:
+        """Check against the manifest's folder `root` and the rest of the import path, `path`.
+
+        The index remembers digests between commands, `checked` those that this command has already computed.
+        """
         self._root = root
         self._path = path
-        self._files = files
-        self._trees = trees
+        self._trees = index
+        self._remembered = IndexedStats(index, "file")
+        self._checked = CheckedFiles() if checked is None else checked
         self._distributions = Distributions(path)
         self._reasons: dict[tuple[Any, ...], str | None] = {}
         self._names: dict[str, frozenset[str]] = {}
-        self._hashed: Hashed = {} if hashed is None else hashed
         self._looks: dict[str, Callable[..., str | None]] = {
             "source": self._look_at_file,
             "file": self._look_at_file,
@@ -169,14 +175,13 @@ class DependencyChecker:
                 self._learn(path, stat, content)
 
     def _known(self, path: str, stat: os.stat_result) -> str | None:
-        then, content = self._hashed.get(path, ([], ""))
-        return content if then == identity(stat) else self._files.get(Path(path), stat)
+        return self._checked.get(path, stat) or self._remembered.get(Path(path), stat)
 
     def _learn(self, path: str, stat: os.stat_result, content: str) -> str:
         """Remember the content of a file that had this stat before it was hashed."""
         if os.stat(path).st_mtime_ns == stat.st_mtime_ns:
-            self._hashed[path] = (identity(stat), content)
-            self._files.put(Path(path), stat, content)
+            self._checked.put(path, stat, content)
+            self._remembered.put(Path(path), stat, content)
         return content
 
     def _look_at_distribution(self, kind: str, name: str, version: str, record: str) -> str | None:

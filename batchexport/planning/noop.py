@@ -19,14 +19,13 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
-from batchexport.dependencies.checker import DependencyChecker, Hashed
+from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.manifest.document import deep_line
 from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.outputs import current_rows
-from batchexport.store.statcache import IndexedStats
 from batchexport.toolchain import probe
 from batchexport.version import __version__
 
@@ -56,8 +55,11 @@ def noop_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -
     )
 
 
-def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None = None) -> NoopRun | None:
-    """What an earlier run concluded, if all that it looked at is as it was. What it hashes is left in `hashed`."""
+def load(options: RunOptions, toolchain: probe.Toolchain, checked: CheckedFiles | None = None) -> NoopRun | None:
+    """Return the saved run if everything that it checked is unchanged, else None.
+
+    `checked` gets the digests of the files that had to be hashed, so that the rest of the command need not hash them.
+    """
     if options.force or options.stage or options.in_process or options.paranoid:
         return None
     try:
@@ -71,7 +73,7 @@ def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None 
     index = Index(layout.index)
     try:
         row = index.get("conclusion", noop_key(options, manifest, toolchain))
-        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, hashed):
+        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, checked):
             return None
         if not gc_roots.mark_used(layout, options.manifest):
             return None  # gc would not know what the outputs need: the long way writes it down
@@ -103,16 +105,14 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     )
 
 
-def _is_current(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool:
+def _is_current(row: Mapping[str, Any], index: Index, checked: CheckedFiles | None) -> bool:
     root = row["root"]
     if any(matches(Path(root), [pattern]) != found for pattern, found in row["data"].items()):
         return False
     sets = index.get_many("set", row["sets"])
     if len(sets) != len(row["sets"]):
         return False
-    checker = DependencyChecker(
-        root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index, hashed=hashed
-    )
+    checker = DependencyChecker(root=root, path=probe.import_path(), index=index, checked=checked)
     if any(checker.change_reason(dependency) for dependencies in sets.values() for dependency in dependencies):
         return False
     output_dir = row["output_dir"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
-from batchexport.dependencies.checker import DependencyChecker, Hashed
+from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.dependencies.traces import Traces
 from batchexport.manifest import resolve as jobs_module
 from batchexport.manifest.selection import select
@@ -19,7 +19,6 @@ from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
-from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
@@ -52,10 +51,11 @@ def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
 
 
 @contextmanager
-def open_session(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Session]:
-    """A session for the selected jobs of a manifest; `hashed` are files that this command has hashed already.
+def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> Iterator[Session]:
+    """Open a session for the selected jobs of a manifest; `checked` are files that this command has hashed already.
 
-    Raises ManifestError, UsageError, StoreError.
+    Raises:
+        ManifestError, UsageError, StoreError: as loading the manifest, selecting the jobs and opening the store do.
     """
     manifest = jobs_module.load(options.manifest)
     if options.output_dir is not None:
@@ -64,11 +64,7 @@ def open_session(options: RunOptions, hashed: Hashed | None = None) -> Iterator[
     with Store.open(cache_folder(options, manifest)) as store:
         toolchain = probe.toolchain()
         checker = DependencyChecker(
-            root=str(manifest.root),
-            path=probe.import_path(),
-            files=IndexedStats(store.index, "file"),
-            trees=store.index,
-            hashed=hashed,
+            root=str(manifest.root), path=probe.import_path(), index=store.index, checked=checked
         )
         traces = Traces(store, checker)
         results = Results(store)

@@ -15,7 +15,6 @@ from batchexport.dependencies.traces import Traces
 from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup
 from batchexport.store.results import Result, Results
-from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain
@@ -52,7 +51,7 @@ def toolchain(**more: Any) -> Toolchain:
 
 def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
     """What a command sees of the present state, with no memory but the store's."""
-    return DependencyChecker(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
+    return DependencyChecker(root=str(root), path=path, index=store.index)
 
 
 def lookup(

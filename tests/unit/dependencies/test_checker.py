@@ -15,7 +15,13 @@ import pytest
 
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import checker
-from batchexport.dependencies.checker import DependencyChecker, location_digest, relative_to, source_digest
+from batchexport.dependencies.checker import (
+    CheckedFiles,
+    DependencyChecker,
+    location_digest,
+    relative_to,
+    source_digest,
+)
 from batchexport.store import statcache
 from batchexport.store.store import Store
 from support import builders
@@ -388,9 +394,9 @@ def test_a_file_that_traces_remember_differently_is_hashed_once(tmp_path: Path, 
 
 def test_what_one_part_of_a_command_hashed_another_one_knows(root: Path, hashed: list[str]) -> None:
     (root / "data").write_bytes(b"data")
-    known: dict[str, Any] = {}
+    known = CheckedFiles()
     for _ in range(2):
-        surroundings = DependencyChecker(root=str(root), path=[], files=Nothing(), trees=Nothing(), hashed=known)
+        surroundings = DependencyChecker(root=str(root), path=[], index=Nothing(), checked=known)
         assert surroundings.change_reason(["file", "data", bytes_digest(b"data")]) is None
     assert hashed == ["data"]
 
@@ -429,7 +435,7 @@ def test_nothing_but_time_is_lost_without_an_index(root: Path) -> None:
     (root / "m.py").write_bytes(SOURCE)
     then = source(root / "m.py")
     (root / "m.py").write_bytes(b"x = 1")
-    surroundings = DependencyChecker(root=str(root), path=[], files=Nothing(), trees=Nothing())
+    surroundings = DependencyChecker(root=str(root), path=[], index=Nothing())
     assert surroundings.change_reason(then) is None
 
 

@@ -132,7 +132,7 @@ def test_a_set_that_many_jobs_share_is_looked_at_once(store: Store, root: Path) 
             Counting.looks += 1
             return super().change_reasons(dependencies)
 
-    counting = Counting(root=str(root), path=[], files=_Forgetful(), trees=_Forgetful())
+    counting = Counting(root=str(root), path=[], index=_Forgetful())
     found = Traces(store, counting)
     found.prefetch(asks)
     assert {standing(found.find(ask)) for ask in asks} == {key("export")}
