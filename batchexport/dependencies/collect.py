@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from batchexport.core.digests import listing_digest
+from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     ahead,
@@ -26,7 +27,6 @@ from batchexport.dependencies.paths import (
 from batchexport.dependencies.zones import Zone, third_party_roots, within
 from batchexport.toolchain.distributions import Distributions
 
-Dependency = list[Any]
 LAG_NS = 100_000_000  # the clock that stamps files is a little behind
 _SINCE = time.time_ns() - LAG_NS  # from here on, an edit of what is loaded goes unnoticed
 
@@ -38,14 +38,14 @@ def installed() -> Distributions:
 
 
 def dependencies(seen: Observations) -> list[Dependency]:
-    """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies.checker`.
+    """Return all dependencies that were observed, in canonical order.
 
     Raises:
-        InputChanged: where a file is no longer what it was when it was read.
+        InputChanged: if a file has changed since the stage read it.
     """
     found = [*_modules(seen), *_sources(seen), *_files(seen), *_folders(seen), *_missing_modules(seen)]
-    found += [["environment", name, digest] for name, digest in seen.environment.items()]
-    return sorted(found, key=lambda dependency: [str(part) for part in dependency])
+    found += [Dependency(DependencyKind.ENVIRONMENT, name, (digest,)) for name, digest in seen.environment.items()]
+    return canonical_order(found)
 
 
 def _modules(seen: Observations) -> list[Dependency]:
@@ -75,7 +75,8 @@ def _modules(seen: Observations) -> list[Dependency]:
             seen.has_read(path)
         for owner in owners:
             if owner.name not in distributions:  # thousands of paths have torch's, which takes long to hash
-                distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
+                recorded = (owner.version, owner.digest)
+                distributions[owner.name] = Dependency(DependencyKind.DISTRIBUTION, owner.name, recorded)
     return [*found, *distributions.values()]
 
 
@@ -107,7 +108,7 @@ def _namespace(seen: Observations, name: str, module: Any) -> list[Dependency]:
     for base in first:
         seen.absent |= not_there(importable(base))
     alone = "." not in name and all(os.path.dirname(portion) == seen.root for portion in portions)
-    return [["namespace", name]] if first and alone else []
+    return [Dependency(DependencyKind.NAMESPACE, name)] if first and alone else []
 
 
 def _sources(seen: Observations) -> list[Dependency]:
@@ -115,7 +116,7 @@ def _sources(seen: Observations) -> list[Dependency]:
     for path, (source, tree) in seen.sources.items():
         if digest_or_none(path) != source:
             raise InputChanged(path)
-        found.append(["source", path, source, tree])
+        found.append(Dependency(DependencyKind.SOURCE, path, (source, tree)))
     return found
 
 
@@ -138,13 +139,15 @@ def _files(seen: Observations) -> list[Dependency]:
             raise InputChanged(path)
     for path in seen.absent:
         if not os.path.lexists(path):
-            found.append(["absent", path])
+            found.append(Dependency(DependencyKind.ABSENT, path))
         elif path in seen.written and os.path.isfile(path):
             # Looked for, then made: had it been there, it would have been read as it is.
             files.setdefault(path, digest_or_none(path) or "")
         elif os.path.isfile(path) and not _is_own(seen, path):
             raise InputChanged(path)
-    found += [["weights" if path in seen.weights else "file", path, files[path]] for path in files]
+    for path, content in files.items():
+        kind = DependencyKind.WEIGHTS if path in seen.weights else DependencyKind.FILE
+        found.append(Dependency(kind, path, (content,)))
     return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent})]
 
 
@@ -154,7 +157,7 @@ def _present(seen: Observations, known: set[str]) -> list[Dependency]:
         if not os.path.lexists(path) and not _is_own(seen, path):
             raise InputChanged(path)
         if os.path.lexists(path) and not within(seen.root, path):
-            found.append(["present", path])
+            found.append(Dependency(DependencyKind.PRESENT, path))
     return found
 
 
@@ -171,7 +174,7 @@ def _folders(seen: Observations) -> list[Dependency]:
             continue
         if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
             raise InputChanged(path)
-        found.append(["listing", path, names])
+        found.append(Dependency(DependencyKind.LISTING, path, (names,)))
     return found
 
 
@@ -180,7 +183,7 @@ def _missing_modules(seen: Observations) -> list[Dependency]:
     for name in names:
         first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
         _refuse_new(seen, {path for entry in first for path in importable(os.path.join(entry, name))})
-    return [["no-module", name] for name in names]
+    return [Dependency(DependencyKind.NO_MODULE, name) for name in names]
 
 
 def _refuse_new(seen: Observations, candidates: set[str]) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import collect, hooks
-from batchexport.dependencies.collect import LAG_NS, Dependency
+from batchexport.dependencies.collect import LAG_NS
+from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.observations import Observations
 from batchexport.dependencies.paths import absolute, access
 from batchexport.dependencies.zones import Zone, Zones, called_by_model_or_library, calling_zone, model_on_stack
@@ -108,7 +109,7 @@ class Observer:
         return list(self._seen.uncacheable)
 
     def dependencies(self) -> list[Dependency]:
-        """Stop to watch; all that was seen. Raises InputChanged: see `account.dependencies`."""
+        """Stop watching and return all dependencies. Raises InputChanged: see `collect.dependencies`."""
         self._active = False
         return collect.dependencies(self._seen)
 

@@ -10,6 +10,7 @@ import pytest
 
 from batchexport.core.digests import bytes_digest
 from batchexport.dependencies.checker import DependencyChecker
+from batchexport.dependencies.dependency import Dependency, DependencyKind
 from batchexport.dependencies.traces import KEPT, TraceHit, TraceMiss, Traces
 from batchexport.store.store import Store
 from support import builders
@@ -35,11 +36,11 @@ def traces(store: Store, root: Path) -> Traces:
     return Traces(store, builders.surroundings(store, root))
 
 
-def depend(root: Path, **files: str) -> list[list[Any]]:
+def depend(root: Path, **files: str) -> list[Dependency]:
     """Write files and depend on them."""
     for name, text in files.items():
         (root / name).write_text(text)
-    return [["file", name, bytes_digest(text.encode())] for name, text in files.items()]
+    return [Dependency(DependencyKind.FILE, name, (bytes_digest(text.encode()),)) for name, text in files.items()]
 
 
 def standing(found: TraceHit | TraceMiss) -> str:
@@ -171,8 +172,9 @@ def test_a_trace_whose_set_is_gone_does_not_stand(store: Store, root: Path) -> N
     assert "lost" in reason(traces(store, root).find(ASK))
 
 
-def publish(store: Store, word: str, **data: Any) -> None:
-    store.publish("export", key(word), files={}, data=data)
+def publish(store: Store, word: str, *, dependencies: list[Dependency], **data: Any) -> None:
+    rows = [dependency.to_row() for dependency in dependencies]
+    store.publish("export", key(word), files={}, data={**data, "dependencies": rows})
 
 
 def lose_the_index(store: Store) -> Store:
@@ -239,10 +241,10 @@ def test_without_an_index_the_records_still_decide(tmp_path: Path, root: Path) -
     assert standing(found.find(ASK)) == key("export")
 
 
-def weigh(root: Path, content: str) -> list[list[Any]]:
+def weigh(root: Path, content: str) -> list[Dependency]:
     """A dependency on one source file and on weights of this content."""
     (root / "w").write_text(content)
-    return [*depend(root, a="1"), ["weights", "w", bytes_digest(content.encode())]]
+    return [*depend(root, a="1"), Dependency(DependencyKind.WEIGHTS, "w", (bytes_digest(content.encode()),))]
 
 
 def but_for_weights(found: TraceHit | TraceMiss) -> str | None:

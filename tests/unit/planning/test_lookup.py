@@ -13,6 +13,7 @@ import pytest
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
+from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.traces import Traces
 from batchexport.planning.lookup import CacheLookup, Hit, Miss
 from batchexport.store.results import Result, Results
@@ -257,7 +258,7 @@ def publish(store: Store, lookup: CacheLookup, one: Job, tmp_path: Path, *, kind
     files = {"exported": path, "reference": reference}
     result = Results(store).publish("export", key("export"), files=files, facts=facts, more={})
     (tmp_path / "m.py").write_text("x = 1")
-    dependencies = [[kind, "m.py", bytes_digest(b"x = 1")]]
+    dependencies = [Dependency.from_row([kind, "m.py", bytes_digest(b"x = 1")])]
     Traces(store, builders.surroundings(store, tmp_path)).add(lookup.request_key(one), dependencies, result.key)
     return result
 
