@@ -204,7 +204,7 @@ class DependencyChecker:
             content = self.file_digest(found.record)
         except OSError:
             content = ""  # as `Distribution.digest` returns it
-        return None if content == record else f"distribution {name} {version} was installed anew with other content"
+        return None if content == record else f"distribution {name} {version} was reinstalled with other content"
 
     def _is_found(self, name: str, entries: Iterable[str]) -> bool:
         """Return True if one of the folders contains a module or a folder of this name."""

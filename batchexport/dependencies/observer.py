@@ -183,7 +183,7 @@ class Observer:
             self.mark_uncacheable("model code runs another program")
 
     def _forked(self) -> None:
-        self.mark_uncacheable("another process is forked, and what it reads is not seen")
+        self.mark_uncacheable("it forks a process whose reads can't be tracked")
 
     def _connected(self, sock: Any, address: Any) -> None:
         if isinstance(address, tuple):

@@ -592,8 +592,8 @@ UNSEEN = {
     'os.system("true")': PROGRAM,
     'os.popen("true").read()': PROGRAM,
     'os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)': PROGRAM,
-    "os.waitpid(os.fork() or os._exit(0), 0)": "another process is forked, and what it reads is not seen",
-    "fork(print)": "another process is forked, and what it reads is not seen",
+    "os.waitpid(os.fork() or os._exit(0), 0)": "it forks a process whose reads can't be tracked",
+    "fork(print)": "it forks a process whose reads can't be tracked",
     'connect(("127.0.0.1", 9))': "the network is read",
 }
 
