@@ -119,7 +119,7 @@ class Observer:
         self._active = False
         return collect.dependencies(self._seen)
 
-    # ── audit events ─────────────────────────────────────────────────────────────────────────
+    # ── audit events ─────────────────────────────────────────────────────────────────────────────
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self._active and (handler := self._handlers.get(event)) is not None:
@@ -189,7 +189,7 @@ class Observer:
         if isinstance(address, tuple):
             self.mark_uncacheable("the network is read")
 
-    # ── reports of the wrapped functions ─────────────────────────────────────────────────────
+    # ── reports of the wrapped functions ─────────────────────────────────────────────────────────
 
     def _is_watched(self, path: str) -> bool:
         return self._active and self._seen.is_first(path)

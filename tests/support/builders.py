@@ -1,4 +1,4 @@
-"""Jobs, toolchains, results and surroundings for tests, made from as little as a test has to say."""
+"""Build jobs, toolchains, results and checkers for tests, from as little as a test has to say."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def toolchain(**more: Any) -> Toolchain:
     return Toolchain(capture=facts, code=code)
 
 
-def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
-    """What a command sees of the present state, with no memory but the store's."""
+def checker(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
+    """The dependency checker of a new command, which remembers nothing but what the store does."""
     return DependencyChecker(root=str(root), path=path, index=store.index)
 
 
@@ -62,11 +62,11 @@ def lookup(
     force: tuple[str, ...] = (),
     devices: Devices | None = None,
 ) -> CacheLookup:
-    """A lookup that has decided nothing yet."""
+    """The cache lookup of a new command."""
     return CacheLookup(
         root=root,
         toolchain=tools or toolchain(),
-        traces=Traces(store, surroundings(store, root)),
+        traces=Traces(store, checker(store, root)),
         results=Results(store),
         history=History(store.index),
         force=force,
