@@ -99,6 +99,6 @@ def shadowing_paths(name: str, path: str) -> set[str]:
 def is_newer(path: str, then: int) -> bool:
     """Return True if the module file `path` exists and was created or changed after `then` (Unix time in ns)."""
     # The files of a moved package keep their times; its folder does not.
-    places = (path, os.path.dirname(path)) if os.path.basename(path) == "__init__.py" else (path,)
-    changes = [max(seen[-2:]) for place in places if (seen := signature(place)) is not None]
-    return len(changes) == len(places) and max(changes) >= then
+    entries = (path, os.path.dirname(path)) if os.path.basename(path) == "__init__.py" else (path,)
+    changes = [max(seen[-2:]) for entry in entries if (seen := signature(entry)) is not None]
+    return len(changes) == len(entries) and max(changes) >= then

@@ -1,9 +1,8 @@
 """Reuse the report of a whole run while manifest, selection, toolchain, dependencies and outputs are unchanged.
 
 A run after which everything is up to date saves its report in the index, under the bytes of the manifest, the
-selection and the toolchain, with the keys of the checked sets of dependencies and the stats of all outputs. While
-nothing differs, the next run need not parse the manifest, resolve thousands of jobs and look each of them up. On any
-difference it does.
+selection and the toolchain, with the keys of the checked sets of dependencies and the stats of all outputs. Only if
+something differs must the next run parse the manifest, resolve thousands of jobs and look each of them up.
 """
 
 from __future__ import annotations
