@@ -19,11 +19,11 @@ from batchexport.core.files import atomic_write_sibling
 from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, Plan
 from batchexport.core.report import JobReport, RunReport
+from batchexport.dependencies.checker import CheckedFiles
 from batchexport.planning import noop
 from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
-    from batchexport.dependencies.checker import Hashed
     from batchexport.engine.rebuild import Rebuilt
 
 NOT_WRITTEN = "not written"
@@ -46,8 +46,8 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
     interrupted = False
-    hashed: Hashed = {}
-    found = noop.load(options, toolchain, hashed)
+    checked = CheckedFiles()
+    found = noop.load(options, toolchain, checked)
     if found is not None:
         reports, output_dir = found.jobs, found.output_dir
         listener(RunStarted(jobs=len(reports), to_build=0, workers=0))
@@ -56,7 +56,7 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     else:
         from batchexport.engine.runner import run_jobs
 
-        reports, output_dir, interrupted, notes = run_jobs(options, listener, hashed)
+        reports, output_dir, interrupted, notes = run_jobs(options, listener, checked)
     path = options.json or output_dir / "report.json"
     report = RunReport(
         manifest=str(options.manifest),

@@ -1,5 +1,6 @@
-"""What a stage depends on: observed in the child, checked again in the coordinator, in one row format.
+"""Observe in the child what a stage depends on, and check it again in the coordinator, in one row format.
 
-`dependencies.observer` watches and `dependencies.collect` accounts for what it saw; `dependencies.checker` says what
-changed since, `dependencies.traces` which export still stands. `checker` documents the rows.
+`dependency` defines the format. `observer` records what a stage reads, and `collect` turns the records into
+dependencies. `checker` compares stored dependencies with the present state, and `traces` finds the export whose
+dependencies are all unchanged.
 """

@@ -1,6 +1,7 @@
-"""The account of what a stage depends on: all that was seen, held once more against what is there now.
+"""Turn what the observer recorded into dependencies, once the stage is done.
 
-What has changed since it was seen is refused; what can't be accounted for makes the stage uncacheable.
+Everything recorded is compared with the present state: a file that changed meanwhile ends the stage with
+`InputChanged`, and whatever can't be described as a dependency makes the stage uncacheable.
 """
 
 from __future__ import annotations
@@ -12,44 +13,44 @@ from functools import cache
 from typing import Any
 
 from batchexport.core.digests import listing_digest
+from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
-    ahead,
     digest_or_none,
     folder_of_module,
-    importable,
-    is_since,
+    import_candidates,
+    is_newer,
+    missing_paths,
     module_path,
-    not_there,
+    shadowing_paths,
     signature,
 )
 from batchexport.dependencies.zones import Zone, third_party_roots, within
 from batchexport.toolchain.distributions import Distributions
 
-Dependency = list[Any]
-LAG_NS = 100_000_000  # the clock that stamps files is a little behind
-_SINCE = time.time_ns() - LAG_NS  # from here on, an edit of what is loaded goes unnoticed
+LAG_NS = 100_000_000  # the file system's clock lags a little behind
+_SINCE = time.time_ns() - LAG_NS  # modules loaded before the observer don't show edits made after this
 
 
 @cache
 def installed() -> Distributions:
-    """What is installed here; the fork server asks once, for all its children."""
+    """Return the installed distributions. The fork server reads them once for all its children."""
     return Distributions(third_party_roots())
 
 
 def dependencies(seen: Observations) -> list[Dependency]:
-    """All that was seen, sorted: `[kind, subject, digest…]`; see `batchexport.dependencies.checker`.
+    """Return all dependencies that were observed, in canonical order.
 
     Raises:
-        InputChanged: where a file is no longer what it was when it was read.
+        InputChanged: if a file has changed since the stage read it.
     """
     found = [*_modules(seen), *_sources(seen), *_files(seen), *_folders(seen), *_missing_modules(seen)]
-    found += [["environment", name, digest] for name, digest in seen.environment.items()]
-    return sorted(found, key=lambda dependency: [str(part) for part in dependency])
+    found += [Dependency(DependencyKind.ENVIRONMENT, name, (digest,)) for name, digest in seen.environment.items()]
+    return canonical_order(found)
 
 
 def _modules(seen: Observations) -> list[Dependency]:
-    """What the loaded modules tell: distributions, and what would have been loaded in their place."""
+    """Return the distributions of loaded modules; record the paths that would have been imported instead of them."""
     found: list[Dependency] = []
     distributions: dict[str, Dependency] = {}
     paths = set(seen.third_party_files)
@@ -60,54 +61,55 @@ def _modules(seen: Observations) -> list[Dependency]:
             continue
         zone = seen.zones.of(path)
         if zone is Zone.FIRST:
-            candidates = ahead(name, path)
-            seen.absent |= not_there(candidates)
+            candidates = shadowing_paths(name, path)
+            seen.absent |= missing_paths(candidates)
             _refuse_new(seen, candidates)
             if path not in seen.sources:
-                _loaded(seen, path, before=name in seen.preloaded_modules)
+                _record_loaded(seen, path, preloaded=name in seen.preloaded_modules)
         elif zone is Zone.THIRD:
             paths.add(path)
         if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.preloaded_modules:
-            seen.absent |= _hiding(seen, name, path)
+            seen.absent |= _first_party_shadows(seen, name, path)
     for path in paths:
         owners = installed().of_file(path)
         if not owners and os.path.exists(path):
-            seen.has_read(path)
+            seen.record_read(path)
         for owner in owners:
-            if owner.name not in distributions:  # thousands of paths have torch's, which takes long to hash
-                distributions[owner.name] = ["distribution", owner.name, owner.version, owner.digest]
+            if owner.name not in distributions:  # thousands of paths are torch's, whose RECORD takes long to hash
+                recorded = (owner.version, owner.digest)
+                distributions[owner.name] = Dependency(DependencyKind.DISTRIBUTION, owner.name, recorded)
     return [*found, *distributions.values()]
 
 
-def _loaded(seen: Observations, path: str, *, before: bool) -> None:
-    """A module that no loader told of."""
+def _record_loaded(seen: Observations, path: str, *, preloaded: bool) -> None:
+    """Record the file of a module that the loader hook did not load, as read now."""
     now = signature(path)
-    if before and now is not None and max(now[-2:]) >= _SINCE:
+    if preloaded and now is not None and max(now[-2:]) >= _SINCE:
         seen.uncacheable.setdefault(f"{path} was edited after this process had loaded it")
     seen.read.setdefault(path, now)
 
 
-def _hiding(seen: Observations, name: str, path: str) -> set[str]:
-    """First-party files that, were they there, would be imported in place of an installed module."""
-    hiding: set[str] = set()
+def _first_party_shadows(seen: Observations, name: str, path: str) -> set[str]:
+    """Return missing first-party files that, if created, would be imported instead of an installed module."""
+    shadows: set[str] = set()
     for entry in map(os.path.abspath, sys.path):
         if entry == folder_of_module(path):
             break
         if seen.is_first(entry):
             base = os.path.join(entry, name)
-            hiding |= {base + ".py", os.path.join(base, "__init__.py")}
-    return not_there(hiding)
+            shadows |= {base + ".py", os.path.join(base, "__init__.py")}
+    return missing_paths(shadows)
 
 
 def _namespace(seen: Observations, name: str, module: Any) -> list[Dependency]:
-    """A folder without `__init__.py` is a package as long as nothing of its name is a module."""
+    """Return a dependency on a first-party namespace package, which any module of its name would replace."""
     paths = getattr(module, "__dict__", {}).get("__path__", ())
     portions = [os.path.abspath(portion) for portion in paths]
     first = [portion for portion in portions if seen.is_first(portion)]
     for base in first:
-        seen.absent |= not_there(importable(base))
+        seen.absent |= missing_paths(import_candidates(base))
     alone = "." not in name and all(os.path.dirname(portion) == seen.root for portion in portions)
-    return [["namespace", name]] if first and alone else []
+    return [Dependency(DependencyKind.NAMESPACE, name)] if first and alone else []
 
 
 def _sources(seen: Observations) -> list[Dependency]:
@@ -115,12 +117,12 @@ def _sources(seen: Observations) -> list[Dependency]:
     for path, (source, tree) in seen.sources.items():
         if digest_or_none(path) != source:
             raise InputChanged(path)
-        found.append(["source", path, source, tree])
+        found.append(Dependency(DependencyKind.SOURCE, path, (source, tree)))
     return found
 
 
 def _files(seen: Observations) -> list[Dependency]:
-    """Files that were read, those that were not there, and those of which no more was asked than that."""
+    """Return the files that were read, the paths that did not exist, and those that were only probed."""
     found: list[Dependency] = []
     files: dict[str, str] = {}
     for path, then in seen.read.items():
@@ -138,13 +140,15 @@ def _files(seen: Observations) -> list[Dependency]:
             raise InputChanged(path)
     for path in seen.absent:
         if not os.path.lexists(path):
-            found.append(["absent", path])
+            found.append(Dependency(DependencyKind.ABSENT, path))
         elif path in seen.written and os.path.isfile(path):
-            # Looked for, then made: had it been there, it would have been read as it is.
+            # Probed, then written by the stage: had the file existed, the stage would have read it.
             files.setdefault(path, digest_or_none(path) or "")
         elif os.path.isfile(path) and not _is_own(seen, path):
             raise InputChanged(path)
-    found += [["weights" if path in seen.weights else "file", path, files[path]] for path in files]
+    for path, content in files.items():
+        kind = DependencyKind.WEIGHTS if path in seen.weights else DependencyKind.FILE
+        found.append(Dependency(kind, path, (content,)))
     return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent})]
 
 
@@ -154,12 +158,12 @@ def _present(seen: Observations, known: set[str]) -> list[Dependency]:
         if not os.path.lexists(path) and not _is_own(seen, path):
             raise InputChanged(path)
         if os.path.lexists(path) and not within(seen.root, path):
-            found.append(["present", path])
+            found.append(Dependency(DependencyKind.PRESENT, path))
     return found
 
 
 def _is_own(seen: Observations, path: str) -> bool:
-    """Whether this stage made `path` or a folder around it, or ran programs that may have."""
+    """Return True if this stage wrote `path` or a folder above it, or ran programs that may have."""
     return bool(seen.uncacheable) or any(within(path, made) for made in seen.written)
 
 
@@ -171,7 +175,7 @@ def _folders(seen: Observations) -> list[Dependency]:
             continue
         if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
             raise InputChanged(path)
-        found.append(["listing", path, names])
+        found.append(Dependency(DependencyKind.LISTING, path, (names,)))
     return found
 
 
@@ -179,12 +183,12 @@ def _missing_modules(seen: Observations) -> list[Dependency]:
     names = seen.missing_modules - sys.modules.keys()
     for name in names:
         first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
-        _refuse_new(seen, {path for entry in first for path in importable(os.path.join(entry, name))})
-    return [["no-module", name] for name in names]
+        _refuse_new(seen, {path for entry in first for path in import_candidates(os.path.join(entry, name))})
+    return [Dependency(DependencyKind.NO_MODULE, name) for name in names]
 
 
 def _refuse_new(seen: Observations, candidates: set[str]) -> None:
-    """What would have been imported, had it been there, was not there when this stage began."""
+    """Raise InputChanged if a file that would be imported instead was created after the stage began."""
     for path in candidates - seen.written:
-        if is_since(path, seen.since):
+        if is_newer(path, seen.since):
             raise InputChanged(path)

@@ -1,4 +1,4 @@
-"""What no audit event tells of is replaced by a function that tells of it, and then does just what it did before."""
+"""Wrap the calls that raise no audit event: report to the observer, then call the original."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
-# Readers in native code, which raise no audit event.
+# Functions that read files in native code.
 _READERS = (("safetensors", "safe_open"), ("torch.export", "load"), ("torch.jit", "load"), ("torch", "from_file"))
 
 
 def watch_loader(is_watched: Callable[[str], bool], read: Callable[[str], bytes]) -> None:
-    """Load each watched module from the bytes that `read` gives for its path: never from a stale `.pyc`."""
+    """Load each watched module from the bytes that `read` returns for its path, never from a stale `.pyc`."""
     loader = importlib.machinery.SourceFileLoader
     original: Callable[[Any, str], CodeType | None] = loader.get_code
 
@@ -28,33 +28,35 @@ def watch_loader(is_watched: Callable[[str], bool], read: Callable[[str], bytes]
     loader.get_code = get_code  # type: ignore[method-assign]
 
 
-def watch_environment(heard: Callable[[Any, Any], None], said: Callable[[Any], None]) -> None:
-    """Tell of variables that are read, with their values (None: there is none), and that are set or deleted."""
-    kind = type(os.environ)
-    get, put, drop = kind.__getitem__, kind.__setitem__, kind.__delitem__
+def watch_environment(on_read: Callable[[Any, Any], None], on_write: Callable[[Any], None]) -> None:
+    """Report each variable that is read, with its value or None if it is unset, and each that is set or deleted."""
+    mapping = type(os.environ)
+    get, put, drop = mapping.__getitem__, mapping.__setitem__, mapping.__delitem__
 
     def getitem(self: Any, key: Any) -> Any:
         try:
             value = get(self, key)
         except KeyError:
-            heard(key, None)
+            on_read(key, None)
             raise
-        heard(key, value)
+        on_read(key, value)
         return value
 
     def setitem(self: Any, key: Any, value: Any) -> None:
         put(self, key, value)
-        said(key)
+        on_write(key)
 
     def delitem(self: Any, key: Any) -> None:
         drop(self, key)
-        said(key)
+        on_write(key)
 
-    kind.__getitem__, kind.__setitem__, kind.__delitem__ = getitem, setitem, delitem  # type: ignore[method-assign]
+    mapping.__getitem__ = getitem  # type: ignore[method-assign]
+    mapping.__setitem__ = setitem  # type: ignore[method-assign]
+    mapping.__delitem__ = delitem  # type: ignore[method-assign]
 
 
-def watch_stat(asked: Callable[[str | bytes | os.PathLike[Any], bool], None]) -> None:
-    """Tell of paths whose stat or access is asked for, and whether they are there."""
+def watch_stat(on_stat: Callable[[str | bytes | os.PathLike[Any], bool], None]) -> None:
+    """Report each path that stat, lstat or access is called with, and whether it exists."""
 
     def watched(original: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
@@ -63,10 +65,10 @@ def watch_stat(asked: Callable[[str | bytes | os.PathLike[Any], bool], None]) ->
                 status = original(path, *args, **kwargs)
             except (FileNotFoundError, NotADirectoryError):
                 if named:
-                    asked(path, False)
+                    on_stat(path, False)
                 raise
             if named:
-                asked(path, True)
+                on_stat(path, True)
             return status
 
         return stat
@@ -78,24 +80,24 @@ def watch_stat(asked: Callable[[str | bytes | os.PathLike[Any], bool], None]) ->
         for abilities in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
             if original in abilities:
                 abilities.add(replaced)
-    may = os.access
+    original_access = os.access
 
     def watched_access(path: Any, *args: Any, **kwargs: Any) -> bool:
         if kwargs.get("dir_fd") is None and not isinstance(path, int):
-            os.path.lexists(path)  # which is watched
-        return may(path, *args, **kwargs)
+            os.path.lexists(path)  # calls lstat, which is watched
+        return original_access(path, *args, **kwargs)
 
     os.access = watched_access
 
 
-def watch_readers(opened: Callable[[Any], None]) -> None:
-    """Tell of the files that native readers are given."""
+def watch_readers(on_open: Callable[[Any], None]) -> None:
+    """Report the files that native readers open."""
 
-    def telling(original: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
             given = args[0] if args else kwargs.get("filename", kwargs.get("f"))
             if isinstance(given, str | bytes | os.PathLike):
-                opened(given)
+                on_open(given)
             return original(*args, **kwargs)
 
         return read
@@ -104,7 +106,7 @@ def watch_readers(opened: Callable[[Any], None]) -> None:
         original = getattr(sys.modules.get(module_name), name, None)
         if original is None:
             continue
-        reader = telling(original)
+        reader = watched(original)
         for holder in list(sys.modules.values()):
             attributes = getattr(holder, "__dict__", None)
             if isinstance(attributes, dict) and attributes.get(name) is original:

@@ -1,46 +1,56 @@
-"""An export that only took new weights depends on what the export it took the graph from depended on, and on them.
+"""Combine the dependencies of an export that only took new weights with those of the export whose graph it reuses.
 
-It ran less code than that one, and so saw less. What it did see must be what the other saw.
+The second export runs less code than the first, so it observes less. Everything it does observe must be as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
-# Their like could have led to another graph, so one that is new may not be added in silence.
-_CONTENT = ("source", "file", "listing", "distribution")
+from batchexport.dependencies.dependency import Dependency, DependencyKind
 
-Rows = Sequence[Sequence[Any]]
+# A new dependency of these kinds could have led to another graph, so it may not be added silently.
+_CONTENT = (DependencyKind.SOURCE, DependencyKind.FILE, DependencyKind.LISTING, DependencyKind.DISTRIBUTION)
 
 
 class StaleGraph(Exception):
-    """What the stored graph was captured from is not what is there now."""
+    """A file that the stored graph was captured from has changed."""
 
 
-def merge_dependencies(known: Rows, observed: Rows) -> list[list[Any]]:
-    """The dependencies of an export with new weights, in no order.
+def merge_dependencies(known: Iterable[Dependency], observed: Iterable[Dependency]) -> list[Dependency]:
+    """Return the dependencies of an export with new weights, in no particular order.
 
-    `known` are those of the export whose graph it has, `observed` those that its own child saw. Raises GraphOutdated
-    where the two differ in anything but weights: something was edited after the decision to keep the graph.
+    `known` are those of the export whose graph is reused, `observed` those that the new export's own child recorded.
+
+    Raises:
+        StaleGraph: if the two differ in anything but weights, as after an edit made while the export ran.
     """
-    before = {(row[0], row[1]): row for row in known}
-    content = {row[1] for row in known if row[0] in _CONTENT}
-    for row in observed:
-        if row[0] == "weights":
+    known, observed = list(known), list(observed)
+    before = {(dependency.kind, dependency.subject): dependency for dependency in known}
+    content = {dependency.subject for dependency in known if dependency.kind in _CONTENT}
+    for dependency in observed:
+        if dependency.kind is DependencyKind.WEIGHTS:
             continue
-        other = before.get((row[0], row[1]))
+        other = before.get((dependency.kind, dependency.subject))
         if other is None:
-            differs = row[0] in _CONTENT or (row[0] == "absent" and row[1] in content)
+            is_gone = dependency.kind is DependencyKind.ABSENT and dependency.subject in content
+            differs = is_gone or dependency.kind in _CONTENT
         else:
-            differs = _meaning(row) != _meaning(other)
+            differs = _meaning(dependency) != _meaning(other)
         if differs:
-            raise StaleGraph(str(row[1]))
-    seen = {(row[0], row[1]) for row in observed}
-    unseen = [row for row in known if row[0] != "weights" and (row[0], row[1]) not in seen]
-    return [list(row) for row in (*observed, *unseen)]
+            raise StaleGraph(dependency.subject)
+    seen = {(dependency.kind, dependency.subject) for dependency in observed}
+    unseen = [
+        dependency
+        for dependency in known
+        if dependency.kind is not DependencyKind.WEIGHTS and (dependency.kind, dependency.subject) not in seen
+    ]
+    return [*observed, *unseen]
 
 
-def _meaning(row: Sequence[Any]) -> list[Any]:
-    """Of a source file, its syntax tree."""
-    return [*row[:2], row[3]] if row[0] == "source" else list(row)
+def _meaning(dependency: Dependency) -> tuple[str | None, ...]:
+    """Return the digests that count: of a source file, only that of its syntax tree."""
+    if dependency.kind is DependencyKind.SOURCE:
+        _, tree = dependency.digests
+        return (tree,)
+    return dependency.digests

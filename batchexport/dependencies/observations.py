@@ -1,7 +1,4 @@
-"""What was seen of one stage so far: nothing is made of it here, and nothing that was seen first is replaced.
-
-Paths are absolute and first-party, unless said otherwise.
-"""
+"""Store what the observer records of one stage. The first record of a path is kept, later ones are ignored."""
 
 from __future__ import annotations
 
@@ -13,17 +10,24 @@ from batchexport.dependencies.zones import Zone, Zones
 
 
 class InputChanged(Exception):
-    """A file was changed while the stage that read it ran."""
+    """A file changed while the stage that read it was running."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Observations:
-    """What one stage has read, looked for and written, and what it had when it began.
+    """What one stage has read, probed and written so far. Paths are absolute and first-party except where noted.
 
-    `since` (Unix time, ns), `preloaded_modules` (names) and `initial_sys_path` are as it began. `sources` holds the
-    digests of bytes and syntax tree of loaded modules, `read` the stat of what was read then, `listed` the digests
-    of folder listings, `environment` those of values. `third_party_files` are files of installed distributions.
-    `missing_modules` are names of modules that can't be imported, `uncacheable` the reasons not to trust all this.
+    - `root`: the manifest's folder
+    - `since` (Unix time in ns), `preloaded_modules` (names), `initial_sys_path`: the state when the stage began
+    - `sources`: the digests of bytes and syntax tree of each loaded module
+    - `read`: the signature of each file when it was read, None if it did not exist
+    - `weights`: the files that only weights are read from
+    - `third_party_files`: files of installed distributions
+    - `listed`: the digest of each folder's listing
+    - `present`, `absent`: paths that were probed and did or did not exist
+    - `environment`: the digest of each variable's value, None if it was unset
+    - `missing_modules`: names of top-level modules that could not be imported
+    - `uncacheable`: why the dependencies are incomplete, as an ordered set
     """
 
     root: str
@@ -44,20 +48,20 @@ class Observations:
     uncacheable: dict[str, None] = field(default_factory=dict)
 
     def is_first(self, path: str) -> bool:
-        """Whether a path is first-party."""
+        """Return True if a path is first-party."""
         return self.zones.of(path) is Zone.FIRST
 
-    def has_read(self, path: str) -> None:
-        """Note that `path` was read, or would have been, were it there."""
+    def record_read(self, path: str) -> None:
+        """Record that `path` was read, or that an attempt to read it failed."""
         self.read.setdefault(path, signature(path))
 
-    def looked_for(self, path: str) -> None:
-        """Note that `path` was looked for and is not there."""
+    def record_absent(self, path: str) -> None:
+        """Record that `path` was probed and does not exist."""
         if self.is_first(path):
             self.absent.add(path)
 
-    def no_file_of(self, stem: str, folder: str) -> None:
-        """Note that `folder` has no module of this name."""
+    def record_missing_module(self, stem: str, folder: str) -> None:
+        """Record that `folder` contains no module of this name."""
         base = os.path.join(os.path.abspath(folder), stem)
         for candidate in (base, *module_files(base)):
-            self.looked_for(candidate)
+            self.record_absent(candidate)

@@ -1,9 +1,11 @@
-"""What a stage depends on is observed, never guessed: this process serves one stage of one job.
+"""Observe what this process, which runs one stage of one job, reads: dependencies are recorded, never guessed.
 
-An audit hook sees `open`, folder listings, libraries, subprocesses and sockets; a loader hook sees the exact
-bytes of every first-party module (and never a stale `.pyc`); a finder at the end of `sys.meta_path` sees what
-was looked for and not found; environment reads by model code and its libraries are seen too.
-What can't be seen makes the job `uncacheable` with a reason, rather than cached wrongly.
+- An audit hook sees `open`, folder listings, shared libraries, subprocesses and sockets.
+- A loader hook sees the exact bytes of each first-party module, and never uses a stale `.pyc`.
+- A finder at the end of `sys.meta_path` sees the modules that were not found.
+- Wrapped functions see stat calls, native readers, and the variables that model code and its libraries read.
+
+A read that can't be observed makes the stage uncacheable, with a reason, so that it is never cached wrongly.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from typing import Any
 
 from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
 from batchexport.dependencies import collect, hooks
-from batchexport.dependencies.collect import LAG_NS, Dependency
+from batchexport.dependencies.collect import LAG_NS
+from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.observations import Observations
 from batchexport.dependencies.paths import absolute, access
 from batchexport.dependencies.zones import Zone, Zones, called_by_model_or_library, calling_zone, model_on_stack
 
-# Said by terminals, shells and batch systems about themselves, not about the model. Paths made of them are
-# bound to them: see `place` in `batchexport.dependencies.checker`.
-_UNHEARD = frozenset(
+# Terminals, shells and batch systems set these, and no model means them. Paths made of them are covered by the
+# dependency on the location: see `batchexport.dependencies.dependency`.
+_UNTRACKED = frozenset(
     [
         "HOME",
         "PATH",
@@ -43,20 +46,24 @@ _UNHEARD = frozenset(
         "TMP",
     ]
 )
-# They list every folder on the path to find one module, for which `lookups.ahead` answers, or what is installed.
+# Their listings are not dependencies: they list every folder of the path to find one module, which
+# `paths.shadowing_paths` covers, or to find the installed distributions.
 _LISTERS = ("<frozen importlib", "/importlib/metadata/", "/importlib_metadata/", "/pkg_resources/")
-_CODE = (".py", ".pyc", ".so")  # its distribution is known from `sys.modules`
+_CODE = (".py", ".pyc", ".so")  # the distributions of these are known from `sys.modules`
 
 
 class Observer:
-    """Watches this process from `install()` on. One per process: an audit hook can't be taken out again."""
+    """Observes this process from `install()` on. One per process, as an audit hook can't be removed."""
 
     def __init__(self, *, root: str, ignored: tuple[str, ...], own_environment: frozenset[str]) -> None:
-        """`root` is the folder of the models; `ignored` are folders of ours; nobody hears of `own_environment`."""
+        """Record reads of model code in the manifest's folder `root` and elsewhere.
+
+        Reads in the folders `ignored` and of the variables `own_environment` are batchexport's own.
+        """
         root = os.path.abspath(root)
         self._zones = Zones(root, ignored)
         self._seen = Observations(root=root, zones=self._zones)
-        self._unheard = {*_UNHEARD, *own_environment}
+        self._untracked = {*_UNTRACKED, *own_environment}
         self._active = False
         self._handlers: dict[str, Callable[..., None]] = {
             "open": self._opened,
@@ -79,40 +86,40 @@ class Observer:
         }
 
     def install(self) -> None:
-        """Start to watch."""
+        """Start observing."""
         self._active = True
         self._seen.since = time.time_ns() - LAG_NS
         self._seen.preloaded_modules = frozenset(sys.modules)
         self._seen.initial_sys_path = frozenset(sys.path)
         sys.addaudithook(self._audit)
-        sys.meta_path.append(_Absences(self))
+        sys.meta_path.append(_MissingModules(self))
         hooks.watch_loader(self._is_watched, self._source)
         hooks.watch_environment(self._env_read, self._env_write)
         hooks.watch_stat(self._stat)
         hooks.watch_readers(self._native_read)
 
     def declare(self, path: str, *, weights: bool = False) -> None:
-        """Count `path` as read, for readers that no hook sees."""
+        """Record `path` as read, for readers that no hook sees."""
         path = os.path.abspath(path)
         if weights:
             self._seen.weights.add(path)
-        self._seen.has_read(path)
+        self._seen.record_read(path)
 
     def mark_uncacheable(self, reason: str) -> None:
-        """Say that the stage depends on something that can't be observed."""
+        """Record that the stage depends on something that can't be observed."""
         self._seen.uncacheable.setdefault(reason)
 
     @property
     def uncacheable(self) -> list[str]:
-        """Why the results of this stage must not be reused; empty where they may."""
+        """The reasons why the results of this stage must not be reused."""
         return list(self._seen.uncacheable)
 
     def dependencies(self) -> list[Dependency]:
-        """Stop to watch; all that was seen. Raises InputChanged: see `account.dependencies`."""
+        """Stop observing and return all dependencies. Raises InputChanged: see `collect.dependencies`."""
         self._active = False
         return collect.dependencies(self._seen)
 
-    # ── what the audit hook hears ────────────────────────────────────────────────────────────
+    # ── audit events ─────────────────────────────────────────────────────────────────────────────
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self._active and (handler := self._handlers.get(event)) is not None:
@@ -128,12 +135,12 @@ class Observer:
             self._seen.third_party_files.add(path)
         if zone is not Zone.FIRST:
             return
-        # Tracebacks read the source of loaded modules for their own sake; model code reads for the result.
+        # Tracebacks read the source of loaded modules too, which doesn't reach the result.
         loaded = path in self._seen.sources and not writes and calling_zone(self._zones) is not Zone.FIRST
         if reads and path not in self._seen.written and not loaded:
-            self._seen.has_read(path)
+            self._seen.record_read(path)
             if path in self._seen.weights and model_on_stack(self._zones):
-                self._seen.weights.discard(path)  # what model code takes from there may be more than the state
+                self._seen.weights.discard(path)  # model code may use more of the file than its weights
         if writes:
             self._seen.written.add(path)
 
@@ -146,7 +153,7 @@ class Observer:
         self._made(given)
 
     def _imported(self, name: str, filename: Any, *rest: Any) -> None:
-        if filename is not None:  # of an extension module
+        if filename is not None:  # set for extension modules only
             self._opened(filename)
 
     def _loaded(self, name: Any) -> None:
@@ -164,7 +171,7 @@ class Observer:
         lister = sys._getframe(2).f_code.co_filename
         if any(word in lister for word in _LISTERS):
             return
-        self._seen.listed[path] = ""  # the next line is heard, too
+        self._seen.listed[path] = ""  # the next line raises this event, too
         try:
             self._seen.listed[path] = listing_digest(path)
         except OSError:
@@ -176,13 +183,13 @@ class Observer:
             self.mark_uncacheable("model code runs another program")
 
     def _forked(self) -> None:
-        self.mark_uncacheable("another process is forked, and what it reads is not seen")
+        self.mark_uncacheable("it forks a process whose reads can't be tracked")
 
     def _connected(self, sock: Any, address: Any) -> None:
         if isinstance(address, tuple):
             self.mark_uncacheable("the network is read")
 
-    # ── what the hooks tell ──────────────────────────────────────────────────────────────────
+    # ── reports of the wrapped functions ─────────────────────────────────────────────────────────
 
     def _is_watched(self, path: str) -> bool:
         return self._active and self._seen.is_first(path)
@@ -199,54 +206,56 @@ class Observer:
         if not self._active:
             return
         name = os.fsdecode(key)
-        if name not in self._unheard and name not in self._seen.environment and called_by_model_or_library(self._zones):
+        if name in self._untracked or name in self._seen.environment:
+            return
+        if called_by_model_or_library(self._zones):
             self._seen.environment[name] = None if value is None else text_digest(os.fsdecode(value))
 
     def _env_write(self, key: Any) -> None:
-        """From here on, what the variable says is what this process made it say."""
+        """Stop tracking a variable that this process sets itself."""
         if self._active:
-            self._unheard.add(os.fsdecode(key))
+            self._untracked.add(os.fsdecode(key))
 
-    def _stat(self, given: Any, is_there: bool) -> None:
+    def _stat(self, given: Any, exists: bool) -> None:
         if not self._active:
             return
-        path, answers = absolute(given), self._seen.present if is_there else self._seen.absent
+        path, known = absolute(given), self._seen.present if exists else self._seen.absent
         if (
             path is not None
-            and path not in answers
+            and path not in known
             and self._seen.is_first(path)
             and called_by_model_or_library(self._zones)
         ):
-            answers.add(path)
+            known.add(path)
 
     def _native_read(self, given: Any) -> None:
         if self._active:
             self._opened(given)
 
-    def no_module(self, name: str) -> None:
-        """Note that no top-level module of this name can be imported."""
+    def record_missing_module(self, name: str) -> None:
+        """Record that no top-level module of this name can be imported."""
         if not self._active:
             return
         self._seen.missing_modules.add(name)
         for entry in sys.path:
-            if entry not in self._seen.initial_sys_path:  # model code added it, so nobody else will look there
-                self._seen.no_file_of(name, entry)
+            if entry not in self._seen.initial_sys_path:  # model code added it, so the coordinator doesn't know it
+                self._seen.record_missing_module(name, entry)
 
-    def no_file_of(self, stem: str, folder: str) -> None:
-        """Note that `folder` has no module of this name."""
+    def record_missing_submodule(self, stem: str, folder: str) -> None:
+        """Record that the package folder `folder` contains no module of this name."""
         if self._active:
-            self._seen.no_file_of(stem, folder)
+            self._seen.record_missing_module(stem, folder)
 
 
-class _Absences:
-    """A finder that finds nothing: whatever reaches it was looked for everywhere and is not there."""
+class _MissingModules:
+    """A finder that finds nothing. It comes last, so each module it is asked for was not found anywhere."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if path is None:
-            self._observer.no_module(name)
+            self._observer.record_missing_module(name)
             return
         for folder in path:
-            self._observer.no_file_of(name.rpartition(".")[2], folder)
+            self._observer.record_missing_submodule(name.rpartition(".")[2], folder)

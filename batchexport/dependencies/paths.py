@@ -1,4 +1,4 @@
-"""What an open, a stat or an import means in terms of paths; nothing here is seen by the observer's own hooks."""
+"""Translate calls of open, stat and import into paths, without triggering the observer's own hooks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from batchexport.core.digests import file_digest
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-_stat = os.stat  # as it is before anybody watches it
+_stat = os.stat  # bound before the observer wraps it
 
 
 def absolute(given: Any) -> str | None:
-    """The path that a call means, or None where it means none that is known here."""
+    """Return the absolute path of a path-like or descriptor argument, or None if it has none."""
     try:
         if isinstance(given, int):
             return os.readlink(f"/proc/self/fd/{given}")
@@ -24,7 +24,7 @@ def absolute(given: Any) -> str | None:
 
 
 def access(mode: Any, flags: Any) -> tuple[bool, bool]:
-    """Whether a call of `open` can read what was there before it, and whether it can write."""
+    """Return whether a call of `open` can read earlier content, and whether it can write."""
     letters = mode if isinstance(mode, str) else ""
     bits = flags if isinstance(flags, int) else 0
     writes = any(letter in letters for letter in "wax+") or bool(bits & os.O_ACCMODE)
@@ -51,35 +51,35 @@ def digest_or_none(path: str) -> str | None:
 
 
 def module_files(base: str) -> set[str]:
-    """The files that a module would be loaded from, were it there; `base` is its path without a suffix."""
+    """Return the files that a module could be loaded from; `base` is its path without a suffix."""
     return {base + ".py", *(base + suffix for suffix in _EXTENSIONS)}
 
 
-def importable(base: str) -> set[str]:
-    """As `module_files`, and the file that would make a package of the folder `base`."""
+def import_candidates(base: str) -> set[str]:
+    """Return the files that a module or package could be loaded from; `base` is its path without a suffix."""
     return {os.path.join(base, "__init__.py"), *module_files(base)}
 
 
 def module_path(name: str, module: Any) -> str | None:
-    """The file of a loaded module. What stands in `sys.modules` may be anything, and is not to be woken up."""
+    """Return the file of a loaded module, or None. Attributes of a lazy module are not accessed."""
     path = getattr(module, "__dict__", {}).get("__file__")
     if name in ("__main__", "__mp_main__") or not isinstance(path, str):
         return None
-    return os.path.abspath(path) if os.path.isabs(path) else None  # torch has modules whose `__file__` is no path
+    return os.path.abspath(path) if os.path.isabs(path) else None  # torch has modules whose `__file__` is not a path
 
 
 def folder_of_module(path: str) -> str:
-    """The folder in which an import found the module that was loaded from `path`."""
+    """Return the folder in which the import system found the module loaded from `path`."""
     return os.path.dirname(os.path.dirname(path) if os.path.basename(path).startswith("__init__.") else path)
 
 
-def not_there(paths: set[str]) -> set[str]:
-    """Those of some paths where nothing is."""
+def missing_paths(paths: set[str]) -> set[str]:
+    """Return the paths that do not exist; a broken link exists."""
     return {path for path in paths if not os.path.lexists(path)}
 
 
-def ahead(name: str, path: str) -> set[str]:
-    """Paths that, were they there, would be imported in place of the module `name`, loaded from `path`."""
+def shadowing_paths(name: str, path: str) -> set[str]:
+    """Return the paths that, if they existed, would be imported instead of the module `name` loaded from `path`."""
     parent, _, stem = name.rpartition(".")
     folder = folder_of_module(path)
     found = set()
@@ -92,13 +92,13 @@ def ahead(name: str, path: str) -> set[str]:
         if entry == folder:
             break
         base = os.path.join(entry, stem)
-        found |= importable(base)
+        found |= import_candidates(base)
     return found - {path}
 
 
-def is_since(path: str, then: int) -> bool:
-    """Whether the file of a module is at `path`, and was put or changed there after `then` (Unix time, in ns)."""
-    # A package that is moved brings its files as old as they were.
-    places = (path, os.path.dirname(path)) if os.path.basename(path) == "__init__.py" else (path,)
-    changes = [max(seen[-2:]) for place in places if (seen := signature(place)) is not None]
-    return len(changes) == len(places) and max(changes) >= then
+def is_newer(path: str, then: int) -> bool:
+    """Return True if the module file `path` exists and was created or changed after `then` (Unix time in ns)."""
+    # The files of a moved package keep their times; its folder does not.
+    entries = (path, os.path.dirname(path)) if os.path.basename(path) == "__init__.py" else (path,)
+    changes = [max(seen[-2:]) for entry in entries if (seen := signature(entry)) is not None]
+    return len(changes) == len(entries) and max(changes) >= then

@@ -1,7 +1,9 @@
-"""A trace tells what one export was seen to depend on; if all of it is as it was, the export stands.
+"""Find an earlier export whose dependencies are all unchanged.
 
-Traces are kept in the index under the request key (spec + toolchain), newest first. Their dependencies are
-sets shared between jobs, so that thousands of jobs over the same files are checked by looking once.
+A trace names an export and the set of dependencies that was recorded when it was built. Traces are kept in the index
+under the request key (spec and toolchain), newest first. Jobs share sets, so that thousands of jobs that use the same
+files are checked by checking one set. Sets stay rows, as they are stored: parsing each row of each set would take
+longer than checking the few that differ.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 
 from batchexport.core.keys import digest
 from batchexport.dependencies.checker import DependencyChecker
+from batchexport.dependencies.dependency import Dependency, Row, weight_files, without_weights
 from batchexport.store.store import Store
 
 KEPT = 8
@@ -19,7 +22,7 @@ KEPT = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceHit:
-    """An export whose every dependency is unchanged."""
+    """An export whose dependencies are all unchanged, and the set they are in."""
 
     export_key: str
     set_key: str
@@ -27,9 +30,9 @@ class TraceHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceMiss:
-    """No export stands, and why, in words; `known` tells whether there was a trace at all.
+    """No export can be reused, for the reason given. `known` is False where there was no trace at all.
 
-    `weights_only_base`: the key of an export of which nothing changed but weight files.
+    `weights_only_base` is the key of an export of which only weight files changed.
     """
 
     reason: str
@@ -38,78 +41,81 @@ class TraceMiss:
 
 
 class Traces:
-    """The traces of a store, held against the present checker."""
+    """The traces of a store, compared with the present state by a checker."""
 
     def __init__(self, store: Store, checker: DependencyChecker) -> None:
         self._index = store.index
         self._checker = checker
-        self._rows: dict[str, list[Any]] = {}
-        self._sets: dict[str, list[Any] | None] = {}
+        self._traces: dict[str, list[Any]] = {}
+        self._sets: dict[str, Sequence[Row] | None] = {}
         self._changes: dict[str, list[str]] = {}
         if self._index.get("meta", "traces") is None:
             self._rebuild(store)
 
     def prefetch(self, request_keys: Iterable[str]) -> None:
-        """Read the traces of many request keys at once."""
-        rows = self._index.get_many("trace", request_keys)
-        self._rows.update((request_key, _list(row)) for request_key, row in rows.items())
-        wanted = {trace[0] for row in self._rows.values() for trace in row}
+        """Read the traces and sets of many request keys at once, and hash their weight files in parallel."""
+        found = self._index.get_many("trace", request_keys)
+        self._traces.update((request_key, _list(traces)) for request_key, traces in found.items())
+        wanted = {set_key for traces in self._traces.values() for set_key, _ in traces}
         self._sets.update(self._index.get_many("set", wanted - set(self._sets)))
-        known = [dependencies for dependencies in self._sets.values() if dependencies is not None]
-        self._checker.prehash({row[1] for dependencies in known for row in dependencies if row[0] == "weights"})
+        known = [rows for rows in self._sets.values() if rows is not None]
+        self._checker.prehash({path for rows in known for path in weight_files(rows)})
 
     def find(self, request_key: str) -> TraceHit | TraceMiss:
-        """Whether an earlier export of `request_key` stands."""
-        row = self._rows[request_key] if request_key in self._rows else _list(self._index.get("trace", request_key))
+        """Return the newest export of `request_key` whose dependencies are unchanged, or why there is none."""
+        traces = self._traces.get(request_key)
+        if traces is None:
+            traces = _list(self._index.get("trace", request_key))
         reason = weights_only_base = None
-        for set_key, export_key in row:
+        for set_key, export_key in traces:
             changes = self._changed(set_key)
             if not changes:
                 return TraceHit(export_key=export_key, set_key=set_key)
             if reason is None:
-                reason = _words(changes, len(self._sets.get(set_key) or ()))
+                reason = _summary(changes, len(self._sets.get(set_key) or ()))
             if weights_only_base is None and self._is_weights_alone(set_key):
                 weights_only_base = str(export_key)
         return TraceMiss(reason=reason or "never built", known=reason is not None, weights_only_base=weights_only_base)
 
     def refresh(self, request_key: str) -> None:
-        """Another process may have added to the traces of `request_key`."""
-        self._rows.pop(request_key, None)
+        """Read the traces of `request_key` from the index again, as another process may have added some."""
+        self._traces.pop(request_key, None)
 
-    def add(self, request_key: str, dependencies: Sequence[Any], export_key: str) -> None:
-        """Keep a new trace, in front of the older ones."""
-        set_key = digest("set", 1, dependencies)
-        row = [trace for trace in _list(self._index.get("trace", request_key)) if trace[0] != set_key]
-        row = [[set_key, export_key], *row][:KEPT]
-        self._index.put("set", set_key, dependencies)
-        self._index.put("trace", request_key, row)
-        self._rows[request_key] = row
-        self._sets[set_key] = list(dependencies)
+    def add(self, request_key: str, dependencies: Iterable[Dependency], export_key: str) -> None:
+        """Store a new trace before the older ones. The dependencies are in canonical order."""
+        self._add(request_key, [dependency.to_row() for dependency in dependencies], export_key)
+
+    def _add(self, request_key: str, rows: Sequence[Row], export_key: str) -> None:
+        set_key = digest("set", 1, rows)
+        older = [trace for trace in _list(self._index.get("trace", request_key)) if trace[0] != set_key]
+        traces = [[set_key, export_key], *older][:KEPT]
+        self._index.put("set", set_key, rows)
+        self._index.put("trace", request_key, traces)
+        self._traces[request_key] = traces
+        self._sets[set_key] = rows
 
     def drop(self, request_key: str) -> None:
-        """No export of `request_key` stands any more."""
+        """Delete the traces of `request_key`, so that none of its exports is reused."""
         self._index.delete("trace", request_key)
-        self._rows[request_key] = []
+        self._traces[request_key] = []
 
     def _is_weights_alone(self, set_key: str) -> bool:
-        """Whether all that changed of a set, which is there, are weight files."""
-        dependencies = self._sets.get(set_key)
-        if dependencies is None:
-            return False
-        return all(each[0] == "weights" for each in dependencies if self._checker.change_reason(each))
+        """Return True if nothing but weight files changed of a set that is known to have changed."""
+        rows = self._sets.get(set_key)
+        return rows is not None and not any(map(self._checker.change_reason, without_weights(rows)))
 
     def _changed(self, set_key: str) -> list[str]:
         if set_key not in self._changes:
-            dependencies = self._sets.get(set_key)
-            if dependencies is None:
-                dependencies = self._sets[set_key] = self._index.get("set", set_key)
-            if dependencies is None:
+            rows = self._sets.get(set_key)
+            if rows is None:
+                rows = self._sets[set_key] = self._index.get("set", set_key)
+            if rows is None:
                 return ["its trace was lost"]
-            self._changes[set_key] = self._checker.change_reasons(dependencies)
+            self._changes[set_key] = self._checker.change_reasons(rows)
         return self._changes[set_key]
 
     def _rebuild(self, store: Store) -> None:
-        """The index is new, or was lost: the records know all of it."""
+        """Add the traces of all records to an index that is new or was lost."""
         found: list[tuple[str, Mapping[str, Any]]] = []
         distrusted = set()
         for kind, key, stored in store.records.iterate():
@@ -119,7 +125,7 @@ class Traces:
                 found.append((key, stored.get("data", {})))
         for key, data in found:
             if "dependencies" in data and data.get("ask", "") not in {"", *distrusted}:
-                self.add(data["ask"], data["dependencies"], key)
+                self._add(data["ask"], data["dependencies"], key)
         self._index.put("meta", "traces", 1)
 
 
@@ -127,7 +133,7 @@ def _list(row: Any) -> list[Any]:
     return row if isinstance(row, list) else []
 
 
-def _words(changes: list[str], total: int) -> str:
+def _summary(changes: list[str], total: int) -> str:
     shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
     same = total - len(changes)
     return f"{shown}; {same} other inputs same" if same > 0 else shown

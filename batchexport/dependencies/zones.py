@@ -1,4 +1,4 @@
-"""Every path belongs to exactly one zone, and the zone decides how a dependency on it is digested."""
+"""Assign each path to one zone, which decides how a dependency on the path is recorded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from types import FrameType
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
            "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale")  # fmt: skip
-# Inside of these, people keep what is theirs.
-_PEOPLE = ("/dev/shm",)  # noqa: S108
+# Users keep files of their own in these, although they lie in system folders.
+_USER = ("/dev/shm",)  # noqa: S108
 _OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
 
 
 class Zone(Enum):
-    """Who answers for a file."""
+    """The origin of a file."""
 
     FIRST = "first-party"
     THIRD = "third-party"
@@ -31,7 +31,7 @@ class Zone(Enum):
 
 @cache
 def third_party_roots() -> tuple[str, ...]:
-    """Folders that hold installed distributions."""
+    """Return the folders that contain installed distributions."""
     paths = sysconfig.get_paths()
     roots = {paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()}
     roots |= {entry for entry in sys.path if entry.rstrip("/").endswith(("site-packages", "dist-packages"))}
@@ -48,19 +48,19 @@ def _stdlib_roots() -> tuple[str, ...]:
 
 
 def within(path: str, root: str) -> bool:
-    """True when `path` is `root` or lies below it; both absolute."""
+    """Return True if `path` is `root` or lies below it; both absolute."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 class Zones:
-    """Sorts absolute paths into zones: the longest folder that holds a path decides.
+    """Assigns absolute paths to zones by the innermost known folder that contains them.
 
-    `root` is the folder of the models; `ignored` are folders of ours: staging, caches, outputs.
+    `root` is the manifest's folder; `ignored` are batchexport's own folders: staging, caches, outputs.
     """
 
     def __init__(self, root: str, ignored: tuple[str, ...]) -> None:
         folders = dict.fromkeys(_SYSTEM, Zone.IGNORED)
-        folders |= dict.fromkeys(_PEOPLE, Zone.FIRST)
+        folders |= dict.fromkeys(_USER, Zone.FIRST)
         folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
         folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
         folders |= dict.fromkeys(ignored, Zone.IGNORED)
@@ -70,13 +70,13 @@ class Zones:
         self._known: dict[str, Zone] = {}
 
     def of(self, path: str) -> Zone:
-        """The zone of an absolute path; `<string>` and the like are IGNORED."""
+        """Return the zone of an absolute path; of `<string>` and the like, IGNORED."""
         zone = self._known.get(path)
         if zone is None:
-            zone = self._known[path] = self._sort(path)
+            zone = self._known[path] = self._find(path)
         return zone
 
-    def _sort(self, path: str) -> Zone:
+    def _find(self, path: str) -> Zone:
         if not path.startswith("/"):
             return Zone.STDLIB if path.startswith("<frozen") else Zone.IGNORED
         zone = next((zone for folder, zone in self._folders if within(path, folder)), Zone.FIRST)
@@ -87,7 +87,10 @@ _TORCH = re.compile(r"/(site|dist)-packages/torch/")
 
 
 def calling_zone(zones: Zones, *, skip_torch: bool = False) -> Zone:
-    """The zone of the nearest frame that is neither the standard library's nor ours."""
+    """Return the zone of the nearest calling frame outside the standard library and batchexport.
+
+    `skip_torch` returns OWN for torch's frames.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
@@ -97,17 +100,17 @@ def calling_zone(zones: Zones, *, skip_torch: bool = False) -> Zone:
         if path.endswith(("/linecache.py", "/traceback.py")):
             return Zone.STDLIB
         frame = frame.f_back
-    # A thread does not know who started it, so it is taken for the model's.
+    # A thread has no frame of the code that started it, so it is assumed to be the model's.
     return Zone.STDLIB if threading.current_thread() is threading.main_thread() else Zone.FIRST
 
 
 def called_by_model_or_library(zones: Zones) -> bool:
-    """True when model code or a library of its, other than torch, is behind what a hook sees."""
+    """Return True if the call that a hook sees comes from model code or a library other than torch."""
     return calling_zone(zones, skip_torch=True) in (Zone.FIRST, Zone.THIRD)
 
 
 def model_on_stack(zones: Zones) -> bool:
-    """True when model code is anywhere behind what a hook sees."""
+    """Return True if any calling frame is model code."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if zones.of(frame.f_code.co_filename) is Zone.FIRST:

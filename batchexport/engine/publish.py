@@ -11,7 +11,8 @@ from typing import Any
 from batchexport.core import keys
 from batchexport.core.digests import file_digest
 from batchexport.core.job import Job
-from batchexport.dependencies.checker import in_order, relative_to, source_digest
+from batchexport.dependencies.checker import relative_to
+from batchexport.dependencies.dependency import Dependency, canonical_order, source_digest
 from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 from batchexport.dependencies.traces import Traces
 from batchexport.engine.job_run import JobRun
@@ -84,7 +85,8 @@ class Publisher:
             record = self.results.record("export", miss.base.key)
             if record is None:
                 raise StaleGraph(miss.base.key)
-            dependencies = in_order(merge_dependencies(record.data["dependencies"], dependencies))
+            known = [Dependency.from_row(row) for row in record.data["dependencies"]]
+            dependencies = canonical_order(merge_dependencies(known, dependencies))
         elif isinstance(miss, SwapWeights):
             reason += "; captured anew, for the model differs in more than their values"
         ids = output["state"]
@@ -113,7 +115,7 @@ class Publisher:
             more={
                 "job": job.name,
                 **({} if uncacheable else {"ask": request_key}),
-                "dependencies": dependencies,
+                "dependencies": [dependency.to_row() for dependency in dependencies],
                 "state": ids,
                 "stats": output["stats"],
             },

@@ -8,7 +8,7 @@ from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.dependencies.checker import Hashed
+from batchexport.dependencies.checker import CheckedFiles
 from batchexport.dependencies.traces import TraceHit
 from batchexport.engine.coordinator import Coordinator
 from batchexport.engine.gpus import slots as device_slots
@@ -26,11 +26,11 @@ from batchexport.workers.supervisor import Runner
 
 
 def run_jobs(
-    options: RunOptions, listener: Listener, hashed: Hashed | None = None
+    options: RunOptions, listener: Listener, checked: CheckedFiles | None = None
 ) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
     """Reports, the output folder, whether the run was interrupted, and notes; raises as `run.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
-    with open_session(options, hashed) as session:
+    with open_session(options, checked) as session:
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()

@@ -79,7 +79,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             _import_from(task["root"])
         output = _STAGES[task["stage"]](task, folder)
         ended = time.perf_counter()
-        dependencies = observer.dependencies() if observer else []
+        dependencies = [dependency.to_row() for dependency in observer.dependencies()] if observer else []
         # What it takes to know what this result is made of.
         keys = time.perf_counter() - ended + output.get("stats", {}).get("seconds", {}).get("identity", 0.0)
         uncacheable = observer.uncacheable if observer else []

@@ -1,5 +1,5 @@
-"""What is up to date, what must run, and why; starts nothing and imports no torch.
+"""Decide what is up to date, what must run, and why, without starting anything or importing torch.
 
-In: options and the state of manifest, store and machine. Out: hits and misses by stage, a plan, or the memo of a run
-that had nothing to do.
+It takes the options and the state of manifest, store and machine. It returns hits and misses by stage, a plan, or
+the saved report of a run that had nothing to do.
 """

@@ -1,4 +1,4 @@
-"""Expected seconds and memory of a stage: learned from earlier runs, by job, else by entry, else a cautious guess."""
+"""Estimate the seconds and memory of a stage from earlier runs of its job or entry, or else by a cautious guess."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from batchexport.store.index import Index
 
 _GUESS_SECONDS = {"export": 5.0, "compile": 25.0, "verify": 2.0}
 _GUESS_BYTES = 1 << 30
-# A stage holds the weights about three times over: the model's, the archive's, and what is made of them.
+# A stage holds about three copies of the weights: in the model, in the archive, and in the result.
 _COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What a stage should take. `known` is False for a guess."""
+    """The expected seconds and bytes of a stage. `known` is False unless this job has run the stage before."""
 
     seconds: float
     memory: int
@@ -26,7 +26,7 @@ class Expected:
 
 
 class Timings:
-    """History in the index. Losing it costs a worse order, nothing else."""
+    """The durations and memory peaks in the index. Without them jobs run in a worse order; nothing else changes."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -34,13 +34,13 @@ class Timings:
         self._read: set[str] = set()
 
     def prefetch(self, jobs: Iterable[Job]) -> None:
-        """Read the history of many jobs at once."""
+        """Read the rows of many jobs at once."""
         names = {name for job in jobs for stage in STAGES for name in _names(job, stage)}
         self._rows.update(self._index.get_many("timing", sorted(names)))
         self._read |= names
 
     def expected(self, job: Job, stage: str, *, parameter_bytes: int = 0) -> Expected:
-        """The last time's figures; else, not `known`, those of another job of the entry, or a guess."""
+        """Return the last figures of the job, else those of another job of its entry, else a guess."""
         own, entry = (self._row(name) for name in _names(job, stage))
         guess = max(_GUESS_BYTES, _GUESS_BYTES // 2 + _COPIES * parameter_bytes)
         if own is not None:
@@ -50,7 +50,7 @@ class Timings:
         return Expected(seconds=_GUESS_SECONDS[stage], memory=guess, known=False)
 
     def learn(self, job: Job, stage: str, seconds: float, peak: int | None) -> None:
-        """Remember what a stage took: seconds, and bytes at its peak."""
+        """Store how long a stage took and its peak memory in bytes."""
         row = [round(seconds, 3), peak]
         for name in _names(job, stage):
             self._rows[name] = row
@@ -65,5 +65,5 @@ class Timings:
 
 
 def _names(job: Job, stage: str) -> tuple[str, str]:
-    """Rows of the index: of the job itself, and of its entry, of which matrix and targets make several."""
+    """Return the index keys of the job's row and of the row that the jobs of an entry share on one target."""
     return f"{job.name}|{stage}", f"{job.entry}|{job.target}|*|{stage}"

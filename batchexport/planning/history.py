@@ -1,6 +1,6 @@
-"""What each job was last built from, so that a rebuild can be explained by what differs, in words.
+"""Explain a rebuild by what differs from the last build.
 
-History explains and never decides: losing it costs a reason, not a result.
+History never decides whether to build: losing it costs the explanation, not a result.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _SHORT = 32
 
 
 class History:
-    """The labelled components behind the last build of each job's stages."""
+    """The labelled components from which each job's stages were last built."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
     def remember(self, stage: str, job: str, components: Mapping[str, Any]) -> None:
-        """A stage of `job` was built from these components (JSON-like)."""
+        """Store the components (JSON-like) from which a stage of `job` was built."""
         self._index.put(f"last-{stage}", job, dict(components))
 
     def difference(self, stage: str, job: str, components: Mapping[str, Any]) -> str | None:
-        """What differs from the last build, in words; None where there was none."""
+        """Return what differs from the last build, in words, or None if there was none."""
         last = self._index.get(f"last-{stage}", job)
         if not isinstance(last, dict):
             return None
@@ -37,7 +37,7 @@ class History:
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """The places at which two JSON-like values differ: `seed 0 → 1`, `dims.batch.max 8 → 16`."""
+    """Yield where two JSON-like values differ: `seed 0 → 1`, `dims.batch.max 8 → 16`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             inner = f"{path}.{key}" if path else str(key)

@@ -1,4 +1,4 @@
-"""What stands of a job is decided from keys, traces and results alone, stage by stage, cheapest first."""
+"""Look up the stages of a job in the cache, from keys, traces and results alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def from_start(miss: Miss, reason: str | None = None) -> Miss:
 
 
 class CacheLookup:
-    """Answers, for one toolchain, which stages of a job stand. `force` names stages that do not."""
+    """Finds the cached results of a job's stages for one toolchain. Stages in `force` are never found."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class CacheLookup:
         self._traces = traces
         self._results = results
         self._force = force
-        self._asks: dict[tuple[int, str], str] = {}
+        self._request_keys: dict[tuple[int, str], str] = {}
         self._keys: dict[tuple[int, str], str] = {}
         self._spent: defaultdict[tuple[str, str], float] = defaultdict(float)
 
     def spent(self, job: Job, stage: str) -> float:
-        """Seconds that the decisions about a stage of a job have taken."""
+        """Return the seconds that lookups of a stage of a job have taken."""
         return self._spent[job.name, stage]
 
     @contextmanager
@@ -105,12 +105,12 @@ class CacheLookup:
             self._spent[job.name, stage] += time.perf_counter() - started
 
     def request_key(self, job: Job) -> str:
-        """The key of what is asked of the export stage; equal for all targets of an entry."""
+        """Return the key of the request to the export stage; all targets of an entry share it."""
         memo = (id(job.export), job.verify.samples)
-        known = self._asks.get(memo)
+        known = self._request_keys.get(memo)
         if known is None:
             spec = [job.export.to_json(), job.verify.samples, matches(self._root, job.export.data)]
-            known = self._asks[memo] = keys.request_key(spec, self._capture)
+            known = self._request_keys[memo] = keys.request_key(spec, self._capture)
         return known
 
     def export(self, job: Job, *, swap_weights: bool = True, pack: bool = False) -> Hit | Miss:
@@ -144,9 +144,9 @@ class CacheLookup:
             return Miss(key=None, lock=request_key, reason="its record is missing or damaged")
         return Hit(result=result, reason=UNCHANGED["export"])
 
-    def _base(self, fallen: TraceMiss) -> Result | None:
+    def _base(self, missed: TraceMiss) -> Result | None:
         """The export whose graph a model with new weights may have."""
-        key = fallen.weights_only_base
+        key = missed.weights_only_base
         base = self._results.get("export", key) if key else None
         return base if base is not None and base.export_facts.structure else None
 
@@ -157,7 +157,7 @@ class CacheLookup:
         return _with_swappable_weights(self._results.get("code", self.code_key(job, base)))
 
     def refresh(self, job: Job) -> None:
-        """What stood a moment ago may have changed: forget what was read of a job's traces."""
+        """Drop the traces of `job` read so far, so that the next lookup rereads the index."""
         self._traces.refresh(self.request_key(job))
 
     def compile(self, job: Job, export: Result, *, pack: bool = True) -> Hit | Miss:
@@ -182,7 +182,7 @@ class CacheLookup:
         return Miss(key=key, lock=code_key, reason=reason)
 
     def export_components(self, job: Job) -> dict[str, Any]:
-        """What an export was asked for, labelled, to explain a rebuild with."""
+        """Return the labelled components of an export request, to explain a rebuild."""
         return {
             "spec": {**job.export.to_json(), "samples": job.verify.samples},
             "data": dict.fromkeys(matches(self._root, job.export.data), "given"),
@@ -190,7 +190,7 @@ class CacheLookup:
         }
 
     def compile_components(self, job: Job, export: Result) -> dict[str, Any]:
-        """What a compile works from, labelled."""
+        """Return the labelled components that a compile works from, to explain a rebuild."""
         facts = export.export_facts
         form: dict[str, Any] = {
             "program": facts.program,
@@ -205,7 +205,7 @@ class CacheLookup:
         return form
 
     def _for(self, target: str) -> dict[str, Any]:
-        """All that does the work for a target; CPU code knows nothing of devices."""
+        """Return the facts of the toolchain for a target; those of devices count only for device targets."""
         return {**self._toolchain.summary(), **self._devices.facts(target)}
 
     def _code_toolchain(self, target: str) -> str:
@@ -218,7 +218,7 @@ class CacheLookup:
         return job.compile.weights == "embedded" or job.compile.format != "package"
 
     def code_key(self, job: Job, export: Result) -> str:
-        """The key of compiled code; weights count only where they end up inside it."""
+        """Return the key of compiled code; weights count only where they end up inside it."""
         memo = (id(job.compile), export.key)
         if memo not in self._keys:
             facts = export.export_facts
@@ -233,11 +233,11 @@ class CacheLookup:
         return self._keys[memo]
 
     def compile_key(self, job: Job, export: Result) -> str:
-        """The key of the compiled artifact, weights included."""
+        """Return the key of the compiled artifact, weights included."""
         return keys.package_key(self.code_key(job, export), export.export_facts.state)
 
     def verify_key(self, job: Job, export: Result, compiled: Result | None) -> str:
-        """The key of the evidence: these bytes, held against these numbers, in this way."""
+        """Return the key of a verification: of the artifact, the reference outputs and the tolerances."""
         artifact = compiled.files["compiled"] if compiled else export.files["exported"]
         return keys.verify_key(
             artifacts=[artifact],
@@ -247,7 +247,7 @@ class CacheLookup:
         )
 
     def verify(self, job: Job, export: Result, compiled: Result | None) -> Hit | Miss:
-        """Whether these very bytes were held against these very numbers before."""
+        """Look up the verification of this artifact against these reference outputs."""
         with self._timed(job, "verify"):
             return self._verify(job, export, compiled)
 
@@ -261,16 +261,16 @@ class CacheLookup:
         return Hit(result=result, reason=UNCHANGED["verify"])
 
     def prefetch(self, jobs: Sequence[Job]) -> None:
-        """Read all that the decisions about many jobs need, in a few queries."""
+        """Read everything that the lookups of many jobs need, in a few queries."""
         self._traces.prefetch({self.request_key(job) for job in jobs})
         found = [(job, self._traces.find(self.request_key(job))) for job in jobs]
-        standing = [(job, trace.export_key) for job, trace in found if isinstance(trace, TraceHit)]
-        self._results.prefetch("export", [key for _, key in standing])
-        exports = [(job, result) for job, key in standing if (result := self._results.get("export", key))]
-        coded = [(job, export) for job, export in exports if job.compile.format != "none"]
-        self._results.prefetch("compile", [self.compile_key(job, export) for job, export in coded])
+        hits = [(job, trace.export_key) for job, trace in found if isinstance(trace, TraceHit)]
+        self._results.prefetch("export", [key for _, key in hits])
+        exports = [(job, result) for job, key in hits if (result := self._results.get("export", key))]
+        compiled_jobs = [(job, export) for job, export in exports if job.compile.format != "none"]
+        self._results.prefetch("compile", [self.compile_key(job, export) for job, export in compiled_jobs])
         verifies = [self.verify_key(job, export, None) for job, export in exports if job.compile.format == "none"]
-        for job, export in coded:
+        for job, export in compiled_jobs:
             compiled = self._results.get("compile", self.compile_key(job, export))
             if compiled is not None:
                 verifies.append(self.verify_key(job, export, compiled))

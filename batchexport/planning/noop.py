@@ -1,9 +1,8 @@
-"""A run that found everything in place concludes so; while nothing it looked at changes, neither does that.
+"""Reuse the report of a whole run while manifest, selection, toolchain, dependencies and outputs are unchanged.
 
-A conclusion is the memo of one whole no-op run: under the bytes of the manifest, what was selected and the
-toolchain, it keeps the sets of dependencies that were looked at, the stats of all outputs, and the report.
-Any difference, however small, and the long way decides. It saves reading, resolving and hashing thousands
-of jobs to learn that nothing is to be done.
+A run after which everything is up to date saves its report in the index, under the bytes of the manifest, the
+selection and the toolchain, with the keys of the checked sets of dependencies and the stats of all outputs. Only if
+something differs must the next run parse the manifest, resolve thousands of jobs and look each of them up.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
-from batchexport.dependencies.checker import DependencyChecker, Hashed
+from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.manifest.document import deep_line
 from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.store.outputs import current_rows
-from batchexport.store.statcache import IndexedStats
 from batchexport.toolchain import probe
 from batchexport.version import __version__
 
@@ -35,7 +33,7 @@ _HEAD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoopRun:
-    """Everything is in place. Folders are absolute."""
+    """A saved run whose jobs are all up to date. Folders are absolute."""
 
     root: Path
     output_dir: Path
@@ -43,7 +41,7 @@ class NoopRun:
 
 
 def noop_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -> str:
-    """What a conclusion is about."""
+    """Return the index key of the run that these options, manifest and toolchain make."""
     return keys.digest(
         "conclusion",
         1,
@@ -56,8 +54,11 @@ def noop_key(options: RunOptions, manifest: bytes, toolchain: probe.Toolchain) -
     )
 
 
-def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None = None) -> NoopRun | None:
-    """What an earlier run concluded, if all that it looked at is as it was. What it hashes is left in `hashed`."""
+def load(options: RunOptions, toolchain: probe.Toolchain, checked: CheckedFiles | None = None) -> NoopRun | None:
+    """Return the saved run if everything that it checked is unchanged, else None.
+
+    Digests of the files that had to be hashed are added to `checked`, so that the rest of the command reuses them.
+    """
     if options.force or options.stage or options.in_process or options.paranoid:
         return None
     try:
@@ -71,10 +72,10 @@ def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None 
     index = Index(layout.index)
     try:
         row = index.get("conclusion", noop_key(options, manifest, toolchain))
-        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, hashed):
+        if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, checked):
             return None
         if not gc_roots.mark_used(layout, options.manifest):
-            return None  # gc would not know what the outputs need: the long way writes it down
+            return None  # the full run writes the gc root, without which gc would delete what the outputs need
         return NoopRun(
             root=Path(row["root"]),
             output_dir=Path(row["output_dir"]),
@@ -87,7 +88,7 @@ def load(options: RunOptions, toolchain: probe.Toolchain, hashed: Hashed | None 
 
 
 def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
-    """Where the conclusion is looked for. A wrong guess finds none: a conclusion knows its cache folder."""
+    """Guess the cache folder from the head of the manifest; a wrong guess finds no run, as saved runs name theirs."""
     if options.cache_dir is not None:
         return options.cache_dir
     if os.environ.get("BATCHEXPORT_CACHE_DIR"):
@@ -103,20 +104,19 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     )
 
 
-def _is_current(row: Mapping[str, Any], index: Index, hashed: Hashed | None) -> bool:
-    root = row["root"]
-    if any(matches(Path(root), [pattern]) != found for pattern, found in row["data"].items()):
+def _is_current(saved: Mapping[str, Any], index: Index, checked: CheckedFiles | None) -> bool:
+    """Return True if the data files, dependencies and outputs of a saved run are unchanged."""
+    root = saved["root"]
+    if any(matches(Path(root), [pattern]) != found for pattern, found in saved["data"].items()):
         return False
-    sets = index.get_many("set", row["sets"])
-    if len(sets) != len(row["sets"]):
+    sets = index.get_many("set", saved["sets"])
+    if len(sets) != len(saved["sets"]):
         return False
-    checker = DependencyChecker(
-        root=root, path=probe.import_path(), files=IndexedStats(index, "file"), trees=index, hashed=hashed
-    )
-    if any(checker.change_reason(dependency) for dependencies in sets.values() for dependency in dependencies):
+    checker = DependencyChecker(root=root, path=probe.import_path(), index=index, checked=checked)
+    if any(checker.change_reason(row) for rows in sets.values() for row in rows):
         return False
-    output_dir = row["output_dir"]
-    return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in row["jobs"])
+    output_dir = saved["output_dir"]
+    return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in saved["jobs"])
 
 
 def _report(job: Mapping[str, Any]) -> JobReport:
@@ -149,14 +149,14 @@ def save(
     data: Mapping[str, Sequence[str]],
     jobs: Sequence[tuple[JobReport, str, Mapping[str, Sequence[Any]]]],
 ) -> None:
-    """Remember that all is in place: `jobs` are reports, folder names and the rows of their files."""
+    """Save a run whose jobs are all up to date: `jobs` are their reports, folder names and rows of output files."""
     rows = [
         {
             "name": report.name,
             "entry": report.entry,
             "target": report.target,
             "tags": list(report.tags),
-            "stages": [_standing(name, report.stages[name]) for name in STAGES],
+            "stages": [_cached_stage(name, report.stages[name]) for name in STAGES],
             "outputs": dict(report.outputs),
             "stats": dict(report.stats),
             "folder": folder,
@@ -178,8 +178,8 @@ def save(
     )
 
 
-def _standing(name: str, stage: StageReport) -> list[Any]:
-    """What the next run says of a stage that stands."""
+def _cached_stage(name: str, stage: StageReport) -> list[Any]:
+    """Return outcome, reason and key that the next run reports for a stage."""
     if stage.outcome is Outcome.SKIPPED:
         return [str(stage.outcome), stage.reason, stage.key]
     return [str(Outcome.CACHED), UNCHANGED[name], stage.key]

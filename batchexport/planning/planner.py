@@ -1,4 +1,4 @@
-"""A plan is what the lookup says of every job before any work; the run that follows decides the same."""
+"""Plan a run without doing any work, by the same lookups that the run itself makes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchexport.store.outputs import FILES, stamp
 
 
 def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
-    """The plan of a session's jobs. Expected seconds are None where a needed stage has no history."""
+    """Return the plan of a session's jobs. Expected seconds are None if a stage that must run has no history."""
     jobs = tuple(plan_job(session, job) for job in session.jobs)
     expected: float | None = 0.0
     for job in jobs:
@@ -24,7 +24,7 @@ def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
 
 
 def plan_job(session: Session, job: Job) -> PlannedJob:
-    """One job's stages: what stands, what must run, and what an earlier stage decides."""
+    """Return the stages of one job: cached, to run, to skip, or dependent on an earlier stage."""
     stages: dict[str, PlannedStage] = {}
     export = session.lookup.export(job)
     stages["export"] = _stage(session, job, "export", export)
@@ -58,7 +58,7 @@ def plan_job(session: Session, job: Job) -> PlannedJob:
 
 
 def job_state(session: Session, job: Job) -> JobState:
-    """Whether a job's outputs are there and are what a run would deliver."""
+    """Return whether a job's outputs are missing, stale or delivered."""
     folder = session.delivery.folder(job.folder)
     path = os.path.relpath(folder)
     plan = plan_job(session, job)

@@ -1,4 +1,4 @@
-"""Everything that one command needs to know about a manifest, its store and this machine, wired together."""
+"""Wire together the objects that a command needs for a manifest, its store and this machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from pathlib import Path
 
 from batchexport.core.job import Job, Manifest
 from batchexport.core.options import RunOptions
-from batchexport.dependencies.checker import DependencyChecker, Hashed
+from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.dependencies.traces import Traces
-from batchexport.manifest import resolve as jobs_module
+from batchexport.manifest import resolve
 from batchexport.manifest.selection import select
 from batchexport.planning.estimates import Timings
 from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
-from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
@@ -27,7 +26,7 @@ from batchexport.toolchain.cuda import Devices, chosen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The parts of a command, with the history of the selected jobs already read."""
+    """The objects that a command works with. The index rows of the selected jobs are already read."""
 
     manifest: Manifest
     jobs: tuple[Job, ...]
@@ -43,7 +42,7 @@ class Session:
 
 
 def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
-    """Precedence: --cache-dir, BATCHEXPORT_CACHE_DIR, the manifest's, ./cache."""
+    """Return the cache folder: --cache-dir, else BATCHEXPORT_CACHE_DIR, else the manifest's, else ./cache."""
     if options.cache_dir is not None:
         return options.cache_dir
     if os.environ.get("BATCHEXPORT_CACHE_DIR"):
@@ -52,23 +51,22 @@ def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
 
 
 @contextmanager
-def open_session(options: RunOptions, hashed: Hashed | None = None) -> Iterator[Session]:
-    """A session for the selected jobs of a manifest; `hashed` are files that this command has hashed already.
+def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> Iterator[Session]:
+    """Open a session for the selected jobs of a manifest; `checked` are files that this command has hashed already.
 
-    Raises ManifestError, UsageError, StoreError.
+    Raises:
+        ManifestError: if the manifest has mistakes.
+        UsageError: if the selection names a job that does not exist.
+        StoreError: if the cache folder can't be used.
     """
-    manifest = jobs_module.load(options.manifest)
+    manifest = resolve.load(options.manifest)
     if options.output_dir is not None:
         manifest = replace(manifest, output_dir=options.output_dir.absolute())
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
     with Store.open(cache_folder(options, manifest)) as store:
         toolchain = probe.toolchain()
         checker = DependencyChecker(
-            root=str(manifest.root),
-            path=probe.import_path(),
-            files=IndexedStats(store.index, "file"),
-            trees=store.index,
-            hashed=hashed,
+            root=str(manifest.root), path=probe.import_path(), index=store.index, checked=checked
         )
         traces = Traces(store, checker)
         results = Results(store)
@@ -103,7 +101,7 @@ def open_session(options: RunOptions, hashed: Hashed | None = None) -> Iterator[
 
 
 def _devices(manifest: Manifest, jobs: Sequence[Job], toolchain: probe.Toolchain) -> Devices:
-    """To ask the driver takes longer than a no-op run, so it is asked where some job is for a device."""
+    """Return the GPUs to use. Querying the driver takes longer than a no-op run, so only GPU jobs cause it."""
     if not any(job.target.startswith("cuda") for job in jobs):
         return Devices()
     return chosen(listed=manifest.pools.cuda_devices, torch=toolchain.capture["torch"], runtime=probe.cuda_runtime())

@@ -29,9 +29,9 @@ _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
 _BESIDE = ("core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text",
-           "dependencies/checker", "dependencies/collect", "dependencies/hooks", "dependencies/merge",
-           "dependencies/observations", "dependencies/observer", "dependencies/paths", "dependencies/zones",
-           "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
+           "dependencies/checker", "dependencies/collect", "dependencies/dependency", "dependencies/hooks",
+           "dependencies/merge", "dependencies/observations", "dependencies/observer", "dependencies/paths",
+           "dependencies/zones", "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")

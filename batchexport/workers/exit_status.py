@@ -14,6 +14,7 @@ from typing import Any
 from batchexport.core.errors import NO_ROOM, Kind
 from batchexport.core.report import Failure
 from batchexport.core.text import format_bytes
+from batchexport.dependencies.dependency import Dependency
 from batchexport.workers.forkserver import ProcessExit
 
 RESULT_FILE = "result.json"
@@ -26,7 +27,7 @@ class Success:
     """A stage's result, as the child wrote it; `key_seconds` are those it took to digest what it is made of."""
 
     output: Mapping[str, Any]
-    dependencies: list[list[Any]]
+    dependencies: list[Dependency]
     uncacheable: list[str]
     key_seconds: float = 0.0
 
@@ -73,7 +74,7 @@ def _told(result: Mapping[str, Any], stage: str, folder: Path) -> Success | Chan
     if result["ok"] is True:
         return Success(
             output={**result["output"]},
-            dependencies=[[*dependency] for dependency in result["dependencies"]],
+            dependencies=[Dependency.from_row(row) for row in result["dependencies"]],
             uncacheable=[*result["uncacheable"]],
             key_seconds=float(result["key_seconds"]),
         )

@@ -1,4 +1,4 @@
-"""Jobs, toolchains, results and surroundings for tests, made from as little as a test has to say."""
+"""Build jobs, toolchains, results and checkers for tests, from as little as a test has to say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from batchexport.dependencies.traces import Traces
 from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup
 from batchexport.store.results import Result, Results
-from batchexport.store.statcache import IndexedStats
 from batchexport.store.store import Store
 from batchexport.toolchain.cuda import Devices
 from batchexport.toolchain.probe import Toolchain
@@ -50,9 +49,9 @@ def toolchain(**more: Any) -> Toolchain:
     return Toolchain(capture=facts, code=code)
 
 
-def surroundings(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
-    """What a command sees of the present state, with no memory but the store's."""
-    return DependencyChecker(root=str(root), path=path, files=IndexedStats(store.index, "file"), trees=store.index)
+def checker(store: Store, root: Path, path: tuple[str, ...] = ()) -> DependencyChecker:
+    """The dependency checker of a new command, which remembers nothing but what the store does."""
+    return DependencyChecker(root=str(root), path=path, index=store.index)
 
 
 def lookup(
@@ -63,11 +62,11 @@ def lookup(
     force: tuple[str, ...] = (),
     devices: Devices | None = None,
 ) -> CacheLookup:
-    """A lookup that has decided nothing yet."""
+    """The cache lookup of a new command."""
     return CacheLookup(
         root=root,
         toolchain=tools or toolchain(),
-        traces=Traces(store, surroundings(store, root)),
+        traces=Traces(store, checker(store, root)),
         results=Results(store),
         history=History(store.index),
         force=force,

@@ -40,7 +40,7 @@ def work(task):
     changed, found = None, []
     module = importlib.import_module("model")
     try:
-        found = observer.dependencies()
+        found = [dependency.to_row() for dependency in observer.dependencies()]
     except InputChanged as error:
         changed = str(error)
     value = getattr(module, "VALUE", None)

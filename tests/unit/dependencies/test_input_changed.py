@@ -1,4 +1,4 @@
-"""What comes or goes while a stage runs is told, unless the stage did it itself."""
+"""Files that appear or vanish while a stage runs are reported, unless the stage caused it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from support.observing import observe
 
 pytestmark = pytest.mark.process
 
-# Somebody else: no event tells of what the C library does.
-ELSE = """
+# Stands for another process: the C library raises no audit events.
+ANOTHER_PROCESS = """
 import ctypes, os
 libc = ctypes.CDLL(None)
 
@@ -34,30 +34,30 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("path", ["helper/__init__.py", "helper.so"])
 def test_a_module_that_would_have_been_imported_instead(root: Path, path: str) -> None:
-    code = f"{ELSE}\nimport helper\ncreates('{path}')"
+    code = f"{ANOTHER_PROCESS}\nimport helper\ncreates('{path}')"
     assert observe(root, code).changed == str(root / path)
 
 
 def test_a_package_that_is_moved_to_where_it_would_have_been_imported(root: Path) -> None:
     (root / "old").mkdir()
     (root / "old/__init__.py").touch()
-    code = f"{ELSE}\nimport helper\nlibc.rename(b'old', b'helper')"
+    code = f"{ANOTHER_PROCESS}\nimport helper\nlibc.rename(b'old', b'helper')"
     assert observe(root, code).changed == str(root / "helper/__init__.py")
 
 
 @pytest.mark.parametrize("path", ["fast.py", "fast/__init__.py"])
 def test_a_module_that_could_not_be_imported(root: Path, path: str) -> None:
-    code = f"{ELSE}\ntry: import fast\nexcept ImportError: pass\ncreates('{path}')"
+    code = f"{ANOTHER_PROCESS}\ntry: import fast\nexcept ImportError: pass\ncreates('{path}')"
     assert observe(root, code).changed == str(root / path)
 
 
 def test_a_file_that_was_there(root: Path) -> None:
-    code = f"{ELSE}\nassert os.path.exists('flag')\nlibc.unlink(b'flag')"
+    code = f"{ANOTHER_PROCESS}\nassert os.path.exists('flag')\nlibc.unlink(b'flag')"
     assert observe(root, code).changed == str(root / "flag")
 
 
 def test_a_file_that_was_not_there(root: Path) -> None:
-    code = f"{ELSE}\nassert not os.path.exists('other')\ncreates('other')"
+    code = f"{ANOTHER_PROCESS}\nassert not os.path.exists('other')\ncreates('other')"
     assert observe(root, code).changed == str(root / "other")
 
 
@@ -79,8 +79,8 @@ OWN = {
 
 
 @pytest.mark.parametrize("code", OWN.values(), ids=OWN)
-def test_what_the_stage_itself_makes_is_no_change(root: Path, code: str) -> None:
-    assert observe(root, f"{ELSE}\n{textwrap.dedent(code)}").changed is None
+def test_a_file_that_the_stage_itself_writes_is_no_change(root: Path, code: str) -> None:
+    assert observe(root, f"{ANOTHER_PROCESS}\n{textwrap.dedent(code)}").changed is None
 
 
 def test_an_older_module_that_was_not_imported_is_no_change(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an export with new weights depends on: all that its graph depended on, unless that was edited meanwhile."""
+"""The dependencies of an export with new weights: those of its graph, unless they changed meanwhile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.dependencies.dependency import Dependency, Row
 from batchexport.dependencies.merge import StaleGraph, merge_dependencies
 
 SOURCE = ["source", "m.py", "bytes 1", "tree 1"]
@@ -17,20 +18,26 @@ KNOWN = [SOURCE, LAZY, DATA, WEIGHTS, ABSENT]
 NEW = ["weights", "w.pt", "bytes 2"]
 
 
-def test_what_was_not_seen_again_is_carried_over_but_for_the_old_weights() -> None:
-    found = merge_dependencies(KNOWN, [SOURCE, NEW])
+def merge(known: list[Row], observed: list[Row]) -> list[Row]:
+    """Merge stored rows."""
+    merged = merge_dependencies(map(Dependency.from_row, known), map(Dependency.from_row, observed))
+    return [dependency.to_row() for dependency in merged]
+
+
+def test_dependencies_not_observed_again_are_kept_except_the_old_weights() -> None:
+    found = merge(KNOWN, [SOURCE, NEW])
     assert sorted(found) == sorted([SOURCE, NEW, LAZY, DATA, ABSENT])
 
 
-def test_a_comment_edited_meanwhile_outdates_nothing_and_is_kept_as_it_was_seen() -> None:
+def test_an_edited_comment_is_no_change_and_the_new_bytes_are_kept() -> None:
     edited = ["source", "m.py", "bytes 2", "tree 1"]
-    assert edited in merge_dependencies(KNOWN, [edited, NEW])
-    assert SOURCE not in merge_dependencies(KNOWN, [edited, NEW])
+    assert edited in merge(KNOWN, [edited, NEW])
+    assert SOURCE not in merge(KNOWN, [edited, NEW])
 
 
-def test_what_was_merely_looked_for_may_be_new() -> None:
-    looked = ["absent", "other.py"]
-    assert looked in merge_dependencies(KNOWN, [looked, ["environment", "HF_HOME", None], NEW])
+def test_a_new_probe_is_added() -> None:
+    probed = ["absent", "other.py"]
+    assert probed in merge(KNOWN, [probed, ["environment", "HF_HOME", None], NEW])
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,6 @@ def test_what_was_merely_looked_for_may_be_new() -> None:
         ["absent", "data.json"],
     ],
 )
-def test_whatever_else_differs_outdates_the_graph(seen: list[Any]) -> None:
+def test_any_other_difference_makes_the_graph_stale(seen: list[Any]) -> None:
     with pytest.raises(StaleGraph, match=seen[1]):
-        merge_dependencies(KNOWN, [seen, NEW])
+        merge(KNOWN, [seen, NEW])

@@ -1,4 +1,4 @@
-"""Observation: what model code really used is seen, all of it and nothing else, and what can't be seen is said."""
+"""The observer: it records all that model code uses and nothing else, and reports what it can't see."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def extension() -> Path:
-    """An extension module of Python itself, which works wherever it lies."""
+    """An extension module of Python itself, which works in any folder."""
     built = next(Path(os.__file__).with_name("lib-dynload").glob(f"_bisect*{EXTENSION}"), None)
     if built is None:
         pytest.skip("the modules of this Python are built in")
@@ -73,7 +73,7 @@ def test_a_file_that_was_read_counts_with_its_bytes(root: Path, code: str) -> No
     assert seen.uncacheable == []
 
 
-def test_a_file_far_away_counts_too(root: Path, tmp_path: Path) -> None:
+def test_a_file_outside_of_the_root_counts(root: Path, tmp_path: Path) -> None:
     (tmp_path / "far.txt").write_text("far")
     seen = observe(root, f'open("{tmp_path}/far.txt").read()')
     assert seen.of("file") == {str(tmp_path / "far.txt"): bytes_digest(b"far")}
@@ -85,7 +85,7 @@ def test_a_file_behind_a_link_counts_under_the_name_of_the_link(root: Path, tmp_
     assert observe(root, 'open("link.txt").read()').of("file") == {"link.txt": bytes_digest(b"far")}
 
 
-def test_a_declared_file_counts_though_nobody_reads_it(root: Path) -> None:
+def test_a_declared_file_counts_although_it_is_not_read(root: Path) -> None:
     write(root, {"tokenizer.json": "{}"})
     seen = observe(root, "", declared=[("tokenizer.json", False), ("missing.json", False)])
     assert seen.of("file") == {"tokenizer.json": bytes_digest(b"{}")}
@@ -165,7 +165,7 @@ def test_a_file_that_was_written_first_does_not_count(root: Path) -> None:
     assert seen.uncacheable == []
 
 
-def test_a_file_that_was_looked_for_then_made_counts_as_what_it_became(root: Path) -> None:
+def test_a_file_that_was_probed_and_then_written_counts_with_its_new_bytes(root: Path) -> None:
     code = """
         import os
         if not os.path.exists("made.txt"): open("made.txt", "w").write("made")
@@ -194,14 +194,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("declared", [False, True], ids=["read", "declared"])
-def test_a_file_that_changes_meanwhile_is_told(root: Path, change: str, declared: bool) -> None:
+def test_a_file_that_changes_meanwhile_is_reported(root: Path, change: str, declared: bool) -> None:
     write(root, {"data.txt": "data", "other.txt": "data"})
     read = "" if declared else 'open("data.txt").read()\n'
     seen = observe(root, f"import os\n{read}{change}", declared=[("data.txt", False)] if declared else [])
     assert seen.changed == str(root / "data.txt")
 
 
-def test_a_module_that_changes_meanwhile_is_told(root: Path) -> None:
+def test_a_module_that_changes_meanwhile_is_reported(root: Path) -> None:
     write(root, {"helper.py": "x = 1"})
     assert observe(root, 'import helper, os; os.truncate("helper.py", 3)').changed == str(root / "helper.py")
 
@@ -239,12 +239,12 @@ def stat(path):
 
 
 @pytest.mark.parametrize("code", ASKS.values(), ids=ASKS)
-def test_what_was_looked_for_and_not_there_may_not_appear(root: Path, code: str) -> None:
+def test_a_probed_path_that_is_absent_may_not_appear(root: Path, code: str) -> None:
     assert "flag" in observe(root, ASKING + code.format("flag")).of("absent")
 
 
 @pytest.mark.parametrize("code", ASKS.values(), ids=ASKS)
-def test_what_was_looked_for_and_there_may_not_go(root: Path, code: str) -> None:
+def test_a_probed_path_that_is_present_may_not_vanish(root: Path, code: str) -> None:
     write(root, {"flag": "f"})
     assert observe(root, ASKING + code.format("flag")).of("present") == {"flag": None}
 
@@ -257,14 +257,14 @@ def test_a_file_that_could_not_be_opened_may_not_appear(root: Path) -> None:
     assert "override.json" in observe(root, code).of("absent")
 
 
-def test_that_a_file_is_there_goes_without_saying_when_it_is_read(root: Path) -> None:
+def test_a_file_that_is_read_is_not_recorded_as_present_too(root: Path) -> None:
     write(root, {"data.txt": "d"})
     seen = observe(root, 'import os; os.path.exists("data.txt"); open("data.txt").read()')
     assert seen.of("present") == {}
     assert seen.of("file").keys() == {"data.txt"}
 
 
-def test_that_the_folders_above_are_there_goes_without_saying(root: Path) -> None:
+def test_the_folders_above_a_file_are_not_recorded_as_present(root: Path) -> None:
     seen = observe(root, 'import os; os.makedirs("out", exist_ok=True); os.path.isdir("."); os.path.exists("/")')
     assert seen.of("present") == {}
 
@@ -311,7 +311,7 @@ def test_a_folder_that_could_not_be_listed_may_not_appear(root: Path) -> None:
     assert seen.of("listing") == {}
 
 
-def test_imports_and_a_look_at_what_is_installed_list_no_folder(root: Path) -> None:
+def test_imports_and_queries_of_installed_distributions_record_no_listing(root: Path) -> None:
     write(root, {"models/__init__.py": "", "models/bert.py": ""})
     code = 'import models.bert, importlib.metadata; importlib.metadata.version("numpy")'
     assert observe(root, code).of("listing") == {}
@@ -337,7 +337,7 @@ def test_a_helper_two_imports_away_that_is_loaded_late_counts(root: Path) -> Non
     assert seen.of("source").keys() == {"model.py", "near.py", "deep/__init__.py", "deep/far.py"}
 
 
-def test_a_module_from_elsewhere_on_the_path_counts(root: Path, tmp_path: Path) -> None:
+def test_a_module_from_another_folder_of_the_path_counts(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "src", {"helper.py": "x = 1"})
     seen = observe(root, "import helper", path=[tmp_path / "src"])
     assert str(tmp_path / "src/helper.py") in seen.of("source")
@@ -363,7 +363,7 @@ def test_a_module_whose_source_a_traceback_shows_does_not_count_with_its_bytes(r
     assert seen.of("file") == {}
 
 
-def test_what_runs_is_the_source_of_now_and_never_a_stale_pyc(root: Path) -> None:
+def test_the_present_source_runs_and_never_a_stale_pyc(root: Path) -> None:
     path = root / "helper.py"
     path.write_text("VALUE = 1")
     then = path.stat()
@@ -404,7 +404,7 @@ def test_a_module_may_not_be_shadowed(root: Path) -> None:
     assert not {"helper.py", "models/__init__.py"} & absent
 
 
-def test_an_installed_module_may_not_be_hidden_by_a_file_of_the_project(root: Path) -> None:
+def test_an_installed_module_may_not_be_shadowed_by_a_file_of_the_project(root: Path) -> None:
     seen = observe(root, "import diskcache, colorsys, xml.dom")
     hiding = {"diskcache.py", "diskcache/__init__.py", "colorsys.py", "xml.py", "xml/__init__.py"}
     assert hiding <= seen.of("absent").keys()
@@ -442,7 +442,7 @@ def test_an_extension_module_counts_with_its_bytes(root: Path, extension: Path) 
     assert seen.of("file") == {f"_bisect{EXTENSION}": bytes_digest(extension.read_bytes())}
 
 
-def test_an_extension_module_that_is_replaced_meanwhile_is_told(root: Path, extension: Path) -> None:
+def test_an_extension_module_that_is_replaced_meanwhile_is_reported(root: Path, extension: Path) -> None:
     name = f"_bisect{EXTENSION}"
     shutil.copy(extension, root / name)
     write(root, {"other": "x"})
@@ -480,20 +480,20 @@ def test_an_installed_distribution_counts_once_whatever_is_imported_of_it(root: 
     assert not any("site-packages" in subject for subject in seen.all())
 
 
-def test_data_of_a_distribution_that_nobody_imports_counts_by_its_distribution(root: Path) -> None:
+def test_data_of_a_distribution_that_is_not_imported_counts_by_its_distribution(root: Path) -> None:
     site = Path(sysconfig.get_paths()["purelib"])
     data = next(site.glob("mpmath/**/py.typed"), None) or next(site.glob("pytest/py.typed"))
     seen = observe(root, f'open("{data}").read()')
     assert data.relative_to(site).parts[0] in seen.of("distribution")
 
 
-def test_what_was_imported_before_anybody_watched_counts_the_same(root: Path) -> None:
+def test_a_module_imported_before_the_observer_counts_the_same(root: Path) -> None:
     late = observe(root, "import diskcache")
     early = observe(root, "import diskcache", before="import diskcache")
     assert late.of("distribution") == early.of("distribution")
 
 
-def test_strange_things_in_the_table_of_modules_are_passed_over(root: Path) -> None:
+def test_entries_of_sys_modules_that_are_no_modules_are_skipped(root: Path) -> None:
     code = """
         import sys, types
         sys.modules["blocked"] = None
@@ -540,7 +540,7 @@ def test_a_variable_that_model_code_reads_counts_with_its_value(root: Path, code
 
 
 @pytest.mark.parametrize("code", [code for name, code in VARIABLES.items() if name != "copy"])
-def test_a_variable_that_model_code_asks_for_in_vain_counts_as_unset(root: Path, code: str) -> None:
+def test_an_unset_variable_that_model_code_reads_counts_as_unset(root: Path, code: str) -> None:
     seen = observe(root, f"import contextlib, os\nwith contextlib.suppress(KeyError): {code}")
     assert seen.of("environment") == {"FLAG": None}
 
@@ -584,7 +584,7 @@ def test_a_variable_that_was_read_before_it_was_set_counts_as_it_was(root: Path)
     assert seen.of("environment") == {"FLAG": text_digest("on")}
 
 
-# ── what can't be seen ───────────────────────────────────────────────────────────────────────────
+# ── uncacheable ──────────────────────────────────────────────────────────────────────────────────
 
 PROGRAM = "model code runs another program"
 UNSEEN = {
@@ -592,14 +592,14 @@ UNSEEN = {
     'os.system("true")': PROGRAM,
     'os.popen("true").read()': PROGRAM,
     'os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)': PROGRAM,
-    "os.waitpid(os.fork() or os._exit(0), 0)": "another process is forked, and what it reads is not seen",
-    "fork(print)": "another process is forked, and what it reads is not seen",
+    "os.waitpid(os.fork() or os._exit(0), 0)": "it forks a process whose reads can't be tracked",
+    "fork(print)": "it forks a process whose reads can't be tracked",
     'connect(("127.0.0.1", 9))': "the network is read",
 }
 
 
 @pytest.mark.parametrize(("code", "reason"), UNSEEN.items(), ids=UNSEEN)
-def test_what_can_not_be_seen_makes_the_job_uncacheable(root: Path, code: str, reason: str) -> None:
+def test_a_read_that_can_not_be_observed_makes_the_job_uncacheable(root: Path, code: str, reason: str) -> None:
     tools = """
 import multiprocessing, socket
 
@@ -618,7 +618,7 @@ def connect(address):
     assert seen.uncacheable == [reason]
 
 
-def test_a_program_that_python_runs_for_itself_is_no_business_of_the_model(root: Path) -> None:
+def test_a_program_that_python_itself_runs_is_ignored(root: Path) -> None:
     write(root, {"helper.py": ""})
     before = "import platform, subprocess"
     assert observe(root, "import helper", before=before).uncacheable == []
@@ -636,7 +636,7 @@ def test_a_socket_between_processes_of_this_machine_is_no_network(root: Path, tm
 # ── the whole ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_is_seen_is_the_same_every_time(root: Path) -> None:
+def test_the_same_code_gives_the_same_dependencies_every_time(root: Path) -> None:
     write(root, {"helper.py": "", "data.txt": "d", "plugins/a": ""})
     code = 'import helper, os, diskcache; open("data.txt").read(); os.listdir("plugins"); os.getenv("FLAG")'
     found = [observe(root, code, seed=seed).found for seed in ("0", "1")]
@@ -657,7 +657,7 @@ def test_an_error_of_the_model_stays_the_error_of_the_model(root: Path) -> None:
     assert seen.value == ["ValueError", "TypeError", "FileNotFoundError", "KeyError"]
 
 
-def test_stat_and_access_answer_as_they_always_do(root: Path) -> None:
+def test_the_wrapped_stat_and_access_behave_as_before(root: Path) -> None:
     write(root, {"data.txt": "four", "sub/x": ""})
     code = """
         import os

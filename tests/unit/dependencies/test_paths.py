@@ -1,4 +1,4 @@
-"""Lookups: what a call of open and what an import mean, in terms of paths."""
+"""Paths: how calls of open and imports are translated."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_an_open_reads_what_was_there_or_writes_or_both(
 
 
 @pytest.mark.parametrize("given", ["data", b"data", Path("data"), "./data", "sub/../data"])
-def test_a_path_is_meant_from_the_working_folder(
+def test_a_relative_path_is_resolved_in_the_working_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | bytes | Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert paths.absolute(given) == str(tmp_path / "data")
 
 
-def test_a_descriptor_means_the_file_it_is_open_on(tmp_path: Path) -> None:
+def test_a_descriptor_is_resolved_to_its_file(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         assert paths.absolute(descriptor) == str(tmp_path)
@@ -63,7 +63,7 @@ def test_a_descriptor_means_the_file_it_is_open_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [None, 10**9, -1, 1.5, object()])
-def test_what_is_no_path_means_none(given: object) -> None:
+def test_an_argument_that_is_not_a_path_has_none(given: object) -> None:
     assert paths.absolute(given) is None
 
 
@@ -89,14 +89,14 @@ def test_a_signature_changes_with_the_file(tmp_path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/none", "/etc/hosts/none", "/a\0b"])
-def test_a_file_that_is_not_there_has_no_signature(path: str) -> None:
+def test_a_missing_file_has_no_signature(path: str) -> None:
     assert paths.signature(path) is None
 
 
-def test_the_path_of_a_module_is_its_file_and_nothing_is_woken_up_to_learn_it() -> None:
+def test_the_path_of_a_module_is_its_file_and_no_lazy_module_is_loaded() -> None:
     class Lazy(types.ModuleType):
         def __getattr__(self, name: str) -> object:
-            raise AssertionError(f"woken up for {name}")
+            raise AssertionError(f"{name} was accessed")
 
     plain = types.ModuleType("plain")
     plain.__file__ = "/p/sub/../plain.py"
@@ -123,13 +123,15 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-def names(found: set[str], folder: Path) -> set[str]:
-    return {str(Path(path).relative_to(folder)) for path in found}
+def shadows(name: str, path: Path, folder: Path) -> set[str]:
+    """The missing paths that would be imported instead of a module, relative to `folder`."""
+    found = paths.missing_paths(paths.shadowing_paths(name, str(path)))
+    return {str(Path(shadow).relative_to(folder)) for shadow in found}
 
 
 def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_folder(project: Path) -> None:
     (project / "bert.py").touch()
-    found = names(paths.not_there(paths.ahead("bert", str(project / "bert.py"))), project.parent)
+    found = shadows("bert", project / "bert.py", project.parent)
     extensions = {f"bert{suffix}" for suffix in paths._EXTENSIONS}
     assert found == {
         "before/bert.py", "before/bert/__init__.py", *(f"before/{name}" for name in extensions),
@@ -138,7 +140,7 @@ def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_fol
 
 
 def test_a_package_is_shadowed_by_what_comes_before_it_on_the_path(project: Path) -> None:
-    found = names(paths.not_there(paths.ahead("models", str(project / "models/__init__.py"))), project.parent)
+    found = shadows("models", project / "models/__init__.py", project.parent)
     assert {name.partition("/")[0] for name in found} == {"before"}
 
 
@@ -146,12 +148,12 @@ def test_a_submodule_is_shadowed_inside_of_its_package(project: Path, monkeypatc
     package = types.ModuleType("models")
     package.__path__ = [str(project / "models")]
     monkeypatch.setitem(sys.modules, "models", package)
-    found = names(paths.not_there(paths.ahead("models.bert", str(project / "models/bert.py"))), project.parent)
+    found = shadows("models.bert", project / "models/bert.py", project.parent)
     assert {name.rpartition("/")[0] for name in found} == {"project/models", "project/models/bert"}
 
 
-def test_what_is_there_shadows_nothing(project: Path) -> None:
+def test_an_existing_path_is_not_among_the_missing_shadows(project: Path) -> None:
     (project / "bert").mkdir()
     (project / "bert/__init__.py").touch()
-    found = names(paths.not_there(paths.ahead("bert", str(project / "bert.py"))), project.parent)
+    found = shadows("bert", project / "bert.py", project.parent)
     assert "project/bert/__init__.py" not in found

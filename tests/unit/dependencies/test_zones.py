@@ -1,4 +1,4 @@
-"""Zones: every path has exactly one, and the longest folder that holds it decides."""
+"""Zones: each path has exactly one, that of the innermost folder that contains it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_path_has_its_zone(zones: Zones, path: str, zone: Zone) -> None:
 
 
 @pytest.mark.parametrize("root", ["/dev/shm/p", "/usr/lib/models", "/etc/models", f"{PATHS['purelib']}/package/models"])
-def test_models_are_first_party_wherever_they_lie(root: str) -> None:
+def test_models_are_first_party_in_any_folder(root: str) -> None:
     assert Zones(root, ()).of(f"{root}/models.py") is Zone.FIRST
 
 
@@ -72,13 +72,13 @@ def test_models_are_first_party_even_where_outputs_or_the_cache_are_put_around_t
     assert Zones(ROOT, (ours,)).of(f"{ROOT}/models.py") is Zone.FIRST
 
 
-def test_what_is_installed_inside_of_a_project_is_third_party_all_the_same() -> None:
+def test_a_distribution_installed_inside_of_a_project_is_third_party() -> None:
     inside = PATHS["purelib"]
     zones = Zones(os.path.dirname(os.path.dirname(inside)), ())
     assert zones.of(f"{inside}/six.py") is Zone.THIRD
 
 
-def test_what_is_installed_is_known_by_whichever_path() -> None:
+def test_a_distribution_is_third_party_by_its_real_path_too() -> None:
     roots = third_party_roots()
     assert {PATHS["purelib"], os.path.realpath(PATHS["purelib"])} <= set(roots)
     assert all(os.path.isabs(root) for root in roots)

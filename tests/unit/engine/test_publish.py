@@ -10,7 +10,8 @@ import pytest
 
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
-from batchexport.dependencies.checker import relative_to, source_digest
+from batchexport.dependencies.checker import relative_to
+from batchexport.dependencies.dependency import Dependency, DependencyKind, source_digest
 from batchexport.engine.job_run import JobRun
 from batchexport.engine.publish import Published, Publisher, fingerprint
 from batchexport.planning.lookup import Hit, Miss, PackWeights
@@ -66,7 +67,7 @@ def outcome(
         "packed": None,
         "stats": stats,
     }
-    dependencies = [["file", str(root / "m.py"), bytes_digest(data)]]
+    dependencies = [Dependency(DependencyKind.FILE, str(root / "m.py"), (bytes_digest(data),))]
     return Success(output=output, dependencies=dependencies, uncacheable=list(uncacheable))
 
 
@@ -145,7 +146,7 @@ def test_the_record_tells_all_that_was_seen(store: Store, root: Path) -> None:
 def test_what_was_read_outside_of_the_root_is_kept_with_its_place(store: Store, root: Path, tmp_path: Path) -> None:
     (tmp_path / "far").touch()
     made = outcome(root)
-    made.dependencies.append(["file", str(tmp_path / "far"), bytes_digest(b"")])
+    made.dependencies.append(Dependency(DependencyKind.FILE, str(tmp_path / "far"), (bytes_digest(b""),)))
     run = JobRun(job())
     publish(publisher(store, root), run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
     ask = builders.lookup(store, root).request_key(job())

@@ -1,4 +1,4 @@
-"""Timings: the last time's figures, or a guess that says it is one."""
+"""Estimates: the last figures of a job or its entry, or a guess marked as one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_stage_without_a_known_peak_has_a_known_time(index: Index) -> None:
     assert found.memory == Timings(index).expected(job("other@cpu"), "compile").memory
 
 
-def test_jobs_and_stages_are_told_apart(index: Index) -> None:
+def test_jobs_and_stages_have_rows_of_their_own(index: Index) -> None:
     Timings(index).learn(job("a@cpu"), "compile", 1.0, 1)
     assert not Timings(index).expected(job("a@cpu"), "export").known
     assert not Timings(index).expected(job("b@cpu"), "compile").known
@@ -60,13 +60,13 @@ def test_the_first_guess_at_memory_grows_with_the_weights(index: Index) -> None:
     assert large > 3 * 10**10
 
 
-def test_reading_ahead_changes_no_expectation(index: Index) -> None:
+def test_a_prefetch_changes_no_estimate(index: Index) -> None:
     Timings(index).learn(job("a@cpu"), "verify", 1.0, 1)
-    ahead = Timings(index)
-    ahead.prefetch([job("a@cpu"), job("b@cpu")])
+    prefetched = Timings(index)
+    prefetched.prefetch([job("a@cpu"), job("b@cpu")])
     for name in ("a@cpu", "b@cpu"):
         for stage in STAGES:
-            assert ahead.expected(job(name), stage) == Timings(index).expected(job(name), stage)
+            assert prefetched.expected(job(name), stage) == Timings(index).expected(job(name), stage)
 
 
 def test_what_is_learned_in_a_run_is_expected_in_it(index: Index) -> None:
@@ -77,6 +77,6 @@ def test_what_is_learned_in_a_run_is_expected_in_it(index: Index) -> None:
 
 
 @pytest.mark.parametrize("row", ["text", [], [1], {"seconds": 1}, None])
-def test_a_row_of_another_form_is_a_guess(index: Index, row: Any) -> None:
+def test_a_malformed_row_gives_a_guess(index: Index, row: Any) -> None:
     index.put("timing", "bert@cpu|export", row)
     assert not Timings(index).expected(job(), "export").known

@@ -1,4 +1,4 @@
-"""Decisions: each ingredient of a question moves the keys that it should and no other, in every process alike."""
+"""Lookups: each component changes the keys that it should and no other, in every process alike."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.job import Job
+from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.traces import Traces
 from batchexport.planning.lookup import CacheLookup, Hit, Miss, PackWeights, SwapWeights
 from batchexport.store.results import Result, Results
@@ -40,7 +41,7 @@ def decide(store: Store, tmp_path: Path) -> Callable[..., CacheLookup]:
 def keys(lookup: CacheLookup, one: Job, export: Result, compiled: Result | None = None) -> dict[str, str]:
     """All keys of a job whose export gave `export` and whose compile gave `compiled`."""
     return {
-        "ask": lookup.request_key(one),
+        "request": lookup.request_key(one),
         "code": lookup.code_key(one, export),
         "compile": lookup.compile_key(one, export),
         "verify": lookup.verify_key(one, export, compiled),
@@ -53,7 +54,7 @@ def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 COMPILED = Result(key=key("compiled"), files={"compiled": key("artifact")}, facts={})
 
-ASKED: dict[str, dict[str, Any]] = {
+EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "model": {"model": "models:other"},
     "args": {"args": (1,)},
     "kwargs": {"kwargs": {"layers": 2}},
@@ -75,25 +76,25 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 def test_every_field_of_an_export_spec_is_tried_here() -> None:
-    tried = {name for words in ASKED.values() for name in words}
+    tried = {name for words in EXPORT_WORDS.values() for name in words}
     assert tried | {"env"} == set(job().export.to_json()) == set(job().export.__dataclass_fields__)
     assert set(job().compile.to_json()) == set(job().compile.__dataclass_fields__)
     assert set(job().verify.to_json()) == set(job().verify.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("words", ASKED.values(), ids=ASKED)
-def test_what_is_asked_of_the_export_moves_its_ask_and_the_rest_by_its_result_alone(
+@pytest.mark.parametrize("words", EXPORT_WORDS.values(), ids=EXPORT_WORDS)
+def test_the_spec_of_an_export_changes_its_request_key_and_the_rest_by_its_result_alone(
     decide: Callable[..., CacheLookup], words: dict[str, Any]
 ) -> None:
     plain, other = job(), job(export=words)
     found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
-    assert found == {"ask"}
+    assert found == {"request"}
 
 
 def test_the_environment_of_an_entry_reaches_every_stage(decide: Callable[..., CacheLookup]) -> None:
     plain, other = job(), job(export={"env": {"OMP_NUM_THREADS": "1"}})
     found = moved(keys(decide(), plain, export_result(), COMPILED), keys(decide(), other, export_result(), COMPILED))
-    assert found == {"ask", "code", "compile", "verify"}
+    assert found == {"request", "code", "compile", "verify"}
 
 
 TOOLS = {"python": "CPython 3.12", "torch": "2.14.0", "numpy": "2.0", "TORCHINDUCTOR_FREEZING": "1"}
@@ -101,14 +102,18 @@ CODE_TOOLS: dict[str, Any] = {"cxx": "clang 18", "isa": "avx512", "threads": 8}
 
 
 @pytest.mark.parametrize(("name", "value"), TOOLS.items(), ids=TOOLS)
-def test_what_captures_reaches_every_stage(decide: Callable[..., CacheLookup], name: str, value: str) -> None:
+def test_the_tools_that_capture_change_the_keys_of_every_stage(
+    decide: Callable[..., CacheLookup], name: str, value: str
+) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
-    assert moved(before, after) == {"ask", "code", "compile", "verify"}
+    assert moved(before, after) == {"request", "code", "compile", "verify"}
 
 
 @pytest.mark.parametrize(("name", "value"), CODE_TOOLS.items(), ids=CODE_TOOLS)
-def test_what_compiles_leaves_exports_alone(decide: Callable[..., CacheLookup], name: str, value: Any) -> None:
+def test_the_tools_that_compile_do_not_change_the_keys_of_exports(
+    decide: Callable[..., CacheLookup], name: str, value: Any
+) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(toolchain(**{name: value})), job(), export_result(), COMPILED)
     assert moved(before, after) == {"code", "compile", "verify"}
@@ -123,7 +128,7 @@ COMPILE_WORDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("words", COMPILE_WORDS.values(), ids=COMPILE_WORDS)
-def test_what_is_asked_of_the_compile_moves_its_keys_alone(
+def test_the_spec_of_a_compile_changes_its_keys_alone(
     decide: Callable[..., CacheLookup], words: dict[str, Any]
 ) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
@@ -132,7 +137,7 @@ def test_what_is_asked_of_the_compile_moves_its_keys_alone(
 
 
 @pytest.mark.parametrize("words", [{"rtol": 1.0}, {"atol": 1.0}, {"negative": False}], ids=str)
-def test_a_tolerance_moves_the_evidence_alone(decide: Callable[..., CacheLookup], words: dict[str, Any]) -> None:
+def test_a_tolerance_changes_the_verify_key_alone(decide: Callable[..., CacheLookup], words: dict[str, Any]) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(verify=words), export_result(), COMPILED)) == {"verify"}
 
@@ -140,18 +145,20 @@ def test_a_tolerance_moves_the_evidence_alone(decide: Callable[..., CacheLookup]
 def test_samples_are_made_by_the_export_and_used_by_verify(decide: Callable[..., CacheLookup]) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     after = keys(decide(), job(verify={"samples": "example"}), export_result(), COMPILED)
-    assert moved(before, after) == {"ask", "verify"}
+    assert moved(before, after) == {"request", "verify"}
 
 
-def test_the_target_moves_the_evidence_of_an_exported_program(decide: Callable[..., CacheLookup]) -> None:
+def test_the_target_changes_the_verify_key_of_an_exported_program(decide: Callable[..., CacheLookup]) -> None:
     cpu = keys(decide(), job("m@cpu", compile={"format": "none"}), export_result())
     cuda = keys(decide(), job("m@cuda", compile={"format": "none"}), export_result())
     assert "verify" in moved(cpu, cuda)
-    assert cpu["ask"] == cuda["ask"], "both are verified against one export"
+    assert cpu["request"] == cuda["request"], "both are verified against one export"
 
 
 @pytest.mark.parametrize("more", [{"tags": ("nightly",)}, {"timeout": 1.0}, {"name": "x@cpu", "folder": "x"}], ids=str)
-def test_what_reaches_no_artifact_moves_nothing(decide: Callable[..., CacheLookup], more: dict[str, Any]) -> None:
+def test_a_field_that_reaches_no_artifact_changes_no_key(
+    decide: Callable[..., CacheLookup], more: dict[str, Any]
+) -> None:
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(**more), export_result(), COMPILED)) == set()
 
@@ -181,7 +188,7 @@ def test_new_weights_need_other_code_only_where_they_end_up_inside(
     assert moved(before, after) == expected
 
 
-def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., CacheLookup]) -> None:
+def test_the_verify_key_contains_the_digests_of_artifact_and_reference(decide: Callable[..., CacheLookup]) -> None:
     other = Result(key=COMPILED.key, files={"compiled": key("other bytes")}, facts={})
     before = keys(decide(), job(), export_result(), COMPILED)
     assert moved(before, keys(decide(), job(), export_result(), other)) == {"verify"}
@@ -191,7 +198,7 @@ def test_evidence_is_about_the_very_bytes_and_numbers(decide: Callable[..., Cach
     assert moved(bare, keys(decide(), job(), export_result(exported=key("archive")))) == {"verify"}
 
 
-def test_a_file_that_comes_to_match_a_data_pattern_is_asked_for(
+def test_a_new_file_that_matches_a_data_pattern_changes_the_request_key(
     decide: Callable[..., CacheLookup], tmp_path: Path
 ) -> None:
     one = job(export={"data": ("vocab/*.json",)})
@@ -202,7 +209,7 @@ def test_a_file_that_comes_to_match_a_data_pattern_is_asked_for(
     assert decide().request_key(one) != before
 
 
-def test_jobs_that_share_an_export_but_not_their_samples_ask_for_different_things(
+def test_jobs_that_share_an_export_but_not_their_samples_have_different_request_keys(
     decide: Callable[..., CacheLookup],
 ) -> None:
     one, other = job(), job(verify={"samples": "example"})
@@ -228,7 +235,7 @@ with Store.open(Path(sys.argv[1]) / "cache") as store:
 
 
 @pytest.mark.process
-def test_the_same_question_has_the_same_keys_in_every_process(tmp_path: Path) -> None:
+def test_the_same_job_has_the_same_keys_in_every_process(tmp_path: Path) -> None:
     path = ":".join([str(Path(__file__).parents[2]), *sys.path])
     answers = {
         subprocess.run(
@@ -257,12 +264,12 @@ def publish(store: Store, lookup: CacheLookup, one: Job, tmp_path: Path, *, kind
     files = {"exported": path, "reference": reference}
     result = Results(store).publish("export", key("export"), files=files, facts=facts, more={})
     (tmp_path / "m.py").write_text("x = 1")
-    dependencies = [[kind, "m.py", bytes_digest(b"x = 1")]]
-    Traces(store, builders.surroundings(store, tmp_path)).add(lookup.request_key(one), dependencies, result.key)
+    dependencies = [Dependency.from_row([kind, "m.py", bytes_digest(b"x = 1")])]
+    Traces(store, builders.checker(store, tmp_path)).add(lookup.request_key(one), dependencies, result.key)
     return result
 
 
-def test_a_standing_export_is_a_hit_and_a_changed_one_a_miss_that_says_why(
+def test_an_unchanged_export_is_a_hit_and_a_changed_one_a_miss_with_a_reason(
     decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     result = publish(store, decide(), job(), tmp_path)
@@ -274,7 +281,7 @@ def test_a_standing_export_is_a_hit_and_a_changed_one_a_miss_that_says_why(
     assert missed == Miss(key=None, lock=decide().request_key(job()), reason="data: m.py changed")
 
 
-def test_another_question_is_a_miss_that_says_what_differs(
+def test_another_request_is_a_miss_whose_reason_is_the_difference(
     decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     publish(store, decide(), job(), tmp_path)
@@ -291,7 +298,7 @@ def test_a_job_without_history_was_never_built(decide: Callable[..., CacheLookup
     assert missed.reason == "never built"
 
 
-def test_a_standing_trace_whose_record_is_gone_is_a_miss(
+def test_an_unchanged_trace_whose_record_is_gone_is_a_miss(
     decide: Callable[..., CacheLookup], store: Store, tmp_path: Path
 ) -> None:
     result = publish(store, decide(), job(), tmp_path)
@@ -364,7 +371,7 @@ def test_code_whose_weights_cannot_be_exchanged_is_compiled_again(
     assert missed.reason.endswith("its weights can't be exchanged: folded")
 
 
-def test_a_forced_stage_never_stands(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
+def test_a_forced_stage_is_never_a_hit(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
     export = publish(store, decide(), job(), tmp_path)
     forced = decide(force=("export",))
     assert forced.export(job()) == Miss(key=None, lock=forced.request_key(job()), reason="forced")
@@ -373,9 +380,9 @@ def test_a_forced_stage_never_stands(decide: Callable[..., CacheLookup], store: 
     assert isinstance(decide(force=("verify",)).export(job()), Hit)
 
 
-def test_reading_ahead_changes_no_decision(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
+def test_a_prefetch_changes_no_decision(decide: Callable[..., CacheLookup], store: Store, tmp_path: Path) -> None:
     jobs = [job(), job("none@cpu", compile={"format": "none"}), job("other@cpu", export={"seed": 1})]
     publish(store, decide(), jobs[0], tmp_path)
-    ahead = decide()
-    ahead.prefetch(jobs)
-    assert [ahead.export(one) for one in jobs] == [decide().export(one) for one in jobs]
+    prefetched = decide()
+    prefetched.prefetch(jobs)
+    assert [prefetched.export(one) for one in jobs] == [decide().export(one) for one in jobs]

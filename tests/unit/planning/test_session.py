@@ -1,4 +1,4 @@
-"""Sessions and plans: what a command knows before any work, and what it says of it."""
+"""Sessions and plans: what a command knows before any work, and what it plans."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def publish(session: Session, kind: str, key: str, facts: dict[str, Any], *names
 
 
 def build(session: Session, job: Job, *, upto: str = "verify") -> dict[str, Result]:
-    """Leave what a run leaves that has built the stages of a job."""
+    """Publish the results of a run that built a job up to a stage."""
     lookup = session.lookup
     facts = dict(export_result().facts)
     export = publish(session, "export", builders.key(job.name), facts, "exported", "reference")
@@ -94,7 +94,7 @@ def state_of(options: RunOptions, name: str) -> JobState:
         return next(job_state(session, job) for job in session.jobs if job.name == name)
 
 
-# ── what a session is about ──────────────────────────────────────────────────────────────────────
+# ── sessions ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def state_of(options: RunOptions, name: str) -> JobState:
         (None, None, None, "cache"),
     ],
 )
-def test_the_cache_is_where_the_nearest_says(
+def test_the_cache_folder_follows_the_precedence(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     option: str | None,
@@ -130,12 +130,12 @@ def test_a_session_has_the_selected_jobs_and_their_store(options: RunOptions, tm
         assert session.manifest.output_dir == tmp_path / "dist"
 
 
-def test_outputs_may_go_elsewhere(options: RunOptions, tmp_path: Path) -> None:
+def test_an_option_replaces_the_output_folder(options: RunOptions, tmp_path: Path) -> None:
     with open_session(RunOptions(manifest=options.manifest, output_dir=Path("other"))) as session:
         assert session.delivery.folder("bert@cpu") == str(tmp_path / "other/bert@cpu")
 
 
-def test_a_wrong_manifest_an_unknown_job_and_an_unusable_cache_are_told_apart(
+def test_a_wrong_manifest_an_unknown_job_and_an_unusable_cache_raise_different_errors(
     options: RunOptions, tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.toml").write_text("schema = 2")
@@ -159,7 +159,7 @@ def test_a_plan_imports_no_torch(options: RunOptions) -> None:
 # ── plans ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_job_that_was_never_built_must_be_exported_and_then_one_will_see(options: RunOptions) -> None:
+def test_a_job_that_was_never_built_must_be_exported_before_the_rest_is_known(options: RunOptions) -> None:
     assert actions(plan_of(options, "bert@cpu")) == {"export": "run", "compile": "maybe", "verify": "maybe"}
     assert actions(plan_of(options, "plain@cpu")) == {"export": "run", "verify": "maybe"}
     assert plan_of(options, "bert@cpu").stages["export"].reason == "never built"
@@ -201,8 +201,8 @@ def test_the_run_that_follows_decides_the_same(options: RunOptions) -> None:
         build(session, session.jobs[0])
     with open_session(options) as session:
         plan = make_plan(session, manifest="m", workers=1)
-        for job, told in zip(session.jobs, plan.jobs, strict=True):
-            assert isinstance(session.lookup.export(job), Hit) == (told.stages["export"].action == "cached")
+        for job, planned in zip(session.jobs, plan.jobs, strict=True):
+            assert isinstance(session.lookup.export(job), Hit) == (planned.stages["export"].action == "cached")
 
 
 def test_the_expected_time_is_shared_among_workers(options: RunOptions) -> None:
@@ -218,7 +218,7 @@ def test_without_history_no_time_is_expected(options: RunOptions) -> None:
         assert make_plan(session, manifest="m", workers=1).expected_seconds is None
 
 
-def test_where_nothing_is_to_be_done_no_time_is_needed(options: RunOptions) -> None:
+def test_no_time_is_expected_for_jobs_that_are_up_to_date(options: RunOptions) -> None:
     with open_session(options) as session:
         for job in session.jobs:
             build(session, job)
@@ -238,6 +238,6 @@ def test_outputs_are_missing_delivered_or_stale(options: RunOptions, tmp_path: P
     edited = state_of(options, "bert@cpu")
     assert (edited.state, edited.detail) == ("stale", "outputs were changed")
     (tmp_path / "manifest.toml").write_text(MANIFEST.replace('model = "models:bert"', 'model = "models:other"'))
-    asked = state_of(options, "bert@cpu")
-    assert asked.state == "stale"
-    assert str(asked.detail).startswith("export: ")
+    stale = state_of(options, "bert@cpu")
+    assert stale.state == "stale"
+    assert str(stale.detail).startswith("export: ")

@@ -11,6 +11,7 @@ import pytest
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Failure
+from batchexport.dependencies.dependency import Dependency, DependencyKind
 from batchexport.workers.exit_status import RESULT_FILE, Changed, ExitContext, Success, classify_exit, used_whole_pool
 from batchexport.workers.forkserver import ProcessExit
 
@@ -47,7 +48,8 @@ def failure(*args: Any, **more: Any) -> Failure:
 
 def test_a_result_is_a_success(tmp_path: Path) -> None:
     found = judge(tmp_path, SUCCESS)
-    assert found == Success(output={"program": "p"}, dependencies=[["absent", "x"]], uncacheable=[], key_seconds=0.5)
+    dependencies = [Dependency(DependencyKind.ABSENT, "x")]
+    assert found == Success(output={"program": "p"}, dependencies=dependencies, uncacheable=[], key_seconds=0.5)
 
 
 def test_a_failure_is_told_as_the_child_tells_it(tmp_path: Path) -> None:
@@ -141,6 +143,7 @@ GARBAGE: list[Any] = [
     {"ok": True},
     {"ok": True, "output": {}, "dependencies": []},
     {"ok": True, "output": {}, "dependencies": [1], "uncacheable": []},
+    {"ok": True, "output": {}, "dependencies": [["moon", "full"]], "uncacheable": [], "key_seconds": 0.5},
     {"ok": True, "output": 1, "dependencies": [], "uncacheable": []},
     {"ok": 1, "output": {}, "dependencies": [], "uncacheable": []},
     {"ok": False},
