@@ -7,8 +7,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterable
-
-CHUNK_BYTES = 1 << 20
+from io import BufferedReader, FileIO
 
 
 def bytes_digest(data: bytes) -> str:
@@ -21,10 +20,20 @@ def text_digest(text: str) -> str:
     return bytes_digest(text.encode("utf-8", "surrogateescape"))
 
 
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's bytes. Raises OSError where the file can't be read."""
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes. Raises OSError where the file can't be read."""
     with open(path, "rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return stream_digest(file)
+
+
+def stream_digest(file: FileIO | BufferedReader) -> str:
+    """Return the SHA-256 of what is left to read of an open file. Raises OSError where it can't be read."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stat_identity(stat: os.stat_result) -> list[int]:
+    """Return what changes with any change to a file's bytes: device, inode, size, mtime and ctime (ns)."""
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def tree_digest(source: bytes) -> str:

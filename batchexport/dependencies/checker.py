@@ -26,9 +26,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.digests import (
+    bytes_digest,
+    file_digest,
+    listing_digest,
+    stat_identity,
+    text_digest,
+    tree_digest,
+)
 from batchexport.core.keys import SOURCE_VERSION, digest
-from batchexport.store.statcache import identity
 from batchexport.toolchain.distributions import Distributions
 
 Dependency = Sequence[Any]
@@ -170,12 +176,12 @@ class DependencyChecker:
 
     def _known(self, path: str, stat: os.stat_result) -> str | None:
         then, content = self._hashed.get(path, ([], ""))
-        return content if then == identity(stat) else self._files.get(Path(path), stat)
+        return content if then == stat_identity(stat) else self._files.get(Path(path), stat)
 
     def _learn(self, path: str, stat: os.stat_result, content: str) -> str:
         """Remember the content of a file that had this stat before it was hashed."""
         if os.stat(path).st_mtime_ns == stat.st_mtime_ns:
-            self._hashed[path] = (identity(stat), content)
+            self._hashed[path] = (stat_identity(stat), content)
             self._files.put(Path(path), stat, content)
         return content
 
