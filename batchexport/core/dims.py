@@ -6,20 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
-
-__all__ = [
-    "Affine",
-    "Dim",
-    "ShapeError",
-    "Size",
-    "corners",
-    "evaluate",
-    "is_dim_name",
-    "make_dim",
-    "parse_size",
-    "to_sympy",
-]  # fmt: skip
+from batchexport.core.sizes import LIMIT, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +42,6 @@ class Dim:
             "multiple_of": self.multiple_of,
             "auto": self.auto,
         }
-
-    @classmethod
-    def from_json(cls, name: str, form: Mapping[str, Any]) -> Dim:
-        """The inverse of `to_json`."""
-        return cls(name=name, **form)
 
 
 def round_up(value: int, step: int) -> int:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SPEC_VERSION = 1
 TOOLCHAIN_VERSION = 1
 ASK_VERSION = 1
 SOURCE_VERSION = 1

@@ -71,22 +71,6 @@ class Blobs:
             path.unlink()
             return blob
 
-    def put_bytes(self, data: bytes) -> Blob:
-        """Store `data`.
-
-        Raises:
-            DiskFull, StoreError: if the store can't be written; no temporary file is left.
-        """
-        with translate_os_errors(self._layout.root, needed=len(data)):
-            scratch = self._staging.scratch("blob")
-            try:
-                with scratch.open("xb") as file:
-                    file.write(data)
-                return self._adopt(scratch)
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
-
     def checked(self, digest: str) -> Path:
         """The path of a blob whose bytes match `digest`. Not to be written to, moved or linked.
 
