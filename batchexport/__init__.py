@@ -46,6 +46,7 @@ def run(
 
     from batchexport.api import RunOptions
     from batchexport.api import run as run_manifest
+    from batchexport.core.report import STAGES
 
     options = RunOptions(
         manifest=Path(manifest),
@@ -56,7 +57,7 @@ def run(
         stage=stage,
         jobs=jobs,
         fail_fast=fail_fast,
-        force=("export", "compile", "verify") if force else (),
+        force=STAGES if force else (),
         require_all=require_all,
         in_process=in_process,
         json=None if json is None else Path(json),

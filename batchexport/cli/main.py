@@ -19,7 +19,6 @@ from batchexport.cli.console import echo, echo_error
 from batchexport.cli.options import (
     FILE,
     MANIFEST,
-    STAGES,
     Quantity,
     cache_dir,
     cache_root_of,
@@ -29,6 +28,7 @@ from batchexport.cli.options import (
     share,
 )
 from batchexport.core.errors import BatchExportError, ExitCode, UsageError
+from batchexport.core.report import STAGES
 from batchexport.version import __version__
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from batchexport.core.report import STAGES
+
 if TYPE_CHECKING:
     from batchexport.api import RunOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-STAGES = ("export", "compile", "verify")
 MANIFEST = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -1,4 +1,7 @@
-"""An archive is unpacked by torch's native code, which follows its members' names: they are vetted before it may."""
+"""Refuse archives that would be unpacked outside their folder.
+
+torch's native code unpacks an archive and follows the names of its members without a check of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ class UnsafeArchive(OSError):
 
 
 def vet(path: Path) -> None:
-    """See that every member of an archive stays below the folder it is unpacked in.
+    """Check that every member of an archive stays below the folder it is unpacked in.
 
-    A file that is no archive passes: who loads it says so better.
+    A file that is no archive passes: loading it gives a better message.
 
     Raises:
-        UnsafeArchive: and which member leads where.
+        UnsafeArchive: if a member leads out of the folder, or is a link.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -32,6 +35,6 @@ def vet(path: Path) -> None:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a member's name, as any system may read it, points out of the folder it is unpacked in."""
+    """Return True if a member's name points out of the folder it is unpacked in, on any operating system."""
     parts = name.replace("\\", "/").split("/")
     return not name or ".." in parts or parts[0] == "" or ":" in parts[0] or "\0" in name

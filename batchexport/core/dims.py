@@ -1,4 +1,4 @@
-"""A dim's sizes are the multiples of one step within its bounds, and at least two of them are allowed."""
+"""Dynamic dims: the multiples of a step between two bounds, of which at least two are allowed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, evaluate, is_dim_name, parse_size, to_sympy
-
-__all__ = [
-    "Affine",
-    "Dim",
-    "ShapeError",
-    "Size",
-    "corners",
-    "evaluate",
-    "is_dim_name",
-    "make_dim",
-    "parse_size",
-    "to_sympy",
-]  # fmt: skip
+from batchexport.core.sizes import LIMIT, ShapeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dim:
     """A dynamic dim: its sizes are the multiples of `multiple_of` from `min` to `max`, both included.
 
-    `max` None is no upper bound. `auto` leaves the range to torch.export (Dim.AUTO).
+    With `max` None there is no upper bound. `auto` leaves the range to torch.export (Dim.AUTO).
     """
 
     name: str
@@ -38,16 +25,16 @@ class Dim:
 
     @property
     def lowest(self) -> int:
-        """The smallest size allowed: `min`, moved up to a multiple."""
+        """Return the smallest size allowed: `min`, rounded up to a multiple."""
         return round_up(self.min, self.multiple_of)
 
     @property
     def highest(self) -> int | None:
-        """The largest size allowed: `max`, moved down to a multiple."""
+        """Return the largest size allowed: `max`, rounded down to a multiple."""
         return None if self.max is None else self.max - self.max % self.multiple_of
 
     def to_json(self) -> dict[str, Any]:
-        """All but the name, which is the key of a table of dims."""
+        """Return all fields but the name, which is the key of the table that dims are kept in."""
         return {
             "min": self.min,
             "max": self.max,
@@ -56,22 +43,17 @@ class Dim:
             "auto": self.auto,
         }
 
-    @classmethod
-    def from_json(cls, name: str, form: Mapping[str, Any]) -> Dim:
-        """The inverse of `to_json`."""
-        return cls(name=name, **form)
-
 
 def round_up(value: int, step: int) -> int:
-    """The smallest multiple of `step` that is at least `value`."""
+    """Return the smallest multiple of `step` that is at least `value`."""
     return -(-value // step) * step
 
 
 def make_dim(name: str, bounds: Mapping[str, int], *, least: int = 2) -> Dim | int:
-    """A dim from what a manifest says of it; a whole number when only one size is allowed.
+    """Return the dim with the bounds given in a manifest, or a whole number when they allow only one size.
 
-    `bounds` holds any of min (1 when left out), max, example and multiple_of. `least` is what an
-    example that is chosen here is at least, where the range has room for it.
+    `bounds` holds any of min (1 when left out), max, example and multiple_of. An example that is chosen here is
+    at least `least`, where the range has room for it.
 
     Raises:
         ShapeError: on bounds that clash, or an example that torch.export could not keep dynamic.
@@ -112,9 +94,9 @@ def _check_example(example: int, lowest: int, highest: int, step: int) -> None:
 
 
 def corners(dims: Iterable[Dim]) -> tuple[Mapping[str, int], ...]:
-    """Where a model is verified: the example, each dim at either end of its range, all at either end.
+    """Return the sizes a model is verified at: the example, each dim at either end of its range, all at either end.
 
-    Where a range has no end (auto, or no max), the example stands in for it. No two corners are equal.
+    Where a range has no end (auto, or no max), the example is used instead. No two corners are equal.
     """
     dims = tuple(dims)
     example = {dim.name: dim.example for dim in dims}

@@ -1,7 +1,6 @@
-"""Every way a run can end badly is one of the few types here, and each knows its exit code.
+"""The exceptions that stop a whole command, each with its exit code.
 
-A failed *job* is not an exception: it is a `Failure`, data that travels in the report
-(DESIGN section 8). Exceptions are for what stops the whole command.
+A failed *job* is not an exception but a `Failure`: data in the report.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ import errno
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-# What the system calls a full disk, or a quota that is used up.
+# The disk is full, or the user's quota is used up.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line; a contract (DESIGN section 8)."""
+    """Exit codes of the command line. Scripts rely on them: never change one."""
 
     OK = 0
     JOB_FAILED = 1
@@ -26,7 +25,7 @@ class ExitCode(IntEnum):
 
 
 class Kind(StrEnum):
-    """What went wrong with a job's stage; a contract (DESIGN section 8)."""
+    """The kinds of failure of a stage, as the report names them. Scripts rely on them: never change one."""
 
     IMPORT = "import"
     BUILD = "build"
@@ -59,7 +58,7 @@ class Problem:
 
 
 class BatchExportError(Exception):
-    """The base of what stops a whole command. `str()` is one clear message for the user."""
+    """The base class of errors that stop a whole command. `str()` is the message for the user."""
 
     exit_code: ExitCode = ExitCode.ENVIRONMENT
 
@@ -71,7 +70,7 @@ class UsageError(BatchExportError):
 
 
 class ManifestError(BatchExportError):
-    """All the mistakes of one manifest, found before any work is done."""
+    """All mistakes in one manifest, found before any work is done."""
 
     exit_code = ExitCode.USAGE
 

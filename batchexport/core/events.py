@@ -1,4 +1,4 @@
-"""What the coordinator tells whoever watches a run; events carry data and never text to print."""
+"""The events of a run that its listener receives. They carry data, not text to print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchexport.core.report import JobReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The plan stands. `expected` is the time in seconds the run should take, from history, or None."""
+    """The jobs are known. `expected` is the number of seconds the run should take, from history, or None."""
 
     jobs: int
     to_build: int
@@ -29,7 +29,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageFinished:
-    """A child ended; whether well or badly is in the job's report."""
+    """A child ended; the job's report says with what outcome."""
 
     job: str
     stage: str
@@ -38,7 +38,7 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFinished:
-    """A job is done, one way or the other."""
+    """A job has its report, whatever its outcome."""
 
     report: JobReport
     done: int
@@ -47,7 +47,7 @@ class JobFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Something the user should know that belongs to no job (a degraded index, say)."""
+    """A message for the user that concerns no single job, such as a damaged index."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""A file written here is, for every reader and after any crash, absent, the old one or the whole new one."""
+"""Write, copy and remove files so that readers, and a crash, never see one that is half written."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _counter = count()
 
 
 def atomic_write(path: Path, data: bytes, *, scratch: Path) -> None:
-    """Write `data` to `scratch`, which does not exist yet, flush it to the disk and rename it to `path`.
+    """Write `data` to `scratch`, which must not exist, flush it to the disk and rename it to `path`.
 
     Raises:
-        OSError: as from the disk; `scratch` is then gone.
+        OSError: if it can't be written; `scratch` is removed.
     """
     try:
         with scratch.open("xb") as file:
@@ -42,10 +42,10 @@ def atomic_copy(source: Path, destination: Path, *, mode: int = 0o644) -> None:
     """Copy `source` to a name beside `destination`, flush it to the disk and rename it into place.
 
     A link at `destination` is replaced, never followed. The copy shares blocks with `source` where the
-    file system can, and is independent of it in any case.
+    file system supports it; a later write to either does not change the other.
 
     Raises:
-        OSError: as from the disk; no temporary file is left.
+        OSError: if it can't be written; no temporary file is left.
     """
     with _part_of(destination) as part:
         clone(source, part)
@@ -55,10 +55,10 @@ def atomic_copy(source: Path, destination: Path, *, mode: int = 0o644) -> None:
 
 
 def atomic_write_sibling(destination: Path, data: bytes) -> None:
-    """Write `data` to a name beside `destination` and rename it into place; the folder is made if it is missing.
+    """Write `data` to a name beside `destination` and rename it into place; create the folder if it is missing.
 
     Raises:
-        OSError: as from the disk; no temporary file is left.
+        OSError: if it can't be written; no temporary file is left.
     """
     with _part_of(destination) as part:
         part.write_bytes(data)
@@ -66,17 +66,17 @@ def atomic_write_sibling(destination: Path, data: bytes) -> None:
 
 @contextmanager
 def _part_of(destination: Path) -> Iterator[Path]:
-    """A new file beside `destination`, locked while it is filled, that takes its name at the end.
+    """Create a temporary file beside `destination`, locked while it is filled, and rename it into place at the end.
 
-    What a killed process left there is removed: it is a part that nobody has locked.
+    Temporary files that a killed process left there, which no process locks, are removed.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     _drop_abandoned(destination)
     part = destination.with_name(f".{destination.name}.{os.getpid()}-{next(_counter)}.part")
     with part.open("xb") as file:
-        with suppress(OSError):  # without locks, its age tells
+        with suppress(OSError):  # where locks do not work, `_is_abandoned` goes by age
             fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink == 0:  # somebody else was faster with the lock, and took it for abandoned
+        if os.fstat(file.fileno()).st_nlink == 0:  # another process locked it first and removed it as abandoned
             part.touch()
         try:
             yield part
@@ -87,10 +87,10 @@ def _part_of(destination: Path) -> Iterator[Path]:
 
 
 def clone(source: Path, target: Path) -> None:
-    """Fill a new file `target` with the bytes of `source`, sharing blocks if the file system can.
+    """Copy `source` to a new file `target`, sharing blocks if the file system supports it.
 
     Raises:
-        OSError: as from the disk; `target` may then exist in part.
+        OSError: if it can't be copied; `target` may then exist in part.
     """
     if not _reflink(source, target):
         import shutil
@@ -99,7 +99,7 @@ def clone(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it; what can't be removed stays."""
+    """Remove a file, a link or a whole folder, and ignore what can't be removed."""
     if path.is_dir() and not path.is_symlink():
         import shutil
 
@@ -110,7 +110,7 @@ def remove(path: Path) -> None:
 
 
 def disk_usage(path: Path) -> int:
-    """The bytes of a file, or of all files below a folder; links count as themselves and are not followed."""
+    """Return the bytes of a file, or of all files below a folder; links are counted, not followed."""
     total = 0
     with suppress(OSError):
         stat = path.lstat()
@@ -124,13 +124,13 @@ def _reflink(source: Path, target: Path) -> bool:
     with source.open("rb") as have, target.open("wb") as want:
         try:
             fcntl.ioctl(want.fileno(), _FICLONE, have.fileno())
-        except OSError:  # no reflinks here, or between these two; any real trouble the plain copy meets again
+        except OSError:  # not supported here, or between these two; a plain copy reports any other error
             return False
     return True
 
 
 def _drop_abandoned(destination: Path) -> None:
-    """Remove what a killed process left beside `destination`."""
+    """Remove the temporary files that killed processes left beside `destination`."""
     prefix = f".{destination.name}."
     for path in destination.parent.iterdir():
         if path.name.startswith(prefix) and path.name.endswith(".part"):
@@ -140,7 +140,7 @@ def _drop_abandoned(destination: Path) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether nobody fills it any more; where locks don't tell, a part that still grows is younger than an hour."""
+    """Return True if no process locks the partial file or, where locks do not work, if it is over an hour old."""
     with part.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""The first Ctrl-C or SIGTERM ends a run in good order, the second at once; neither interrupts what must be whole.
+"""Handling of SIGINT and SIGTERM: the first ends a run in good order, the second at once.
 
-Signals belong to the process, and so does the state here.
+The state is global, as signal handlers belong to the process.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 @dataclass(slots=True)
 class _State:
-    heard: int = 0
-    shields: int = 0
+    received: int = 0
+    deferrals: int = 0
     pending: bool = False
 
 
@@ -32,11 +32,11 @@ _state = _State()
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Within it the first signal raises KeyboardInterrupt, and the second ends the process."""
+    """Raise KeyboardInterrupt at the first signal within the block, and end the process at the second."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _state.heard, _state.pending = 0, False
+    _state.received, _state.pending = 0, False
     before = {number: signal.signal(number, _on_signal) for number in _SIGNALS}
     try:
         yield
@@ -47,25 +47,25 @@ def handle_signals() -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """A first signal is heard when the block is over: what is being kept is kept whole."""
-    _state.shields += 1
+    """Defer the first SIGINT or SIGTERM until the block ends, so that its writes complete."""
+    _state.deferrals += 1
     try:
         yield
     finally:
-        _state.shields -= 1
-        if _state.pending and not _state.shields:
+        _state.deferrals -= 1
+        if _state.pending and not _state.deferrals:
             _state.pending = False
             raise KeyboardInterrupt
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    _state.heard += 1
-    if _state.heard > 1:
-        # No time to tidy up: the keeper ends the children, the kernel frees the locks, the next run sweeps the rest.
+    _state.received += 1
+    if _state.received > 1:
+        # No clean-up: the reaper kills the children, the kernel frees the locks, and the next run sweeps the rest.
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
         os._exit(ExitCode.INTERRUPTED)
-    if _state.shields:
+    if _state.deferrals:
         _state.pending = True
         return
     raise KeyboardInterrupt

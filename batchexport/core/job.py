@@ -1,6 +1,6 @@
-"""A job says all that one delivery asks for, resolved: no default, name or path is left to interpretation.
+"""Jobs as resolved from a manifest: every default is filled in, every name and path is final.
 
-The `to_json` forms go into keys (DESIGN section 4): every field is in them, under its own name.
+The `to_json` forms are hashed into keys, so they hold every field, under its own name.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
-    """What to capture. Paths are posix text, relative to the manifest's folder unless absolute.
+    """The model to capture, and how. Paths are POSIX text, relative to the manifest's folder unless absolute.
 
-    `inputs` is a tree of nodes by parameter name, or the text of a factory or file as given. Nodes:
+    `inputs` is a tree of nodes by parameter name, or a factory or file as named in the manifest. Nodes:
     `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"table": {...}}` and
     `{"value": scalar or None}`; a size in a shape is a number or the canonical text of an `Affine`.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
@@ -63,7 +63,7 @@ class ExportSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileSpec:
-    """What to make of the exported program: `format` package, so or none; `weights` external or embedded."""
+    """How to compile the exported program: `format` is package, so or none; `weights` external or embedded."""
 
     target: str
     format: str = "package"
@@ -81,7 +81,7 @@ class CompileSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySpec:
-    """How a result is held against eager: `samples` corners or example; `negative` adds a refused call."""
+    """How outputs are compared with eager ones: `samples` is corners or example; `negative` adds a call to refuse."""
 
     rtol: float = 1e-4
     atol: float = 1e-5
@@ -109,7 +109,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pools:
-    """What the workers may use; None is "auto". Memory in bytes; devices are GPU indices, () is none."""
+    """Limits for the workers; None is "auto". Memory in bytes; devices are GPU indices, () is none."""
 
     cpu_workers: int | None = None
     cpu_memory: int | None = None
@@ -120,7 +120,7 @@ class Pools:
 class Manifest:
     """A manifest, resolved. `path` is as the user gave it; `root`, its folder, and all others are absolute.
 
-    `size_limit` is in bytes; None, as for `cache_dir`, is "not said here".
+    `size_limit` is in bytes. `size_limit` and `cache_dir` are None where the manifest does not set them.
     """
 
     path: Path

@@ -1,7 +1,7 @@
-"""A key is the SHA-256 of one canonical encoding, tagged and versioned, so equal keys mean equal questions.
+"""Cache keys: the SHA-256 of a canonical encoding of everything that a result depends on.
 
-Every hashed structure is a list `[tag, version, ...]`: a change to what a key is made of raises
-the version, and no two kinds of key can collide (DESIGN section 4).
+Every hashed structure is a list `[tag, version, ...]`. The tag keeps kinds of keys from colliding. Raise the version
+whenever the parts of a key change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SPEC_VERSION = 1
 TOOLCHAIN_VERSION = 1
 ASK_VERSION = 1
 SOURCE_VERSION = 1
@@ -23,7 +22,7 @@ VERIFY_VERSION = 1
 
 
 def canonical(value: Any) -> bytes:
-    """The one encoding of a JSON-like value: sorted keys, no spaces, ASCII.
+    """Encode a JSON-like value in its one canonical form: sorted keys, no spaces, ASCII.
 
     Raises:
         ValueError: on NaN or infinity, which have no JSON form.
@@ -33,22 +32,22 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(tag: str, version: int, *parts: Any) -> str:
-    """The key (64 hex digits) of a tagged, versioned structure."""
+    """Return the key (64 hex digits) of a tagged, versioned structure."""
     return hashlib.sha256(canonical([tag, version, *parts])).hexdigest()
 
 
 def toolchain_key(facts: Mapping[str, Any]) -> str:
-    """The key of what does the work: Python, torch, compiler, pipeline version, ISA, environment."""
+    """Return the key of the toolchain: Python, torch, compiler, pipeline version, ISA, environment."""
     return digest("toolchain", TOOLCHAIN_VERSION, dict(facts))
 
 
 def request_key(spec: Any, toolchain: str) -> str:
-    """The key under which traces of earlier runs are kept: what was asked, and of which toolchain."""
+    """Return the key under which traces of earlier runs are kept, made of the request and the toolchain."""
     return digest("ask", ASK_VERSION, spec, toolchain)
 
 
 def export_key(request_key: str, source: str, state: str) -> str:
-    """spec + toolchain (both in `request_key`) + source + state ids."""
+    """Return the key of an exported program: spec and toolchain (both in `request_key`), source, state ids."""
     return digest("export", EXPORT_VERSION, request_key, source, state)
 
 
@@ -61,18 +60,20 @@ def compile_key(
     toolchain: str,
     embedded_state: str | None,
 ) -> str:
-    """program digest + state layout + constants that may be folded + target, options + toolchain.
+    """Return the key of compiled code.
 
-    `embedded_state` is the digest of all state ids when the weights end up inside the code, else None.
+    `program` is the digest of the graph, `layout` that of the state without contents, `folded` that of constants
+    that may be folded, `spec` the target and options. `embedded_state` is the digest of all state ids when the
+    weights end up inside the code, else None.
     """
     return digest("compile", COMPILE_VERSION, program, layout, folded, spec, toolchain, embedded_state)
 
 
 def package_key(compile_key: str, state: str) -> str:
-    """Compiled code with one set of weights packed beside it."""
+    """Return the key of compiled code packed with one set of weights."""
     return digest("package", PACKAGE_VERSION, compile_key, state)
 
 
 def verify_key(*, artifacts: Sequence[str], reference: str, spec: Any, toolchain: str) -> str:
-    """The bytes that will be shipped, the eager numbers they are held against, and how."""
+    """Return the key of a verification: the artifacts, the eager outputs they are compared with, and how."""
     return digest("verify", VERIFY_VERSION, list(artifacts), reference, spec, toolchain)

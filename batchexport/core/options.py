@@ -1,4 +1,4 @@
-"""What a command was asked to do, resolved once from the command line."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line asks for; see `batchexport run --help`.
+    """The options of `batchexport run`; see its `--help`.
 
-    `force` names the stages to do again whatever stands; `output_dir` stands in for the manifest's.
+    `force` names the stages to run again even if cached; `output_dir` replaces the manifest's.
     """
 
     manifest: Path

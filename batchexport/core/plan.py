@@ -1,4 +1,4 @@
-"""A plan says, for every job and before any work, what stands, what must run, and why; it is pure data."""
+"""Plans: for every job, which stages are cached, which must run, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """One stage: `cached` (its result stands), `run` (it must run) or `maybe` (an earlier stage decides)."""
+    """One stage; `action` is `cached`, `run`, `maybe` (an earlier stage decides) or `skip`."""
 
     action: str
     reason: str
@@ -21,7 +21,7 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
-    """One job; `delivered` says whether the output folder already holds exactly the results that stand."""
+    """One job; `delivered` is True if the output folder holds exactly its cached results."""
 
     name: str
     stages: Mapping[str, PlannedStage] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the next `run` of a manifest would do. `expected_seconds` is wall time, None without history."""
+    """The plan of the next `run` of a manifest. `expected_seconds` is wall time, None without history."""
 
     manifest: str
     jobs: tuple[PlannedJob, ...]
@@ -58,9 +58,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
-    """One job's output folder: `delivered` (what the newest results call for), `stale` or `missing`.
+    """The state of one job's output folder: `delivered` (it holds the newest results), `stale` or `missing`.
 
-    `path` is the folder as a user in the working directory would write it; `detail` says why it is stale.
+    `path` is the folder relative to the working directory; `detail` says why it is in this state.
     """
 
     name: str

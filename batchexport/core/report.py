@@ -1,6 +1,6 @@
-"""The report says what happened to every job, whole and in one form; nothing here does anything.
+"""The report of a run: pure data on every job and stage.
 
-`RunReport.to_json()` is the JSON report, schema 1, a contract (DESIGN section 10).
+`RunReport.to_json()` is the JSON report that users' scripts read: keep its form, or raise `SCHEMA`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from batchexport.core.errors import ExitCode, Kind
 
 SCHEMA = 1
 STAGES = ("export", "compile", "verify")
-# Why a stage did nothing.
+# The reason given for a cached stage.
 UNCHANGED = {"export": "inputs unchanged", "compile": "program unchanged", "verify": "artifact unchanged"}
 
 
 class Outcome(StrEnum):
-    """How a stage ended (DESIGN section 1)."""
+    """How a stage ended."""
 
     BUILT = "built"
     CACHED = "cached"
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 class Failure:
     """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran.
 
-    `log_tail` holds its last telling lines, for a child that could not say itself what became of it.
+    `log_tail` holds the last useful lines of the log, where a child died without reporting its error.
     """
 
     stage: str
@@ -58,9 +58,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReport:
-    """One stage of one job: its outcome, why, and what it cost (seconds of wall time, bytes of RSS).
+    """One stage of one job: its outcome, the reason, and its cost (seconds of wall time, bytes of RSS).
 
-    `key_seconds` is the part of it all that went into keys: deciding what stands, digesting what was built.
+    `key_seconds` is the time spent on keys: looking up what is cached, digesting what was built.
     """
 
     outcome: Outcome
@@ -86,7 +86,7 @@ class StageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """One job. `ok` means that its outputs stand in the output folder, verified."""
+    """One job. `ok` means that its verified outputs are in the output folder."""
 
     name: str
     entry: str
@@ -100,22 +100,22 @@ class JobReport:
 
     @property
     def skipped(self) -> bool:
-        """True when nothing failed and yet nothing was delivered, because some stage was skipped."""
+        """Return True if nothing failed but a stage was skipped, so that nothing was delivered."""
         return not self.ok and self.error is None
 
     @property
     def built(self) -> bool:
-        """True when at least one stage did work."""
+        """Return True if at least one stage was built."""
         return any(stage.outcome is Outcome.BUILT for stage in self.stages.values())
 
     @property
     def seconds(self) -> float:
-        """Wall time of the job's stages, added up."""
+        """Return the wall time of all stages of the job."""
         return sum(stage.seconds for stage in self.stages.values())
 
     @property
     def key_seconds(self) -> float:
-        """Seconds that went into keys for the stages that were built."""
+        """Return the seconds spent on keys in all stages of the job."""
         return sum(stage.key_seconds or 0.0 for stage in self.stages.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCost:
-    """Seconds that keys took, as a share of all stages that were built, and of the job where that is largest."""
+    """Seconds spent on keys, their share of all built stages, and the job where that share is largest."""
 
     seconds: float
     share: float
@@ -144,7 +144,7 @@ class KeyCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """A whole run. `path` is where its JSON form was written, if it was."""
+    """A whole run. `path` is the file that its JSON form was written to, or None."""
 
     manifest: str
     started: str

@@ -1,4 +1,4 @@
-"""A size is a whole number or coefficient*name + offset, and its text is parsed here, never evaluated."""
+"""Sizes in shapes: whole numbers, or coefficient*name + offset. Text is parsed here, never evaluated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORM = 'a size is made of numbers, one dim, + - * and parentheses: "2*seq + 1"'
 
 
 class ShapeError(ValueError):
-    """A size or a dim that can't be. `key` names the part of a dim that is wrong."""
+    """An invalid size or dim. `key` names the part of a dim that is wrong."""
 
     def __init__(self, message: str, hint: str | None = None, *, key: str | None = None) -> None:
         super().__init__(message)
@@ -33,14 +33,14 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affine:
-    """coefficient*name + offset, with a coefficient of at least 1: all that torch.export derives."""
+    """coefficient*name + offset, with a coefficient of at least 1: the only derived sizes torch.export supports."""
 
     coefficient: int = 1
     name: str
     offset: int = 0
 
     def __str__(self) -> str:
-        """The canonical text, which `parse_size` reads back as an equal size."""
+        """Return the canonical text, which `parse_size` reads back as an equal size."""
         stem = self.name if self.coefficient == 1 else f"{self.coefficient}*{self.name}"
         return f"{stem}{self.offset:+d}" if self.offset else stem
 
@@ -49,16 +49,16 @@ Size = int | Affine
 
 
 def is_dim_name(text: str) -> bool:
-    """Whether `text` can name a dim: an ASCII identifier that Python does not reserve."""
+    """Return True if `text` can name a dim: an ASCII identifier that is no keyword of Python."""
     return text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
 
 
 @lru_cache(maxsize=4096)
 def parse_size(text: str) -> Size:
-    """The size that `text` says, in lowest terms: `"2*(seq + 1) - 1"` is 2*seq + 1, `"3*4"` is 12.
+    """Parse a size and simplify it: `"2*(seq + 1) - 1"` is 2*seq + 1, `"3*4"` is 12.
 
     Raises:
-        ShapeError: when the text is anything else than a size that torch.export can express.
+        ShapeError: if the text is not a size that torch.export can express.
     """
     if is_dim_name(text):
         return Affine(name=text)
@@ -83,7 +83,7 @@ _Form = tuple[dict[str, int], int]  # coefficients by name, none of them 0, and 
 
 
 class _Parser:
-    """Recursive descent: sums of products of factors; every step returns a `_Form`."""
+    """A recursive-descent parser of sums of products of factors; every step returns a `_Form`."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -188,7 +188,7 @@ class _Parser:
 
 
 def _added(form: _Form, other: _Form, times: int) -> _Form:
-    """form + times*other, with names that cancel out gone."""
+    """Return form + times*other, without names that cancel out."""
     names = dict(form[0])
     for name, coefficient in other[0].items():
         names[name] = names.get(name, 0) + times * coefficient
@@ -196,12 +196,12 @@ def _added(form: _Form, other: _Form, times: int) -> _Form:
 
 
 def evaluate(size: Size, values: Mapping[str, int]) -> int:
-    """The number that `size` is when its dim has the value given. Raises KeyError for a name without one."""
+    """Return the number that `size` is for these values of dims. Raises KeyError for a dim without one."""
     return size if isinstance(size, int) else size.coefficient * values[size.name] + size.offset
 
 
 def to_sympy(size: Size) -> Any:
-    """The sympy expression of `size`, built from objects. Imports sympy (0.4 s)."""
+    """Return the sympy expression of `size`, built from objects. Imports sympy (0.4 s)."""
     sympy = importlib.import_module("sympy")  # late, for its cost; and it has no types
 
     if isinstance(size, int):

@@ -1,4 +1,4 @@
-"""Messages name things in one way: values as in TOML, names in quotes, nothing a terminal could obey."""
+"""Wording that all messages share: values as in TOML, names in quotes, no terminal control characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 
 def quoted(text: str, limit: int = 60) -> str:
-    """`text` in double quotes on one line, cut at `limit` characters, with nothing a terminal could obey."""
+    """Return `text` in double quotes on one line, cut at `limit` characters, with control characters escaped."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return '"' + "".join(_escaped(char) for char in cut) + '"'
 
@@ -23,7 +23,7 @@ def _escaped(char: str) -> str:
 
 
 def describe(value: object) -> str:
-    """How a message names a value of a wrong type."""
+    """Describe a value of the wrong type for a message."""
     if isinstance(value, str):
         return f"the string {quoted(value)}"
     if isinstance(value, bool):
@@ -36,14 +36,14 @@ def describe(value: object) -> str:
 
 
 def number(value: float) -> str:
-    """A number as TOML writes it, cut when it has more digits than help."""
+    """Return a number as TOML writes it, or a description if it is very long."""
     if isinstance(value, int) and abs(value) > 10**30:
         return "a number of more than 30 digits"
     return repr(value)
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
-    """`did you mean "x"?` for the nearest known spelling, None when nothing is near."""
+    """Return `did you mean "x"?` for the nearest known spelling, None when nothing is near."""
     best = _nearest(word[:60], tuple(known))
     return f"did you mean {quoted(best)}?" if best else None
 
@@ -60,24 +60,24 @@ def _nearest(word: str, known: tuple[str, ...]) -> str | None:
 
 
 def listing(words: Collection[str]) -> str:
-    """`a, b, c`."""
+    """Return `a, b, c`."""
     return ", ".join(words)
 
 
 def clean(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would obey."""
+    """Return `text` on one line, with control characters escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def clean_lines(text: str) -> list[str]:
-    """The lines of `text`, each clean; tabs become spaces."""
+    """Return the lines of `text`, each cleaned; tabs become spaces."""
     return [clean(line.expandtabs(4)) for line in text.splitlines()]
 
 
 def format_duration(seconds: float) -> str:
-    """`0.4s`, `12.3s`, `2m 03s`, `1h 02m`."""
+    """Return a duration as `0.4s`, `12.3s`, `2m 03s` or `1h 02m`."""
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -88,7 +88,7 @@ def format_duration(seconds: float) -> str:
 
 
 def approximate_duration(seconds: float) -> str:
-    """A guess, no more exact than a guess is: `under 1s`, `about 12s`, `about 3 min`, `about 1h 40m`."""
+    """Return an estimated duration as `under 1s`, `about 12s`, `about 3 min` or `about 1h 40m`."""
     if seconds < 1:
         return "under 1s"
     if seconds < 89.5:
@@ -99,7 +99,7 @@ def approximate_duration(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """`512 B`, `1.5 KiB`, `3.2 GiB`."""
+    """Return a size as `512 B`, `1.5 KiB` or `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -108,5 +108,5 @@ def format_bytes(count: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 job`, `2 jobs`."""
+    """Return `1 job` or `2 jobs`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

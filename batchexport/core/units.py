@@ -1,4 +1,4 @@
-"""A quantity in a manifest is a number with a unit, and there is one way to read each."""
+"""Parse quantities with a unit: durations and sizes in bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BYTES = {
 
 
 def parse_seconds(text: str) -> float:
-    """`"90s"`, `"1.5h"` in seconds. Raises ValueError when `text` has another form."""
+    """Parse a duration such as `"90s"` or `"1.5h"`; return seconds. Raises ValueError for another form."""
     return _scaled(text, SECONDS)
 
 
 def parse_bytes(text: str) -> int:
-    """`"50GiB"`, `"500MB"` in bytes. Raises ValueError when `text` has another form."""
+    """Parse a size such as `"50GiB"` or `"500MB"`; return bytes. Raises ValueError for another form."""
     return int(_scaled(text, BYTES))
 
 

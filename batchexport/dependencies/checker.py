@@ -9,10 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
+from batchexport.core.digests import (
+    bytes_digest,
+    file_digest,
+    listing_digest,
+    stat_identity,
+    text_digest,
+    tree_digest,
+)
 from batchexport.dependencies.dependency import Dependency, DependencyKind, Row, canonical_order
 from batchexport.store.index import Index
-from batchexport.store.statcache import IndexedStats, identity
+from batchexport.store.statcache import IndexedStats
 from batchexport.toolchain.distributions import Distributions
 
 _MODULE_SUFFIXES = tuple(importlib.machinery.all_suffixes())
@@ -39,11 +46,11 @@ class CheckedFiles:
     def get(self, path: str, stat: os.stat_result) -> str | None:
         """Return the digest that `path` had when its stat was `stat`, or None if this command did not hash it."""
         known = self._digests.get(path)
-        return known[1] if known is not None and known[0] == identity(stat) else None
+        return known[1] if known is not None and known[0] == stat_identity(stat) else None
 
     def put(self, path: str, stat: os.stat_result, digest: str) -> None:
         """Add the digest of `path`, computed after `stat` was taken."""
-        self._digests[path] = (identity(stat), digest)
+        self._digests[path] = (stat_identity(stat), digest)
 
 
 class DependencyChecker:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from batchexport.core.digests import file_digest
+from batchexport.core.digests import file_digest, stat_identity
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _stat = os.stat  # bound before the observer wraps it
@@ -39,7 +39,7 @@ def signature(path: str) -> tuple[int, ...] | None:
         status = _stat(path)
     except (OSError, ValueError):
         return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return tuple(stat_identity(status))
 
 
 def digest_or_none(path: str) -> str | None:

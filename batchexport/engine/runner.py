@@ -6,8 +6,9 @@ from pathlib import Path
 
 from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
+from batchexport.core.job import Job
 from batchexport.core.options import RunOptions
-from batchexport.core.report import JobReport
+from batchexport.core.report import STAGES, JobReport
 from batchexport.dependencies.checker import CheckedFiles
 from batchexport.dependencies.traces import TraceHit
 from batchexport.engine.coordinator import Coordinator
@@ -68,10 +69,14 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         if options.in_process
         else ForkServer(environment=requests.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
-    missing = sum(not isinstance(session.lookup.export(job), Hit) for job in session.jobs)
+    missing = [job for job in session.jobs if not isinstance(session.lookup.export(job), Hit)]
+    expected = None
     if missing:
         session.timings.prefetch(session.jobs)
-    listener(RunStarted(jobs=len(session.jobs), to_build=missing, workers=slots))
+        expected = session.timings.wall_seconds(
+            ((job, _stages_to_run(session, options, job)) for job in missing), workers=slots
+        )
+    listener(RunStarted(jobs=len(session.jobs), to_build=len(missing), workers=slots, expected=expected))
     return Coordinator(
         session,
         options,
@@ -80,6 +85,14 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         runner=runner,
         listener=listener,
     )
+
+
+def _stages_to_run(session: Session, options: RunOptions, job: Job) -> tuple[str, ...]:
+    """Return the stages that a job without an export goes through in this run, on this machine."""
+    if session.devices.why_not(job.target) is not None:
+        return STAGES[:1]
+    stages = STAGES[: STAGES.index(options.stage or STAGES[-1]) + 1]
+    return tuple(stage for stage in stages if stage != "compile" or job.compile.format != "none")
 
 
 def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from batchexport.core.dims import Dim, ShapeError, evaluate, is_dim_name, make_dim, parse_size
-from batchexport.core.sizes import Affine
+from batchexport.core.dims import Dim, make_dim
+from batchexport.core.sizes import Affine, ShapeError, evaluate, is_dim_name, parse_size
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import readers
 from batchexport.manifest.inputs import Use

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.export import Dim
 
-from batchexport.core.dims import Affine, parse_size
+from batchexport.core.sizes import Affine, parse_size
 
 
 def dynamic_shapes(inputs: Mapping[str, Any] | str, dims: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

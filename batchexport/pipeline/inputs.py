@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.core.dims import evaluate, parse_size
 from batchexport.core.errors import Kind
+from batchexport.core.sizes import evaluate, parse_size
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.failure import StageFailure, failing_as
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,17 @@ class Timings:
         if entry is not None:
             return Expected(seconds=entry[0], memory=max(entry[1] or 0, guess), known=False)
         return Expected(seconds=_GUESS_SECONDS[stage], memory=guess, known=False)
+
+    def wall_seconds(self, stages: Iterable[tuple[Job, Sequence[str]]], *, workers: int) -> float | None:
+        """Estimate how long `workers` children take for these stages of jobs; None without full history."""
+        totals = []
+        for job, names in stages:
+            expected = [self.expected(job, name) for name in names]
+            if not all(one.known for one in expected):
+                return None
+            totals.append(sum(one.seconds for one in expected))
+        # The stages of one job run one after the other, so no number of workers beats the longest job.
+        return max(sum(totals) / workers, *totals) if totals else None
 
     def learn(self, job: Job, stage: str, seconds: float, peak: int | None) -> None:
         """Store how long a stage took and its peak memory in bytes."""

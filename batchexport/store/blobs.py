@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
 
+from batchexport.core.digests import file_digest, stat_identity, stream_digest
 from batchexport.core.files import atomic_copy, clone
 from batchexport.store.errors import BlobDamaged, BlobMissing, StoreError, translate_os_errors
 from batchexport.store.layout import Layout, ensure_real_dir, is_digest
 from batchexport.store.staging import Staging
-from batchexport.store.statcache import StatCache, identity
+from batchexport.store.statcache import StatCache
 
 # Timestamps advance with the kernel's tick, which is 10 ms at its longest.
 _TICK_SECONDS = 0.02
@@ -70,22 +70,6 @@ class Blobs:
                 raise
             path.unlink()
             return blob
-
-    def put_bytes(self, data: bytes) -> Blob:
-        """Store `data`.
-
-        Raises:
-            DiskFull, StoreError: if the store can't be written; no temporary file is left.
-        """
-        with translate_os_errors(self._layout.root, needed=len(data)):
-            scratch = self._staging.scratch("blob")
-            try:
-                with scratch.open("xb") as file:
-                    file.write(data)
-                return self._adopt(scratch)
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
 
     def checked(self, digest: str) -> Path:
         """The path of a blob whose bytes match `digest`. Not to be written to, moved or linked.
@@ -192,7 +176,7 @@ class Blobs:
         return self._is_known(target, stat, digest)
 
     def _is_known(self, path: Path, stat: os.stat_result, digest: str) -> bool:
-        return self._hashed.get(digest) == identity(stat) or self._checked.get(path, stat) == digest
+        return self._hashed.get(digest) == stat_identity(stat) or self._checked.get(path, stat) == digest
 
     def _remember(self, before: os.stat_result, now: os.stat_result, began: float, digest: str) -> None:
         """Trust a blob, hashed from `began` on, as long as its stat is `now`.
@@ -202,20 +186,20 @@ class Blobs:
         """
         same = (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
         if same and now.st_mtime_ns % 1_000_000_000 and now.st_mtime + _TICK_SECONDS < began:
-            self._hashed[digest] = identity(now)
+            self._hashed[digest] = stat_identity(now)
 
 
 def _hash_and_flush(file: BufferedReader, size: int) -> str:
     """The SHA-256 of a file that is then on the disk. The processor does the one while the disk does the other."""
     if size < _LARGE_BYTES:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = stream_digest(file)
         os.fsync(file.fileno())
         return digest
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=1) as threads:
         flushed = threads.submit(os.fsync, file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = stream_digest(file)
         flushed.result()
     return digest
 
@@ -223,8 +207,7 @@ def _hash_and_flush(file: BufferedReader, size: int) -> str:
 def _hash(path: Path) -> str | None:
     """The SHA-256 of a file's bytes, or None if the disk no longer gives them back."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         if error.errno == errno.EIO:
             return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchexport.core.digests import file_digest
 from batchexport.store.store import Store
 from batchexport.store.sweep import survey
 
@@ -84,8 +84,7 @@ def _fault(path: Path, digest: str) -> str | None:
     try:
         if path.is_symlink() or not path.is_file():
             return "not a regular file"
-        with path.open("rb") as file:
-            return None if hashlib.file_digest(file, "sha256").hexdigest() == digest else "its bytes have changed"
+        return None if file_digest(path) == digest else "its bytes have changed"
     except FileNotFoundError:
         return None  # gc was here meanwhile
     except OSError as error:

@@ -44,7 +44,6 @@ class Collected:
     after: int
     max_size: int | None
     removed: Mapping[str, int]
-    oldest_left: float | None
     needed_bytes: int
     manifests: tuple[str, ...]
     swept: tuple[Swept, ...]
@@ -107,7 +106,6 @@ def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run:
             after=total(left),
             max_size=limit,
             removed=dict(sorted(Counter(kind for kind, _ in gone).items())),
-            oldest_left=min((one.used for one in left), default=None),
             needed_bytes=total([seen.uses[name] for name in needed & seen.uses.keys()]),
             manifests=tuple(sorted(str(one.manifest) for one in current.values())),
             swept=tuple(one for one in swept if one.count),

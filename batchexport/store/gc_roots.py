@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core import keys
-from batchexport.core.report import JobReport
+from batchexport.core.report import STAGES, JobReport
 from batchexport.store.eviction import Name
 from batchexport.store.layout import Layout, valid_digest, valid_kind
 from batchexport.store.store import Store
 
 KIND = "manifest"
-DELIVERED = ("export", "compile", "verify")
 _PATIENCE = 2.0  # seconds
 _TOUCH_AFTER = 3600.0  # seconds: a no-op run writes next to nothing
 
@@ -47,7 +46,7 @@ class GcRoot:
     @property
     def needed(self) -> set[Name]:
         """What its outputs are copies of, with the evidence that they are right."""
-        return {name for name in self.used if name[0] in DELIVERED}
+        return {name for name in self.used if name[0] in STAGES}
 
 
 def root_key(manifest: Path) -> str:

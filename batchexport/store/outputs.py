@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchexport.core.digests import bytes_digest, file_digest
+from batchexport.core.digests import bytes_digest, file_digest, stat_identity
 from batchexport.core.files import atomic_write_sibling
 from batchexport.core.keys import digest
 from batchexport.store.errors import translate_os_errors
-from batchexport.store.statcache import identity, is_settled
+from batchexport.store.statcache import is_settled
 
 if TYPE_CHECKING:
     from batchexport.core.job import Job
@@ -37,7 +37,7 @@ def current_rows(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
     for file, known in files.items():
         path = f"{folder}/{file}"
         try:
-            stat = identity(os.stat(path))
+            stat = stat_identity(os.stat(path))
             if known[:-1] != stat and file_digest(path) != known[-1]:
                 return None
         except OSError:
@@ -56,7 +56,7 @@ def rows_to_remember(folder: str, files: Mapping[str, list[Any]]) -> Files:
         except OSError:
             rows[file] = known[-1:]
             continue
-        rows[file] = known if is_settled(stat, now) and known[:-1] == identity(stat) else known[-1:]
+        rows[file] = known if is_settled(stat, now) and known[:-1] == stat_identity(stat) else known[-1:]
     return rows
 
 
@@ -109,13 +109,13 @@ class Delivery:
         files: Files = {}
         for file, (record, inner) in sources.items():
             self._store.deliver(record, inner, folder / file)
-            files[file] = [*identity((folder / file).stat()), record.files[inner].digest]
+            files[file] = [*stat_identity((folder / file).stat()), record.files[inner].digest]
         for stale in set(FILES.values()) - set(sources):
             (folder / stale).unlink(missing_ok=True)
         text = (json.dumps(job, indent=1, sort_keys=True) + "\n").encode()
         with translate_os_errors(folder / JOB_FILE, remedy="choose another output folder", needed=len(text)):
             atomic_write_sibling(folder / JOB_FILE, text)
-        files[JOB_FILE] = [*identity((folder / JOB_FILE).stat()), bytes_digest(text)]
+        files[JOB_FILE] = [*stat_identity((folder / JOB_FILE).stat()), bytes_digest(text)]
         self._fresh[self.folder(name)] = {"stamp": stamp, "files": files}
 
     def remember(self) -> None:

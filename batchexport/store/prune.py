@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 
+from batchexport.core.report import STAGES
 from batchexport.store.index import Index
 from batchexport.store.layout import is_digest
 from batchexport.store.store import Store
 
-_RESULTS = ("export", "compile", "verify", "code", "distrust")
+_RESULTS = (*STAGES, "code", "distrust")
 _MEMO_SECONDS = 30 * 86400.0  # of runs that found nothing to do; the next one is concluded anew
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from batchexport.core.digests import bytes_digest
 from batchexport.core.files import atomic_write
 from batchexport.core.keys import canonical
 from batchexport.store.errors import translate_os_errors
@@ -126,4 +126,4 @@ def _head(kind: str, key: str) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest().encode()
+    return bytes_digest(body).encode()

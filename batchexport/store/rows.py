@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 import diskcache
+
+from batchexport.core.digests import bytes_digest
 
 RAW: int = diskcache.core.MODE_RAW
 
@@ -73,4 +74,4 @@ def decode_row(name: str, row: str) -> Any:
 
 
 def _checksum(name: str, text: str) -> str:
-    return hashlib.sha256(f"{name}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
+    return bytes_digest(f"{name}\n{text}".encode("utf-8", "surrogatepass"))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from batchexport.core.digests import stat_identity
 from batchexport.store.layout import is_digest
+
+if TYPE_CHECKING:
+    from batchexport.store.index import Index
 
 # A file changed again within one tick of its timestamps looks unchanged, so young files are not remembered.
 RACY_SECONDS = 2.0
@@ -25,24 +29,17 @@ class StatCache(Protocol):
         ...
 
 
-class Rows(Protocol):
-    """The part of an index that a stat cache needs."""
-
-    def get(self, space: str, key: str) -> Any | None: ...
-    def put(self, space: str, key: str, value: Any) -> None: ...
-
-
 class IndexedStats:
     """A stat cache that lives in one space of the index."""
 
-    def __init__(self, rows: Rows, space: str) -> None:
-        self._rows = rows
+    def __init__(self, index: Index, space: str) -> None:
+        self._index = index
         self._space = space
 
     def get(self, path: Path, stat: os.stat_result) -> str | None:
         """The remembered digest, or None if the file is unknown or has changed."""
-        row = self._rows.get(self._space, str(path))
-        if not isinstance(row, list) or row[:-1] != identity(stat) or not is_digest(row[-1]):
+        row = self._index.get(self._space, str(path))
+        if not isinstance(row, list) or row[:-1] != stat_identity(stat) or not is_digest(row[-1]):
             return None
         digest: str = row[-1]
         return digest
@@ -50,12 +47,7 @@ class IndexedStats:
     def put(self, path: Path, stat: os.stat_result, digest: str) -> None:
         """Remember `digest`, unless the file is too young to be told from a later change."""
         if is_settled(stat, time.time()):
-            self._rows.put(self._space, str(path), [*identity(stat), digest])
-
-
-def identity(stat: os.stat_result) -> list[int]:
-    """What changes with any change to a file's bytes: device, inode, size, mtime and ctime (ns)."""
-    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+            self._index.put(self._space, str(path), [*stat_identity(stat), digest])
 
 
 def is_settled(stat: os.stat_result, now: float) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version")
-_PATIENCE = 30.0
+_TIMEOUT_SECONDS = 30.0
 _MIB = 1 << 20
 
 
@@ -27,8 +27,13 @@ class Device:
     driver: str
 
     @property
+    def capability(self) -> str:
+        """Return the compute capability as NVIDIA writes it: `9.0`."""
+        return f"{self.sm[:-1]}.{self.sm[-1:]}"
+
+    @property
     def kind(self) -> str:
-        """Code that was tuned on one device of a kind is as good on the others."""
+        """Return what devices must share for code tuned on one to be as good on the others: name and capability."""
         return f"{self.name} sm{self.sm}"
 
 
@@ -36,13 +41,29 @@ Port = Callable[[], tuple[Device, ...]]
 
 
 def nvidia_smi() -> tuple[Device, ...]:
-    """The devices that the driver shows now; none where there is no driver, or it does not answer."""
+    """Return the devices that the driver shows now; none where there is no driver, or it does not answer."""
+    return parse(ask_driver()[1])
+
+
+def ask_driver() -> tuple[int, str]:
+    """Return the exit status and the output of nvidia-smi; -1 and the reason where it could not be run to its end."""
     command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return parse(done.stdout)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {_TIMEOUT_SECONDS:.0f} s"
+    except OSError as error:
+        return -1, str(error)
+    return done.returncode, done.stdout
 
 
 def parse(text: str) -> tuple[Device, ...]:

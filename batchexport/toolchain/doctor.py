@@ -16,11 +16,12 @@ from importlib import metadata
 from pathlib import Path
 
 from batchexport.core.text import counted, format_bytes
-from batchexport.toolchain.probe import compiler_path
+from batchexport.toolchain.cuda import ask_driver, parse
+from batchexport.toolchain.probe import compiler, compiler_path
 from batchexport.toolchain.resources import cgroup_memory, usable_cores
 
 _GIB = 2**30
-_PATIENCE = 30.0  # seconds for a compiler or a driver to answer
+_PATIENCE = 30.0  # seconds for a compiler to answer
 _PROGRAM = """#include <vector>
 #include <omp.h>
 extern "C" int answer() { std::vector<int> v(omp_get_max_threads()); return static_cast<int>(v.size()); }
@@ -83,6 +84,9 @@ def check_compiler() -> Check:
         if shutil.which(command.partition(" ")[0]) is not None:
             remedy = "set CXX to a program without arguments: torch runs its whole value as one; a script may add them"
         return Check(name="compiler", state="fail", detail=f"{command!r} is not on PATH", remedy=remedy)
+    if command.split() != [command]:
+        remedy = "set CXX to a path without spaces: torch splits its command line at them"
+        return Check(name="compiler", state="fail", detail=f"{command!r} can't be used by torch", remedy=remedy)
     try:
         with tempfile.TemporaryDirectory(prefix="batchexport-doctor-") as folder:
             source, built = Path(folder, "answer.cpp"), Path(folder, "answer.so")
@@ -96,8 +100,7 @@ def check_compiler() -> Check:
         lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no output"]
         remedy = "compile jobs need C++20 and OpenMP: install a newer g++ and libgomp, or set CXX"
         return Check(name="compiler", state="fail", detail=f"{path}: {lines[0]}", remedy=remedy)
-    _, version = _answer([path, "--version"])
-    return Check(name="compiler", state="ok", detail=f"{(version.splitlines() or ['?'])[0]} ({path})")
+    return Check(name="compiler", state="ok", detail=f"{compiler() or '?'} ({path})")
 
 
 def check_isa(cpuinfo: Path) -> Check:
@@ -146,14 +149,14 @@ def check_gpus(driver: Path) -> Check:
             remedy = "put nvidia-smi on PATH, it comes with the driver"
             return Check(name="gpus", state="warn", detail="a driver without nvidia-smi", remedy=remedy)
         return Check(name="gpus", state="ok", detail="none; cuda targets will be skipped")
-    query = ["nvidia-smi", "--query-gpu=name,compute_cap,memory.total", "--format=csv,noheader"]
-    status, output = _answer(query)
-    gpus = [line.strip() for line in output.splitlines() if line.strip()]
+    status, output = ask_driver()
+    gpus = parse(output)
     if status != 0 or not gpus:
-        seen = gpus[0] if gpus else "no answer"
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
         remedy = "cuda targets will be skipped until the driver works"
-        return Check(name="gpus", state="warn", detail=f"nvidia-smi: {seen}", remedy=remedy)
-    detail = f"{counted(len(gpus), 'GPU')}: {'; '.join(gpus)}"
+        return Check(name="gpus", state="warn", detail=f"nvidia-smi: {(lines or ['no answer'])[0]}", remedy=remedy)
+    described = [f"{gpu.name}, {gpu.capability}, {gpu.memory >> 20} MiB" for gpu in gpus]
+    detail = f"{counted(len(gpus), 'GPU')}: {'; '.join(described)}"
     if _torch_is_for_cpu():
         remedy = "install a torch built for CUDA, or cuda targets will be skipped"
         return Check(name="gpus", state="warn", detail=f"{detail}; torch is built for CPU only", remedy=remedy)

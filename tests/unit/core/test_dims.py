@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from batchexport.core.dims import Affine, Dim, ShapeError, Size, corners, evaluate, make_dim, parse_size, to_sympy
+from batchexport.core.dims import Dim, corners, make_dim
+from batchexport.core.sizes import Affine, ShapeError, Size, evaluate, parse_size, to_sympy
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_the_example_that_a_refusal_proposes_is_accepted(low: int, step: int) ->
 
 def test_a_dim_survives_json() -> None:
     dim = Dim(name="seq", min=8, max=None, example=16, multiple_of=8)
-    assert Dim.from_json("seq", dim.to_json()) == dim
+    assert Dim(name="seq", **dim.to_json()) == dim
 
 
 def test_corners_are_the_example_each_end_and_all_ends() -> None:

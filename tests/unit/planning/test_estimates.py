@@ -80,3 +80,22 @@ def test_what_is_learned_in_a_run_is_expected_in_it(index: Index) -> None:
 def test_a_malformed_row_gives_a_guess(index: Index, row: Any) -> None:
     index.put("timing", "bert@cpu|export", row)
     assert not Timings(index).expected(job(), "export").known
+
+
+def test_wall_time_is_shared_by_the_workers_but_never_below_the_longest_job(index: Index) -> None:
+    timings = Timings(index)
+    stages = [(job(f"{name}@cpu"), ("export", "verify")) for name in "abc"]
+    for one, _ in stages:
+        timings.learn(one, "export", 4.0, 1)
+        timings.learn(one, "verify", 2.0, 1)
+    assert timings.wall_seconds(stages, workers=1) == 18.0
+    assert timings.wall_seconds(stages, workers=2) == 9.0
+    assert timings.wall_seconds(stages, workers=8) == 6.0
+
+
+def test_without_full_history_there_is_no_wall_time(index: Index) -> None:
+    timings = Timings(index)
+    timings.learn(job("a@cpu"), "export", 4.0, 1)
+    assert timings.wall_seconds([], workers=1) is None
+    assert timings.wall_seconds([(job("a@cpu"), ("export", "verify"))], workers=1) is None
+    assert timings.wall_seconds([(job("a@cpu"), ("export",)), (job("b@cpu"), ("export",))], workers=1) is None

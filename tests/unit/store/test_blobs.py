@@ -13,6 +13,7 @@ import pytest
 from batchexport.store import blobs as blobs_module
 from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
 from batchexport.store.store import Store
+from support.blobs import put_bytes
 
 Artifact = Callable[[bytes], Path]
 
@@ -58,7 +59,7 @@ def test_a_blob_is_named_by_its_bytes_and_read_only(store: Store, artifact: Arti
 
 
 def test_the_same_bytes_twice_are_one_blob(store: Store, artifact: Artifact) -> None:
-    first, second = store.blobs.put(artifact(b"x")), store.blobs.put_bytes(b"x")
+    first, second = store.blobs.put(artifact(b"x")), put_bytes(store.blobs, b"x")
     assert first == second
     assert list(store.blobs) == [first]
     assert leftovers(store) == []
@@ -67,7 +68,7 @@ def test_the_same_bytes_twice_are_one_blob(store: Store, artifact: Artifact) -> 
 def test_a_known_good_blob_is_not_replaced_by_its_like(store: Store, artifact: Artifact) -> None:
     remembering = Remembering()
     blobs = blobs_module.Blobs(store.layout, store._staging, remembering)
-    path = blobs.checked(blobs.put_bytes(b"x").digest)
+    path = blobs.checked(put_bytes(blobs, b"x").digest)
     before = path.stat().st_ino
     again = artifact(b"x")
     blobs.put(again)
@@ -78,7 +79,7 @@ def test_a_known_good_blob_is_not_replaced_by_its_like(store: Store, artifact: A
 def test_a_blob_is_hashed_once_and_then_remembered_until_it_changes(store: Store) -> None:
     remembering = Remembering()
     blobs = blobs_module.Blobs(store.layout, store._staging, remembering)
-    digest = blobs.put_bytes(b"x").digest
+    digest = put_bytes(blobs, b"x").digest
     blobs.checked(digest)
     assert remembering.hits == 0
     path = blobs.checked(digest)
@@ -100,7 +101,7 @@ def test_threads_that_put_the_same_blob_all_get_it(store: Store) -> None:
 
 
 def test_flipped_bit_in_a_blob_is_a_miss_and_heals(store: Store) -> None:
-    blob = store.blobs.put_bytes(b"good")
+    blob = put_bytes(store.blobs, b"good")
     path = store.blobs.checked(blob.digest)
     overwrite(path, b"gooe")
     with pytest.raises(BlobDamaged) as caught:
@@ -108,20 +109,20 @@ def test_flipped_bit_in_a_blob_is_a_miss_and_heals(store: Store) -> None:
     assert caught.value.digest == blob.digest
     with pytest.raises(BlobMissing):
         store.blobs.checked(blob.digest)
-    store.blobs.put_bytes(b"good")
+    put_bytes(store.blobs, b"good")
     assert store.blobs.checked(blob.digest).read_bytes() == b"good"
 
 
 def test_a_damaged_blob_heals_when_it_is_put_again(store: Store) -> None:
-    blob = store.blobs.put_bytes(b"good")
+    blob = put_bytes(store.blobs, b"good")
     overwrite(store.layout.blob_path(blob.digest), b"")
-    store.blobs.put_bytes(b"good")
+    put_bytes(store.blobs, b"good")
     assert store.blobs.checked(blob.digest).read_bytes() == b"good"
 
 
 @pytest.mark.parametrize("squatter", ["folder", "link"])
 def test_what_is_no_file_in_a_blobs_place_is_damage_and_heals(store: Store, tmp_path: Path, squatter: str) -> None:
-    blob = store.blobs.put_bytes(b"good")
+    blob = put_bytes(store.blobs, b"good")
     path = store.layout.blob_path(blob.digest)
     path.unlink()
     if squatter == "folder":
@@ -131,12 +132,12 @@ def test_what_is_no_file_in_a_blobs_place_is_damage_and_heals(store: Store, tmp_
         path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BlobDamaged):
         store.blobs.checked(blob.digest)
-    store.blobs.put_bytes(b"good")
+    put_bytes(store.blobs, b"good")
     assert store.blobs.checked(blob.digest).read_bytes() == b"good"
 
 
 def test_a_disk_that_no_longer_reads_a_blob_is_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    blob = store.blobs.put_bytes(b"good")
+    blob = put_bytes(store.blobs, b"good")
 
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -194,14 +195,14 @@ def test_a_full_disk_says_so_and_leaves_nothing_behind(
     with pytest.raises(DiskFull, match=r"No space left.*free some space"):
         store.blobs.put(source)
     with pytest.raises(DiskFull):
-        store.blobs.put_bytes(b"y")
+        put_bytes(store.blobs, b"y")
     assert source.exists()
     assert list(store.blobs) == []
     assert leftovers(store) == []
 
 
 def test_an_output_is_an_independent_copy(store: Store, tmp_path: Path) -> None:
-    blob = store.blobs.put_bytes(b"x")
+    blob = put_bytes(store.blobs, b"x")
     destination = tmp_path / "dist/job/exported.pt2"
     store.blobs.copy_out(blob.digest, destination)
     assert stat.S_IMODE(destination.stat().st_mode) == 0o644
@@ -213,7 +214,7 @@ def test_an_output_is_an_independent_copy(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_damaged_blob_is_never_copied_out(store: Store, tmp_path: Path) -> None:
-    blob = store.blobs.put_bytes(b"good")
+    blob = put_bytes(store.blobs, b"good")
     overwrite(store.layout.blob_path(blob.digest), b"evil")
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(BlobDamaged):
@@ -224,7 +225,7 @@ def test_a_damaged_blob_is_never_copied_out(store: Store, tmp_path: Path) -> Non
 def test_a_full_disk_under_the_outputs_keeps_the_old_output(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blob = store.blobs.put_bytes(b"x")
+    blob = put_bytes(store.blobs, b"x")
     destination = tmp_path / "dist/out"
     destination.parent.mkdir()
     destination.write_bytes(b"old")

@@ -15,6 +15,7 @@ from batchexport.store.gc import Collected, collect
 from batchexport.store.gc_roots import GcRoot
 from batchexport.store.locks import KeyLock
 from batchexport.store.store import Store
+from support.blobs import put_bytes
 from support.builders import key
 
 NOW = time.time()
@@ -87,7 +88,7 @@ def test_what_outputs_need_stays_and_the_rest_goes_oldest_first(store: Store, tm
 
 def test_a_dry_run_tells_the_same_and_removes_nothing(store: Store, tmp_path: Path) -> None:
     publish(store, "a", days=3)
-    store.blobs.put_bytes(b"orphan")
+    put_bytes(store.blobs, b"orphan")
     store.close()
     before = everything(store)
     told = gc(store, max_size=0, dry_run=True)

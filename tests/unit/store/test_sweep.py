@@ -11,6 +11,7 @@ import pytest
 
 from batchexport.store.store import Store
 from batchexport.store.sweep import orphans, remove_records, survey, sweep
+from support.blobs import put_bytes
 
 Key = Callable[[str], str]
 Artifact = Callable[[bytes], Path]
@@ -36,7 +37,7 @@ def test_what_no_record_names_is_swept_with_the_folders_it_lay_in(
 ) -> None:
     store.publish("export", key("a"), files={"x": artifact(b"kept")}, data={})
     kept = {path for path in files(store) if path.parent.parent in (store.layout.objects, store.layout.entries)}
-    store.blobs.put_bytes(b"orphan")
+    put_bytes(store.blobs, b"orphan")
     (store.layout.objects / "zz").mkdir()
     (store.layout.objects / "zz" / "strange").mkdir()
     (store.layout.objects / "zz" / "strange" / "file").write_text("x")

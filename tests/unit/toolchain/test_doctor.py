@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.toolchain import doctor, resources
+from batchexport.toolchain import cuda, doctor, resources
 
 
 def script(folder: Path, name: str, body: str) -> None:
@@ -82,6 +82,17 @@ def test_a_compiler_with_arguments_fails_as_torch_runs_none(monkeypatch: pytest.
     assert "without arguments" in (check.remedy or "")
 
 
+def test_a_compiler_below_a_path_with_spaces_fails_as_torch_splits_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "my tools").mkdir()
+    script(tmp_path / "my tools", "c++", "echo 'c++ 12.2'")
+    monkeypatch.setenv("CXX", str(tmp_path / "my tools" / "c++"))
+    check = doctor.check_compiler()
+    assert check.state == "fail"
+    assert "without spaces" in (check.remedy or "")
+
+
 @pytest.mark.parametrize(
     ("text", "state", "detail"),
     [
@@ -135,16 +146,25 @@ def test_a_broken_driver_is_a_warning_with_its_words(monkeypatch: pytest.MonkeyP
 def test_gpus_are_listed_and_a_torch_for_cpu_is_pointed_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, state: str
 ) -> None:
-    script(tmp_path, "nvidia-smi", "echo 'NVIDIA H100, 9.0, 81559 MiB'; echo 'NVIDIA H100, 9.0, 81559 MiB'")
+    lines = [f"echo '{n}, GPU-{n}, NVIDIA H100, 9.0, 81559, 81000, 580'" for n in range(2)]
+    script(tmp_path, "nvidia-smi", "; ".join(lines))
     only_on_path(monkeypatch, tmp_path)
     monkeypatch.setattr(metadata, "version", lambda name: version)
     check = doctor.check_gpus(tmp_path)
     assert check.state == state
-    assert check.detail.startswith("2 GPUs: NVIDIA H100, 9.0")
+    assert check.detail.startswith("2 GPUs: NVIDIA H100, 9.0, 81559 MiB; NVIDIA H100, 9.0, 81559 MiB")
+
+
+def test_a_gpu_that_no_run_can_use_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script(tmp_path, "nvidia-smi", "echo '0, GPU-0, NVIDIA H100, [N/A], [GPU requires reset], [Unknown Error], 580'")
+    only_on_path(monkeypatch, tmp_path)
+    check = doctor.check_gpus(tmp_path)
+    assert check.state == "warn"
+    assert "GPU requires reset" in check.detail
 
 
 def test_a_tool_that_hangs_is_given_up_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "_PATIENCE", 0.05)
+    monkeypatch.setattr(cuda, "_TIMEOUT_SECONDS", 0.05)
     script(tmp_path, "nvidia-smi", "exec /bin/sleep 60")
     only_on_path(monkeypatch, tmp_path)
     assert "no answer" in doctor.check_gpus(tmp_path).detail
