@@ -11,7 +11,7 @@ import click
 from batchexport.cli.console import echo, echo_json_or_text
 from batchexport.cli.options import MANIFEST, Quantity, cache_dir, cache_root_of
 from batchexport.core.errors import ExitCode
-from batchexport.core.units import parse_bytes, parse_seconds
+from batchexport.core.text import parse_bytes, parse_seconds
 
 
 @click.group()

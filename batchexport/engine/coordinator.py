@@ -11,9 +11,8 @@ from dataclasses import replace
 from batchexport.core import interrupts
 from batchexport.core.errors import Kind
 from batchexport.core.events import Listener, Note, StageFinished, StageStarted
-from batchexport.core.options import RunOptions
+from batchexport.core.job import RunOptions
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
-from batchexport.dependencies.traces import KEPT
 from batchexport.engine.completion import Advance, Fail, Rerun, StageCompletion, Step
 from batchexport.engine.finish import JobFinisher, store_failure
 from batchexport.engine.gpus import Gpus, loss
@@ -28,8 +27,8 @@ from batchexport.store.locks import Lock
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
 
-# A job may meet this many damaged results, one after the other: its stages', and exports whose graph it could have had.
-_HEALED = len(STAGES) + KEPT
+# The results that one job may find damaged: those of its three stages, and of the eight traces kept of an export.
+_MOST_DAMAGED = 11
 
 
 class Coordinator:
@@ -255,7 +254,7 @@ class Coordinator:
 
     def _discard_damaged_results(self, run: JobRun) -> None:
         """A result's files are gone or damaged: forget it, if it is the job's own, and build it again."""
-        if not run.retries.allow_after_damage(_HEALED):
+        if not run.retries.allow_after_damage(_MOST_DAMAGED):
             message = "stored results keep getting lost or damaged"
             remedy = "check the disk of the cache folder"
             self._fail(run, Failure(stage="export", kind=Kind.DISK, message=message, remedy=remedy))

@@ -18,9 +18,8 @@ from batchexport.dependencies.traces import Traces
 from batchexport.engine.job_run import JobRun
 from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup, Miss, SwapWeights
-from batchexport.store.facts import ExportFacts
 from batchexport.store.outputs import FILES
-from batchexport.store.results import Result, Results
+from batchexport.store.results import ExportFacts, Result, Results
 from batchexport.toolchain.probe import import_path
 from batchexport.workers.exit_status import Success
 

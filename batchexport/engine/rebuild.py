@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.events import Listener
-from batchexport.core.job import Job
-from batchexport.core.options import RunOptions
+from batchexport.core.job import Job, RunOptions
 from batchexport.core.report import JobReport
 from batchexport.engine.runner import run_jobs
 from batchexport.planning.session import open_session

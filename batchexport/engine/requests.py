@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.archives import vet
-from batchexport.core.job import Job, Manifest
+from batchexport.core.job import Job, Manifest, data_files
 from batchexport.engine.job_run import JobRun
-from batchexport.manifest.patterns import matches
 from batchexport.planning.lookup import Miss, PackWeights, SwapWeights
 from batchexport.store.errors import BlobDamaged, BlobMissing, translate_os_errors
 from batchexport.store.layout import ensure_real_dir
@@ -112,7 +111,7 @@ class StageRequests:
         if job.export.model.endswith(".pt2"):
             vet(root / job.export.model)
         ours = (self.store.layout.home, self.manifest.output_dir)
-        data = [str(root / path) for path in matches(root, job.export.data)]
+        data = [str(root / path) for path in data_files(root, job.export.data)]
         return {
             "spec": job.export.to_json(),
             "samples": job.verify.samples,

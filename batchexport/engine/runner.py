@@ -6,8 +6,7 @@ from pathlib import Path
 
 from batchexport.core.errors import StoreError
 from batchexport.core.events import Listener, Note, RunStarted
-from batchexport.core.job import Job
-from batchexport.core.options import RunOptions
+from batchexport.core.job import Job, RunOptions, data_files
 from batchexport.core.report import STAGES, JobReport
 from batchexport.dependencies.checker import CheckedFiles
 from batchexport.dependencies.traces import TraceHit
@@ -15,7 +14,6 @@ from batchexport.engine.coordinator import Coordinator
 from batchexport.engine.gpus import slots as device_slots
 from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
-from batchexport.manifest.patterns import matches
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
 from batchexport.planning.session import Session, open_session
@@ -141,6 +139,6 @@ def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple
         root=root,
         output_dir=session.manifest.output_dir,
         sets=sets,
-        data={pattern: matches(root, [pattern]) for pattern in patterns},
+        data={pattern: data_files(root, [pattern]) for pattern in patterns},
         jobs=[(report, job.folder, row) for report, job, row in zip(reports, session.jobs, known, strict=True)],
     )

@@ -9,8 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
-from batchexport.core import units
-from batchexport.core.text import describe, did_you_mean, listing, number, quoted
+from batchexport.core.text import describe, did_you_mean, listing, number, parse_bytes, parse_seconds, quoted
 from batchexport.manifest.locations import KeyPath
 
 MAX_DEPTH = 32  # of tables and arrays within one another
@@ -159,7 +158,7 @@ def file_path(value: Any, path: KeyPath, say: Report) -> Any:
 def timeout(value: Any, path: KeyPath, say: Report) -> Any:
     """Seconds from a number or from text with a unit; more than 0, at most a year."""
     try:
-        seconds = units.parse_seconds(value) if isinstance(value, str) else value
+        seconds = parse_seconds(value) if isinstance(value, str) else value
         if type(seconds) not in (int, float):
             raise ValueError(value)
     except ValueError:
@@ -179,7 +178,7 @@ def timeout(value: Any, path: KeyPath, say: Report) -> Any:
 def size(value: Any, path: KeyPath, say: Report) -> Any:
     """Bytes from a whole number or from text with a unit; more than 0."""
     try:
-        bytes_ = units.parse_bytes(value) if isinstance(value, str) else value
+        bytes_ = parse_bytes(value) if isinstance(value, str) else value
         if type(bytes_) is not int:
             raise ValueError(value)
     except ValueError:

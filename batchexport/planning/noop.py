@@ -16,11 +16,10 @@ from typing import Any
 
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
-from batchexport.core.options import RunOptions
+from batchexport.core.job import RunOptions, data_files
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.manifest.document import deep_line
-from batchexport.manifest.patterns import matches
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
@@ -107,7 +106,7 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
 def _is_current(saved: Mapping[str, Any], index: Index, checked: CheckedFiles | None) -> bool:
     """Return True if the data files, dependencies and outputs of a saved run are unchanged."""
     root = saved["root"]
-    if any(matches(Path(root), [pattern]) != found for pattern, found in saved["data"].items()):
+    if any(data_files(Path(root), [pattern]) != found for pattern, found in saved["data"].items()):
         return False
     sets = index.get_many("set", saved["sets"])
     if len(sets) != len(saved["sets"]):

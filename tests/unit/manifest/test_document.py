@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batchexport.core import units
 from batchexport.core.errors import ManifestError
+from batchexport.core.text import parse_bytes, parse_seconds
 from batchexport.manifest import document, locations, resolve
 
 INVALID = Path(__file__).parents[2] / "data" / "invalid"
@@ -118,18 +118,18 @@ def test_what_is_not_set_is_left_to_the_machine() -> None:
     ("text", "seconds"), [("90s", 90), ("30min", 1800), ("2h", 7200), ("1.5 h", 5400), ("1d", 86400)]
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
-    assert units.parse_seconds(text) == seconds
+    assert parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize(("text", "size"), [("1B", 1), ("500MB", 500 * 10**6), ("50GiB", 50 * 2**30), ("0.5 KiB", 512)])
 def test_sizes_have_units(text: str, size: int) -> None:
-    assert units.parse_bytes(text) == size
+    assert parse_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "5", "GiB", "5 gigs", "-5GB", "1e3MB", "5GB5", "9" * 16 + "B", "٣GB"])
 def test_other_text_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="no quantity"):
-        units.parse_bytes(text)
+        parse_bytes(text)
 
 
 def readable(folder: Path) -> Iterator[Path]:
