@@ -1,4 +1,4 @@
-"""A blob's name is the SHA-256 of its bytes, and no blob is handed out unchecked."""
+"""Content-addressed files: a blob is named by the SHA-256 of its bytes, and checked before it is returned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """The name of some bytes, and how many there are."""
+    """The digest and the size of a blob, in bytes."""
 
     digest: str
     size: int
@@ -38,17 +38,17 @@ class Blobs:
         self._layout = layout
         self._staging = staging
         self._checked = checked
-        # What this very process hashed: large blobs are handed out again within seconds, too young for `checked`.
+        # What this process hashed itself: large blobs are requested again within seconds, too young for the stat cache.
         self._hashed: dict[str, list[int]] = {}
 
     def put(self, path: Path) -> Blob:
-        """Move the file at `path` into the store; it is gone from `path` afterwards.
+        """Move the file at `path` into the store.
 
         A file that has further links, or lies on another file system, is copied first, so that nothing
         outside can change the blob.
 
         Raises:
-            DiskFull: and nothing is left in the store, the file is still at `path`.
+            DiskFull: nothing is left in the store, and the file is still at `path`.
             StoreError: if `path` is not a regular file, or the store can't be written.
         """
         with translate_os_errors(self._layout.root):
@@ -72,12 +72,12 @@ class Blobs:
             return blob
 
     def checked(self, digest: str) -> Path:
-        """The path of a blob whose bytes match `digest`. Not to be written to, moved or linked.
+        """Return the path of a blob whose bytes match `digest`; callers must not write to it, move or link it.
 
         Raises:
             ValueError: if `digest` is not one.
             BlobMissing: if there is no such blob.
-            BlobDamaged: if its bytes differ; the blob is then removed, which makes room for a good one.
+            BlobDamaged: if its bytes differ; the blob is then removed, so that it can be built again.
             StoreError: if it can't be read.
         """
         path = self._layout.blob_path(digest)
@@ -100,7 +100,7 @@ class Blobs:
             return path
 
     def holds(self, blob: Blob) -> bool:
-        """Whether a file of the right name and size is there; its bytes are not read."""
+        """Return True if a file of this name and size exists; its bytes are not read."""
         try:
             stat = os.lstat(self._layout.blob_name(blob.digest))
         except OSError:
@@ -108,7 +108,7 @@ class Blobs:
         return S_ISREG(stat.st_mode) and stat.st_size == blob.size
 
     def copy_out(self, digest: str, destination: Path) -> None:
-        """Put a checked copy of a blob at `destination`, in one step, with mode 0644.
+        """Copy a blob to `destination` after checking it, atomically, with mode 0644.
 
         Raises:
             BlobMissing, BlobDamaged: as from `checked`.
@@ -136,7 +136,7 @@ class Blobs:
                 path.unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[Blob]:
-        """All blobs, in no order, unchecked."""
+        """Yield all blobs, unordered and unchecked."""
         for folder in self._layout.objects.iterdir():
             if len(folder.name) == 2 and folder.is_dir() and not folder.is_symlink():
                 for path in folder.iterdir():
@@ -148,16 +148,16 @@ class Blobs:
                             continue
 
     def _adopt(self, path: Path) -> Blob:
-        """Hash, flush and rename `path` into place. The folder is not flushed: a lost name is just a miss."""
+        """Hash, flush and rename `path` into place. The folder is not flushed: a lost name only costs a rebuild."""
         with path.open("rb") as file:
-            os.fchmod(file.fileno(), 0o444)  # before hashing: who opens it to write from here on, fails
+            os.fchmod(file.fileno(), 0o444)  # before hashing, so that it can't be opened for writing any more
             stat, began = os.fstat(file.fileno()), time.time()
             digest = _hash_and_flush(file, stat.st_size)
             size = os.fstat(file.fileno()).st_size
         target = self._layout.blob_path(digest)
         if self._is_known_good(target, digest):
             path.unlink()
-        else:  # a blob that is there but may be damaged costs more to check than to replace by its like
+        else:  # replacing an existing blob is cheaper than checking it for damage
             ensure_real_dir(target.parent)
             path.replace(target)
             self._remember(stat, target.lstat(), began, digest)
@@ -179,10 +179,10 @@ class Blobs:
         return self._hashed.get(digest) == stat_identity(stat) or self._checked.get(path, stat) == digest
 
     def _remember(self, before: os.stat_result, now: os.stat_result, began: float, digest: str) -> None:
-        """Trust a blob, hashed from `began` on, as long as its stat is `now`.
+        """Trust a blob that was hashed from `began` on as long as its stat is `now`.
 
-        Only if it was last written to so long before that a write since then must show: `now` then has
-        another mtime. A time in whole seconds is no such time.
+        Only if it was last written long enough before `began` that a later write would change its mtime. Times in
+        whole seconds come from file systems with coarse clocks and are not trusted.
         """
         same = (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
         if same and now.st_mtime_ns % 1_000_000_000 and now.st_mtime + _TICK_SECONDS < began:
@@ -190,7 +190,7 @@ class Blobs:
 
 
 def _hash_and_flush(file: BufferedReader, size: int) -> str:
-    """The SHA-256 of a file that is then on the disk. The processor does the one while the disk does the other."""
+    """Flush a file to the disk and return its SHA-256; both happen at the same time."""
     if size < _LARGE_BYTES:
         digest = stream_digest(file)
         os.fsync(file.fileno())
@@ -205,7 +205,7 @@ def _hash_and_flush(file: BufferedReader, size: int) -> str:
 
 
 def _hash(path: Path) -> str | None:
-    """The SHA-256 of a file's bytes, or None if the disk no longer gives them back."""
+    """Return the SHA-256 of a file, or None if the disk can't read it any more."""
     try:
         return file_digest(path)
     except OSError as error:

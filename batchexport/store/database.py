@@ -1,4 +1,4 @@
-"""A damaged database is set aside and made anew, once; on any other trouble, the run goes on without it."""
+"""The SQLite database under the index: replaced once if it is damaged, and given up on any other error."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SETTINGS = {
     "size_limit": 2**62,
     "disk_min_file_size": 2**31 - 1,
     "sqlite_mmap_size": 0,  # under mmap an I/O error or a truncated file is a SIGBUS, not an exception
-    "sqlite_synchronous": 0,  # it is disposable: waiting for the disk buys nothing
+    "sqlite_synchronous": 0,  # the index is disposable, so it need not be flushed
 }
 
 _FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
 
-# What the machine does to a database, as opposed to what is wrong inside it.
+# Errors of the machine (full disk, permissions, locks), as opposed to damage inside the database.
 _CIRCUMSTANCES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -43,9 +43,9 @@ _CIRCUMSTANCES = {
 
 
 class Database:
-    """A diskcache in `folder`, opened at first use; no method raises for a state of the disk.
+    """A diskcache in `folder`, opened at first use; no method raises on errors of the disk.
 
-    `problem` is None, or one line about the first thing that went wrong. `renewed`: it was damaged and set aside.
+    `problem` is None or one line about the first error. `renewed`: the database was damaged and replaced.
     """
 
     def __init__(self, folder: Path, *, timeout: float) -> None:
@@ -60,7 +60,7 @@ class Database:
         self.renewed = False
 
     def read(self, action: Callable[[Any], T], otherwise: T) -> T:
-        """`action` on the open diskcache, or `otherwise`. After a failed read nothing is read any more."""
+        """Run `action` on the open diskcache and return its result, or `otherwise`. After an error nothing is read."""
         try:
             cache = self._open()
             return otherwise if cache is None else action(cache)
@@ -70,7 +70,7 @@ class Database:
             return otherwise
 
     def write(self, action: Callable[[Any], object]) -> None:
-        """`action` on the open diskcache. After a failed write nothing is written any more, only read."""
+        """Run `action` on the open diskcache. After an error nothing is written any more, only read."""
         if not self._writable:
             return
         try:
@@ -88,7 +88,7 @@ class Database:
 
     def _open(self) -> Any:
         with self._opening:
-            while self._cache is None and self._readable:  # at most twice: it is renewed only once
+            while self._cache is None and self._readable:  # at most twice, as it is renewed only once
                 try:
                     self._cache = self._connect()
                 except Exception as error:  # noqa: BLE001 - tampered settings make diskcache raise nearly anything
@@ -107,7 +107,7 @@ class Database:
         return diskcache.Cache(name, timeout=self._timeout, disk=TextDisk, **_SETTINGS)
 
     def _renew(self, error: Exception) -> bool:
-        """Note `error`; if it speaks of damage, set the database aside. Whether a fresh one may be tried."""
+        """Note `error`, and set the database aside if it is damaged. Return whether a new one may be tried."""
         self.problem = self.problem or f"index: {str(error) or type(error).__name__}"
         if self.renewed or not _is_damage(error):
             return False

@@ -1,4 +1,4 @@
-"""Every failure of the disk under the store leaves it as one of these few types, in one clear sentence."""
+"""The errors of the store, each with one sentence for the user."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 class DiskFull(StoreError):
-    """No space, or no quota, is left where the store or an output has to be written."""
+    """The disk of the store or of an output is full, or the quota is used up."""
 
 
 class BlobMissing(StoreError):
-    """A blob that a record names is not in the store: a miss, to be built again."""
+    """A blob that a record names is not in the store; it has to be built again."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
@@ -31,7 +31,7 @@ class BlobMissing(StoreError):
 
 
 class BlobDamaged(StoreError):
-    """A blob's bytes do not match its digest; it has been removed, so that the next build heals it."""
+    """A blob's bytes do not match its digest; it has been removed and has to be built again."""
 
     def __init__(self, digest: str) -> None:
         self.digest = digest
@@ -40,9 +40,9 @@ class BlobDamaged(StoreError):
 
 @contextmanager
 def translate_os_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | None = None) -> Iterator[None]:
-    """Turn an `OSError` about `place` into a sentence with the path, the cause and what to do.
+    """Turn an `OSError` about `place` into an error with the path, the cause and what to do.
 
-    `needed`: the bytes that have to be written, for who has to make room for them.
+    `needed`: how many bytes were to be written, for the message.
 
     Raises:
         DiskFull: for ENOSPC and EDQUOT.
@@ -65,7 +65,7 @@ def translate_os_errors(place: Path, *, remedy: str = ELSEWHERE, needed: int | N
 
 
 def _missing(place: Path, needed: int | None) -> str:
-    """How much room there is, and how much there should be."""
+    """Return how much space is free and how much is needed, in words."""
     near = next((folder for folder in (place, *place.parents) if folder.is_dir()), place)
     try:
         free = format_bytes(shutil.disk_usage(near).free)

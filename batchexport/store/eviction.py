@@ -1,4 +1,4 @@
-"""What gc takes is chosen from uses, sizes and needs alone: never what is needed, and the longest unused first."""
+"""Choose what gc removes, as a pure function: never what outputs need, and the least recently used first."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RecordUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvictionPolicy:
-    """`max_size` in bytes over all records and files; what was last used `before` this time goes; None: no bound.
+    """The bounds of a gc: `max_size` bytes in all, nothing last used `before` this time (Unix time); None: no bound.
 
-    `spare_after`: what was used after this time stays, since a run at work may be using it.
+    `spare_after`: what was used after this time stays, because an active run may need it.
     """
 
     max_size: int | None = None
@@ -33,7 +33,7 @@ class EvictionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvictionPlan:
-    """The records that go, in order, and the bytes of all records and files before and after."""
+    """The records to remove, in order, and the bytes of all records and files before and after."""
 
     go: tuple[RecordUse, ...]
     before: int
@@ -41,17 +41,17 @@ class EvictionPlan:
 
 
 def file_sizes(held: Iterable[RecordUse]) -> dict[str, int]:
-    """The files of some records, each once, with their sizes."""
+    """Return the sizes of the files of some records, by digest."""
     return {digest: size for one in held for digest, size in one.files.items()}
 
 
 def total(held: Collection[RecordUse]) -> int:
-    """The bytes of some records and of their files; a file that several share counts once."""
+    """Return the bytes of some records and their files; shared files count once."""
     return sum(one.size for one in held) + sum(file_sizes(held).values())
 
 
 def plan_eviction(held: Sequence[RecordUse], *, needed: Collection[Name], bounds: EvictionPolicy) -> EvictionPlan:
-    """What has to go. The size may stay above its bound where what is left is needed, or spared."""
+    """Return what to remove. The size may stay above its bound if what is left is needed or spared."""
     names = Counter(digest for one in held for digest in one.files)
     sizes = file_sizes(held)
     left = before = total(held)

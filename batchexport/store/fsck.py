@@ -1,4 +1,4 @@
-"""A checkup believes nothing that is remembered: every record is parsed and every file hashed again."""
+"""Check a whole store: parse every record and hash every file again, trusting no cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchexport.store.sweep import survey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """One thing that does not hold: what it is, what is wrong with it, and the jobs that are built again for it."""
+    """One damaged thing: what it is, what is wrong with it, and the jobs that have to be built again."""
 
     what: str
     why: str
@@ -23,7 +23,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """How much was looked at, and what was found; it is set aside already."""
+    """How much was checked, and the damage that was found and set aside."""
 
     records: int
     files: int
@@ -34,7 +34,7 @@ class CheckReport:
 
 
 def check(store: Store) -> CheckReport:
-    """Check everything; what does not hold is set aside, so that the next run builds it again.
+    """Check everything and set damage aside, so that the next run builds it again.
 
     Raises:
         StoreError: if the folders can't be read.
@@ -58,7 +58,7 @@ def check(store: Store) -> CheckReport:
     for name, held in seen.uses.items():
         lost = [digest for digest in held.files if there.get(digest) != held.files[digest]]
         if lost and store.records.get(*name) is None:
-            continue  # gc was here meanwhile
+            continue  # removed by gc meanwhile
         if lost:
             store.records.set_aside(*name)
             store.index.delete(f"result-{name[0]}", name[1])
@@ -73,7 +73,7 @@ def check(store: Store) -> CheckReport:
     notes = [f"{seen.later} records are of a later version of batchexport and were left alone"] if seen.later else []
     if store.index.problem and store.index.recreated:
         damage.append(Damage(what="index", why=store.index.problem.removeprefix("index: ")))
-    elif store.index.problem:  # a full disk, say: nothing is wrong with what is there
+    elif store.index.problem:  # a full disk, for instance: the rows that are there are good
         notes.append(store.index.problem)
     return CheckReport(
         records=len(seen.uses), files=count, bytes=size, rows=rows, damage=tuple(damage), notes=tuple(notes)
@@ -86,6 +86,6 @@ def _fault(path: Path, digest: str) -> str | None:
             return "not a regular file"
         return None if file_digest(path) == digest else "its bytes have changed"
     except FileNotFoundError:
-        return None  # gc was here meanwhile
+        return None  # removed by gc meanwhile
     except OSError as error:
         return f"can't be read: {error.strerror}"

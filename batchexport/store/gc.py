@@ -1,4 +1,4 @@
-"""The verbs of the cache: what it holds, whether that is sound, and what of it may go."""
+"""Check a cache and remove from it what is not needed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from batchexport.store.store import Store
 from batchexport.store.sweep import Survey, orphans, remove_records, survey, sweep
 
 _DAY = 86400.0
-_FOR_GOOD = ("distrust",)  # few and tiny, and without them a model that builds at random would be cached
-_COMPILER_BYTES = 1 << 30  # what Inductor keeps for itself; half a minute of work, once
+_FOR_GOOD = ("distrust",)  # few and tiny; without them a nondeterministic model would be cached again
+_COMPILER_BYTES = 1 << 30  # Inductor's own caches; they take half a minute to make again
 _LOG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """One sort of remains: how many, and how many bytes."""
+    """One sort of leftovers: how many there are, and their bytes."""
 
     what: str
     count: int
@@ -71,9 +71,9 @@ def check(root: Path) -> CheckReport:
 
 
 def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run: bool) -> Collected:
-    """Free what is not needed: records past `max_age` seconds, or beyond `max_size` bytes; and all remains.
+    """Remove records unused for `max_age` seconds or beyond `max_size` bytes, and what killed runs left.
 
-    Without `max_size`, the largest limit that a manifest of this cache has set holds. Raises StoreError.
+    Without `max_size`, the largest limit that a manifest of this cache has set is used. Raises StoreError.
     """
     with Store.open(root) as store:
         remembered: dict[Name, GcRoot] = {}
@@ -114,13 +114,13 @@ def collect(root: Path, *, max_size: int | None, max_age: float | None, dry_run:
 
 
 def needed_names(seen: Survey, current: Mapping[Name, GcRoot]) -> set[Name]:
-    """The records that no gc takes."""
+    """Return the records that gc never removes."""
     named = {name for one in current.values() for name in one.needed}
     return named | set(current) | {name for name in seen.uses if name[0] in _FOR_GOOD}
 
 
 def used_through(seen: Survey, remembered: Mapping[Name, GcRoot]) -> list[RecordUse]:
-    """All records; the use of a manifest's record is a use of all that it names."""
+    """Return all records, each used no earlier than the manifests that name it."""
     used = {name: held.used for name, held in seen.uses.items()}
     for manifest, one in remembered.items():
         for name in one.used & used.keys():
@@ -138,7 +138,7 @@ def _swept(
     busy: bool,
     before: float | None,
 ) -> list[Swept]:
-    """The remains, of every sort; removed unless `dry_run`."""
+    """Return the leftovers of every sort, and remove them unless `dry_run`."""
     layout = store.layout
     dead = [(path, disk_usage(path)) for path in store.abandoned()]
     logs = [(path, disk_usage(path)) for path in _spent_logs(layout, current, busy=busy)]
@@ -169,7 +169,7 @@ def _swept(
 
 
 def _spent_logs(layout: Layout, current: Iterable[GcRoot], *, busy: bool) -> list[Path]:
-    """The logs of jobs that no manifest has any more, and the fork servers' where it grew large."""
+    """Return the logs of jobs that no manifest has any more, and the fork server's if it grew large."""
     if busy:
         return []
     wanted = {folder for one in current for folder in one.folders}
@@ -179,7 +179,7 @@ def _spent_logs(layout: Layout, current: Iterable[GcRoot], *, busy: bool) -> lis
 
 
 def _spent_compiler_files(layout: Layout, before: float | None) -> list[tuple[Path, int]]:
-    """Inductor's own caches go as a whole, where they are too large or too old; the folders themselves stay."""
+    """Return the contents of Inductor's caches if together they are too large or too old."""
     parts = [part for folder in layout.inductor.iterdir() if folder.is_dir() for part in folder.iterdir()]
     weights = [(part, disk_usage(part)) for part in parts]
     large = sum(size for _, size in weights) > _COMPILER_BYTES

@@ -1,7 +1,7 @@
-"""What a manifest's outputs were made from stands in a record of the store, so that gc can leave it alone.
+"""Record what a manifest's outputs were made from, so that gc keeps it.
 
-It is written at the end of a run that decided anything. A run that is concluded from its memo only marks it
-as used, which stands for the use of all that it names: one timestamp, however many jobs there are.
+The record is written at the end of a run. A no-op run only marks it as used, which counts as a use of everything
+that it names: one timestamp, however many jobs there are.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from batchexport.store.store import Store
 
 KIND = "manifest"
 _PATIENCE = 2.0  # seconds
-_TOUCH_AFTER = 3600.0  # seconds: a no-op run writes next to nothing
+_TOUCH_AFTER = 3600.0  # seconds, so that no-op runs hardly write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcRoot:
-    """What one manifest asked of a cache when it last ran: records by job, and the folders of all its jobs."""
+    """What the last run of a manifest used: records by job, and the folder names of all its jobs."""
 
     manifest: Path
     size_limit: int | None
@@ -35,33 +35,33 @@ class GcRoot:
 
     @property
     def is_current(self) -> bool:
-        """Whether the manifest is still there."""
+        """Return True if the manifest still exists."""
         return self.manifest.is_file()
 
     @property
     def used(self) -> set[Name]:
-        """Every record that its last run used."""
+        """Return every record that the last run used."""
         return {name for names in self.jobs.values() for name in names}
 
     @property
     def needed(self) -> set[Name]:
-        """What its outputs are copies of, with the evidence that they are right."""
+        """Return the records that the outputs are copies of, and those of their verification."""
         return {name for name in self.used if name[0] in STAGES}
 
 
 def root_key(manifest: Path) -> str:
-    """The key of a manifest's record."""
+    """Return the key of a manifest's record."""
     return keys.digest("manifest", 1, str(manifest.absolute()))
 
 
 def merge_roots(old: GcRoot | None, new: GcRoot, names: Iterable[str]) -> GcRoot:
-    """`new`, and what `old` knows of jobs that did not run or were not delivered now; `names` are all there are."""
+    """Return `new`, completed from `old` for jobs that were not delivered now; `names` are all jobs."""
     jobs = {name: new.jobs.get(name) or (old.jobs.get(name) if old else None) or () for name in names}
     return GcRoot(manifest=new.manifest, size_limit=new.size_limit, jobs=jobs, folders=new.folders)
 
 
 def record_names(report: JobReport, code: str | None) -> tuple[Name, ...]:
-    """The records behind a delivered job; none for any other. `code`: the key of the code it was packed from."""
+    """Return the records behind a job, none if it was not delivered. `code`: the key of its compiled code."""
     if not report.ok or not report.outputs:
         return ()
     found = [(stage, row.key) for stage, row in report.stages.items() if row.key]
@@ -69,7 +69,7 @@ def record_names(report: JobReport, code: str | None) -> tuple[Name, ...]:
 
 
 def save_root(store: Store, new: GcRoot, names: Iterable[str]) -> None:
-    """Write what a run needed. Raises DiskFull, StoreError."""
+    """Write the record of a run. Raises DiskFull, StoreError."""
     key = root_key(new.manifest)
     lock, deadline = store.try_lock(f"manifest-{key}"), time.monotonic() + _PATIENCE
     while lock is None and time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def save_root(store: Store, new: GcRoot, names: Iterable[str]) -> None:
             store.records.touch(KIND, key)
             return
         store.publish(KIND, key, files={}, data=_data(found))
-        # What it names no more was used until now, and what it names anew is about to depend on its time alone.
+        # Records named no more were in use until now; those newly named will be dated by this record alone.
         for name in (old.used if old else set()) ^ found.used:
             store.records.touch(*name)
     finally:
@@ -91,25 +91,25 @@ def save_root(store: Store, new: GcRoot, names: Iterable[str]) -> None:
 
 
 def mark_used(layout: Layout, manifest: Path) -> bool:
-    """A run was concluded from its memo: mark the manifest's record, to the hour. False where there is none."""
+    """Mark the record of a manifest as used, to the hour. Return False if there is none."""
     path = layout.record_name(KIND, root_key(manifest))
     try:
         if os.lstat(path).st_mtime < time.time() - _TOUCH_AFTER:
             os.utime(path, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    except OSError:  # a cache that can only be read
+    except OSError:  # a read-only cache
         pass
     return True
 
 
 def load_root(store: Store, key: str) -> GcRoot | None:
-    """What is remembered under a manifest's key."""
+    """Return the root that is recorded under a manifest's key."""
     return parse_root((store.records.get(KIND, key) or {}).get("data"))
 
 
 def parse_root(data: Any) -> GcRoot | None:
-    """The data of a manifest's record; None where it is none."""
+    """Parse the data of a manifest's record; return None if it has another form."""
     try:
         return GcRoot(
             manifest=Path(data["manifest"]),

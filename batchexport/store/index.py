@@ -1,4 +1,4 @@
-"""The index only ever saves time: losing a row, or all of it, changes no result and stops no run."""
+"""A disposable index of small JSON values: it saves time, and losing it changes no result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CHUNK = 900  # every SQLite takes 999 variables in one statement
 class Index:
     """Small JSON values under (space, key). Spaces are names without ":", keys are any strings.
 
-    No method raises for a state of the disk: a get becomes a miss, a put is dropped, and `problem` says
-    what happened. A stored `None` can't be told from a miss.
+    No method raises on errors of the disk: a get becomes a miss, a put is dropped, and `problem` says
+    what happened. A stored `None` reads as a miss.
     """
 
     def __init__(self, folder: Path, *, timeout: float = 60.0) -> None:
@@ -27,20 +27,20 @@ class Index:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the index, in one line, as far as it was noticed; else None."""
+        """Return the first problem of the index, in one line, or None."""
         return self._database.problem or self._refused
 
     @property
     def recreated(self) -> bool:
-        """Whether the database was damaged, and a fresh one was begun."""
+        """Return True if the database was damaged and replaced."""
         return self._database.renewed
 
     def get(self, space: str, key: str) -> Any | None:
-        """The value, or None."""
+        """Return a value, or None."""
         return self.get_many(space, (key,)).get(key)
 
     def get_many(self, space: str, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of those keys that have one."""
+        """Return the values of those keys that have one."""
         names = {_name(space, key): key for key in keys}
         found: dict[str, Any] = {}
         nothing: list[tuple[str, str]] = []
@@ -53,11 +53,11 @@ class Index:
         return found
 
     def put(self, space: str, key: str, value: Any) -> None:
-        """Keep one value. Raises ValueError or TypeError if it is not JSON-like."""
+        """Store one value. Raises ValueError or TypeError if it is not JSON-like."""
         self.put_many(space, {key: value})
 
     def put_many(self, space: str, values: Mapping[str, Any]) -> None:
-        """Keep many values, all or none. Raises ValueError or TypeError if one is not JSON-like."""
+        """Store many values, all or none. Raises ValueError or TypeError if one is not JSON-like."""
         rows = {_name(space, key): encode_row(f"{space}:{key}", value) for key, value in values.items()}
 
         def write(cache: Any) -> None:
@@ -69,11 +69,11 @@ class Index:
             self._database.write(write)
 
     def delete(self, space: str, key: str) -> None:
-        """Forget one value."""
+        """Delete one value."""
         self.delete_many(space, (key,))
 
     def delete_many(self, space: str, keys: Iterable[str]) -> None:
-        """Forget many values."""
+        """Delete many values."""
         names = [_name(space, key) for key in keys]
 
         def write(cache: Any) -> None:
@@ -85,11 +85,11 @@ class Index:
             self._database.write(write)
 
     def items(self, space: str) -> dict[str, Any]:
-        """All good values of a space, by key. Rows whose keys are not UTF-8 are left out."""
+        """Return all valid values of a space, by key, without rows whose keys are not UTF-8."""
         return self.get_many(space, self.keys(space))
 
     def keys(self, space: str, *, before: float | None = None) -> list[str]:
-        """The keys of a space's rows; with `before`, of those that were put before that time."""
+        """Return the keys of a space; with `before`, of the rows stored before that time (Unix time)."""
         first = (_name(space, ""), f"{space};")  # ";" comes after ":"
         query = "SELECT key FROM Cache WHERE raw = 1 AND key >= ? AND key < ?"
         query, values = (query, first) if before is None else (f"{query} AND store_time < ?", (*first, before))
@@ -98,7 +98,7 @@ class Index:
         return [name.partition(":")[2] for (name,) in rows]
 
     def check(self) -> int:
-        """Read every row and the database around them; returns how many rows were damaged, which are dropped.
+        """Check the database and every row, and delete damaged rows; return how many there were.
 
         A damaged database is set aside, and `problem` says so.
         """
@@ -119,7 +119,7 @@ class Index:
         return len(bad)
 
     def shrink(self) -> None:
-        """Give the room of deleted rows back to the disk."""
+        """Return the space of deleted rows to the disk."""
         self._database.write(lambda cache: cache._sql("VACUUM"))  # noqa: SLF001
 
     def close(self) -> None:
@@ -127,13 +127,13 @@ class Index:
         self._database.close()
 
     def _select(self, cache: Any, names: list[str]) -> list[tuple[str, str]]:
-        """(name, text) of the rows there are, in as few statements as SQLite allows."""
+        """Return (name, text) of the existing rows, in as few statements as SQLite allows."""
         rows: list[tuple[str, str]] = []
         for start in range(0, len(names), _CHUNK):
             chunk = names[start : start + _CHUNK]
             marks = ",".join("?" * len(chunk))
             query = f"SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
-            # diskcache has no public way to read many keys; its connection brings its timeout and fork check.
+            # diskcache has no public way to read many keys; its own connection keeps its timeout and fork check.
             for name, mode, filename, value in cache._sql(query, chunk):  # noqa: SLF001
                 try:
                     rows.append((name, cache.disk.fetch(mode, filename, value, False)))
@@ -149,7 +149,7 @@ def _integrity(cache: Any) -> None:
 
 
 def _is_good(key: Any, raw: Any, mode: Any, filename: Any, value: Any) -> bool:
-    """Whether a row is one that this program wrote. The name of a key that is not UTF-8 is not its checksum's."""
+    """Return True if this program wrote the row. Keys that are not UTF-8 have another name in the checksum."""
     if raw != 1 or mode != RAW or filename is not None or type(key) is not str or type(value) is not str:
         return False
     if "\\" in key:
@@ -162,7 +162,7 @@ def _is_good(key: Any, raw: Any, mode: Any, filename: Any, value: Any) -> bool:
 
 
 def _name(space: str, key: str) -> str:
-    """One column for both. A key that is not UTF-8 gets a name that is; the checksum is over the true key."""
+    """Return space and key as one text. A key that is not UTF-8 is hashed; the checksum uses the key itself."""
     if not space or ":" in space:
         raise ValueError(f"not a space of the index: {space!r}")
     name = f"{space}:{key}"

@@ -1,4 +1,4 @@
-"""Where things lie under a cache folder; no name that comes from outside can point out of it."""
+"""The paths below a cache folder. No key or digest, whatever its source, can point outside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IGNORE = "*\n!README.md\n!.gitignore\n!CACHEDIR.TAG\n"
 
 
 def is_digest(text: object) -> bool:
-    """Whether `text` is a lower-case hexadecimal SHA-256, the form of every key and digest."""
+    """Return True if `text` is a lower-case hexadecimal SHA-256, the form of every key and digest."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
@@ -78,7 +78,7 @@ class Layout:
 
     @cached_property
     def staging(self) -> Path:
-        """Work in progress; on the same file system as `objects`, so that a rename moves it in."""
+        """Work in progress, on the same file system as `objects`, so that it can be renamed into it."""
         return self.home / "staging"
 
     @cached_property
@@ -88,7 +88,7 @@ class Layout:
 
     @cached_property
     def locks(self) -> Path:
-        """Lock files, there only while somebody holds them."""
+        """Lock files, each there only while it is held."""
         return self.home / "locks"
 
     @cached_property
@@ -98,12 +98,12 @@ class Layout:
 
     @cached_property
     def gate(self) -> Path:
-        """The file that gc and those who publish lock; it stays."""
+        """The file that publishers lock shared and gc locks exclusively."""
         return self.home / "gate"
 
     @cached_property
     def schema(self) -> Path:
-        """The format of what is in `home`: a number."""
+        """The file with the number of the format of `home`."""
         return self.home / "schema"
 
     def blob_path(self, digest: str) -> Path:
@@ -115,12 +115,12 @@ class Layout:
         return Path(self.record_name(kind, key))
 
     def blob_name(self, digest: str) -> str:
-        """`blob_path` as a string, for the no-op path: to make a Path costs more than to stat it."""
+        """Return `blob_path` as a string: making a Path costs more than a stat, which matters to no-op runs."""
         valid_digest(digest)
         return f"{self._objects}/{digest[:2]}/{digest[2:]}"
 
     def record_name(self, kind: str, key: str) -> str:
-        """`record_path` as a string."""
+        """Return `record_path` as a string."""
         valid_kind(kind)
         valid_digest(key)
         return f"{self._entries}/{key[:2]}/{kind}-{key}.json"
@@ -134,7 +134,7 @@ class Layout:
         return str(self.entries)
 
     def create(self) -> None:
-        """Make the folders that are missing, and mark a folder that is new as a cache.
+        """Create missing folders, and mark a new folder as a cache.
 
         A root that already holds other things is not marked: an ignore file or a cache tag in it would hide
         them from git and from backups. Its `v1` is marked instead.
@@ -162,13 +162,13 @@ class Layout:
         except FileNotFoundError:
             _write_new(self.schema, f"{SCHEMA}\n")
             return
-        with suppress(ValueError):  # damaged: what is damaged besides is found by its own checksums
+        with suppress(ValueError):  # a damaged number; damage elsewhere is found by checksums
             if int(found[:8]) > SCHEMA:
                 message = f"it is of a newer batchexport (schema {int(found[:8])}) and was left alone"
                 raise StoreError(f"can't use {self.root}: {message}; use that version or {ELSEWHERE}")
 
     def _is_lent(self, folder: Path) -> bool:
-        """A trial store in the staging of another one works with that one's compiler caches."""
+        """Return True if this is a store in the staging of another one, whose compiler caches it uses."""
         owner = folder.resolve().parent
         return folder == self.inductor and self.root.resolve().is_relative_to(owner / "staging")
 
@@ -179,9 +179,9 @@ class Layout:
 
 
 def ensure_real_dir(path: Path) -> Path:
-    """`path` as a folder of its own: made if it is not there; a link or a file in its place is removed.
+    """Create `path` as a folder, replacing a link or a file in its place.
 
-    What is written through a link that somebody put into the cache would land, or be removed, outside.
+    Writing or deleting through a link in the cache would reach files outside it.
     """
     for _ in range(2):
         try:
@@ -197,7 +197,7 @@ def ensure_real_dir(path: Path) -> Path:
 
 
 def parse_record_name(name: str) -> tuple[str, str] | None:
-    """(kind, key) of a record's file name, or None for a name of another form."""
+    """Return (kind, key) of a record's file name, or None for a name of another form."""
     match = _RECORD_NAME.fullmatch(name)
     return (match[1], match[2]) if match else None
 
@@ -208,6 +208,6 @@ def _mark(folder: Path) -> None:
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Write a file if there is none; not through a link, and not over what another process just wrote."""
+    """Write a file if there is none, neither through a link nor over what another process just wrote."""
     with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,7 @@
-"""At most one process holds a key's lock, and the death of its holder frees it; where that can't be had, nothing is."""
+"""Locks between processes that the kernel frees when their holder dies.
+
+A file system without such locks is an error: a lock that outlives its holder would block every later run.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Lock:
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
         if self._held.is_locked:
-            # So lock files do not pile up. The file goes while the lock is still held: who had it open
+            # Lock files must not pile up. The file is removed while the lock is held: a process that had it open
             # already finds, once it gets the lock, that the file has no name any more, and starts over.
             self._path.unlink(missing_ok=True)
             self._held.release()
@@ -47,7 +50,7 @@ class Lock:
 class KeyLock:
     """Locks between the processes, and the threads, that share one folder.
 
-    They are `flock`s: the kernel frees them with the process, and sees holders in other containers too.
+    They are `flock`s: the kernel frees them with the process, and they work across containers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +58,7 @@ class KeyLock:
         self._tried = False
 
     def try_lock(self, key: str) -> Lock | None:
-        """The lock of `key` if nobody holds it, else None; never waits.
+        """Return the lock of `key`, or None if it is held elsewhere; never waits.
 
         Raises:
             ValueError: if `key` is not 1 to 128 of a-z, 0-9 and "-".
@@ -66,7 +69,7 @@ class KeyLock:
         if _NAME.fullmatch(key) is None:
             raise ValueError(f"not a lock's name: {key!r}")
         path = self._folder / f"{key}.lock"
-        # A soft lock would outlive its owner, so a file system without flock is an error instead.
+        # filelock's soft lock would outlive its holder, so a file system without flock is an error.
         held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
         with translate_os_errors(self._folder, remedy=_ELSEWHERE):
             try:
@@ -83,7 +86,7 @@ class KeyLock:
         return lock
 
     def abandoned(self) -> int:
-        """Remove the lock files that killed processes left; returns how many there were."""
+        """Remove the lock files that killed processes left; return how many there were."""
         count = 0
         for path in sorted(self._folder.glob("*.lock")):
             if _NAME.fullmatch(path.stem):
@@ -94,7 +97,7 @@ class KeyLock:
         return count
 
     def held(self, prefix: str) -> set[str]:
-        """The keys that start with `prefix` whose locks somebody holds."""
+        """Return the keys starting with `prefix` whose locks are held."""
         found = set()
         for path in self._folder.glob(f"{prefix}*.lock"):
             if _NAME.fullmatch(path.stem):
@@ -111,7 +114,7 @@ class KeyLock:
 
 
 def _excludes(path: Path) -> bool:
-    """Whether the lock that is held on `path` keeps a second one out: some file systems only say yes to everybody."""
+    """Return True if the lock held on `path` excludes a second one; on some file systems every lock succeeds."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,14 +126,14 @@ def _excludes(path: Path) -> bool:
 
 
 class SharedLock:
-    """A `flock` on one file, taken shared for moments, and alone by gc; the kernel frees it with its holder."""
+    """The reader-writer lock of the store: lookups and publishes share it for moments, gc takes it exclusively."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Pass with others, after a gc that is just removing. Where there are no locks, gc refuses to run."""
+        """Hold the lock together with others; waits for a gc that is removing. Without locks, gc refuses to run."""
         descriptor = None
         with suppress(OSError):
             descriptor = self._open()
@@ -143,7 +146,7 @@ class SharedLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Pass alone; waits for those who are passing. Nothing inside may pass again.
+        """Hold the lock alone, after waiting for the others. Must not be nested.
 
         Raises:
             StoreError: if the file system has no locks.

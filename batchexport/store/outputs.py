@@ -1,4 +1,4 @@
-"""The output folder holds copies of results, each put in place in one step, `job.json` last."""
+"""Copy results to the output folder, each file atomically and `job.json` last, and remember what is there."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Files = dict[str, list[Any]]
 
 
 def current_rows(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
-    """The rows of a folder's files as they are now, or None where one is not what it should be.
+    """Return the rows of a folder's files as they are now, or None if one is not what it should be.
 
-    A row is the stat and the SHA-256 of a file, or the SHA-256 alone. A file whose stat is as remembered
-    is known; any other is hashed.
+    A row is the stat and the SHA-256 of a file, or the SHA-256 alone. A file is hashed unless its stat is as
+    remembered.
     """
     found: Files = {}
     for file, known in files.items():
@@ -47,7 +47,7 @@ def current_rows(folder: str, files: Mapping[str, list[Any]]) -> Files | None:
 
 
 def rows_to_remember(folder: str, files: Mapping[str, list[Any]]) -> Files:
-    """The rows to remember: a young file is remembered by its digest alone, so that the next run hashes it."""
+    """Return the rows to remember; a young file is remembered by its digest alone, so that the next run hashes it."""
     now = time.time()
     rows: Files = {}
     for file, known in files.items():
@@ -61,12 +61,12 @@ def rows_to_remember(folder: str, files: Mapping[str, list[Any]]) -> Files:
 
 
 def stamp(job: Job, export: Result, compiled: Result | None, verified: Result) -> str:
-    """What a `job.json` was made from: while it is the same, so is the file."""
+    """Return the digest of what a `job.json` is made from; equal stamps mean equal files."""
     return digest("job", SCHEMA, job.name, export.key, compiled.key if compiled else None, verified.key)
 
 
 class Delivery:
-    """The outputs of one manifest. What was delivered is remembered in the index, by folder."""
+    """The outputs of one manifest. The index remembers what was delivered, by folder."""
 
     def __init__(self, store: Store, output_dir: Path) -> None:
         self._store = store
@@ -75,16 +75,16 @@ class Delivery:
         self._fresh: dict[str, dict[str, Any]] = {}
 
     def folder(self, name: str) -> str:
-        """The folder of a job's outputs; `name` is the job's folder name."""
+        """Return the folder of a job's outputs; `name` is the job's folder name."""
         return f"{self._root}/{name}"
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Read what was delivered into many folders at once."""
+        """Read the rows of many folders at once."""
         rows = self._store.index.get_many("delivered", [self.folder(name) for name in names])
         self._rows.update((folder, row) for folder, row in rows.items() if _is_row(row))
 
     def is_current(self, name: str, wanted: Mapping[str, str], stamp: str) -> bool:
-        """True when the folder holds the files wanted (name → SHA-256) and the `job.json` of this `stamp`."""
+        """Return True if the folder holds the files wanted (name → SHA-256) and the `job.json` of this `stamp`."""
         folder = self.folder(name)
         row = self._rows.get(folder)
         if row is None or row["stamp"] != stamp or row["files"].keys() != {*wanted, JOB_FILE}:
@@ -102,7 +102,7 @@ class Delivery:
     def deliver(self, name: str, sources: Mapping[str, tuple[Record, str]], job: Mapping[str, Any], stamp: str) -> None:
         """Copy each file (name → record, name in the record) and write `job.json`.
 
-        `stamp` says what `job` was made from. Raises BlobMissing, BlobDamaged, DiskFull, StoreError, OSError.
+        `stamp` digests what `job` was made from. Raises BlobMissing, BlobDamaged, DiskFull, StoreError, OSError.
         """
         folder = Path(self.folder(name))
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,14 +119,14 @@ class Delivery:
         self._fresh[self.folder(name)] = {"stamp": stamp, "files": files}
 
     def remember(self) -> None:
-        """Remember what was delivered. At the end of a run, when most files are no longer young."""
+        """Store what was delivered in the index; call it at the end of a run, when most files are no longer young."""
         for folder, row in self._fresh.items():
             self._rows[folder] = {"stamp": row["stamp"], "files": rows_to_remember(folder, row["files"])}
         self._store.index.put_many("delivered", {folder: self._rows[folder] for folder in self._fresh})
         self._fresh.clear()
 
     def files(self, name: str) -> Files | None:
-        """What is remembered of a folder's files; None where nothing is."""
+        """Return the remembered rows of a folder's files, or None."""
         row = self._rows.get(self.folder(name))
         return row["files"] if row else None
 

@@ -1,4 +1,4 @@
-"""The index is pruned after the records: a row that speaks of what is gone only takes room."""
+"""Drop rows of the index about records, files and folders that are gone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from batchexport.store.layout import is_digest
 from batchexport.store.store import Store
 
 _RESULTS = (*STAGES, "code", "distrust")
-_MEMO_SECONDS = 30 * 86400.0  # of runs that found nothing to do; the next one is concluded anew
+_MEMO_SECONDS = 30 * 86400.0  # for the memos of no-op runs; the next run makes a new one
 
 
 def prune(store: Store, *, busy: bool) -> int:
-    """Drop the rows about records, files and folders that are gone; returns how many.
+    """Drop the rows about what is gone; return how many.
 
-    `busy`: a run is at work, and may be about to use a set of dependencies that no trace names yet.
+    `busy`: a run is active and may be about to use a set of dependencies that no trace names yet.
     """
     index = store.index
     count = 0

@@ -1,4 +1,4 @@
-"""A record is the truth about its key: written last, in one step, and believed only if its checksum holds."""
+"""Records: one JSON file for each result, written last and atomically, and valid only with its checksum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Records:
         self._staging = staging
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The data of a record, or None. A damaged record is moved aside; no state of the disk raises.
+        """Return the data of a record, or None. A damaged record is set aside; errors of the disk do not raise.
 
         Raises:
             ValueError: if `kind` or `key` is malformed.
@@ -39,7 +39,7 @@ class Records:
         return None if found is None or found is _LATER else found
 
     def is_later(self, kind: str, key: str) -> bool:
-        """Whether there is a record of a later version of batchexport, whose meaning is not known here."""
+        """Return True if there is a record of a later version of batchexport, whose meaning is unknown here."""
         return self._read(kind, key) is _LATER
 
     def _read(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -50,7 +50,11 @@ class Records:
             with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 text = file.read()
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.EIO):  # no file of ours, or none any more
+            if error.errno in (
+                errno.ELOOP,
+                errno.EISDIR,
+                errno.EIO,
+            ):  # not a file that batchexport wrote, or not readable any more
                 self.set_aside(kind, key)
             return None
         head = _head(kind, key)
@@ -60,18 +64,18 @@ class Records:
                 data: dict[str, Any] = json.loads(body)
                 return data
             if json.loads(text)["schema"] > SCHEMA:
-                return _LATER  # which that version may still want
+                return _LATER  # that version may still need it
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         self.set_aside(kind, key)
         return None
 
     def put(self, kind: str, key: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a record; returns `data` as `get` will give it back.
+        """Write a record; return `data` as `get` will return it.
 
         Raises:
             ValueError, TypeError: if a name is malformed or `data` is not JSON-like.
-            DiskFull, StoreError: if it can't be written; a record that was there before still is.
+            DiskFull, StoreError: if it can't be written; an earlier record is kept.
         """
         path = self._layout.record_path(kind, key)
         body = canonical(dict(data))
@@ -83,12 +87,12 @@ class Records:
         return plain
 
     def touch(self, kind: str, key: str) -> None:
-        """Mark a record as used now. A record that can't be marked is left as it is."""
+        """Mark a record as used now, if that is possible."""
         with suppress(OSError):
             os.utime(self._layout.record_name(kind, key), follow_symlinks=False)
 
     def iterate(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """(kind, key, data) of every good record, in no order."""
+        """Yield (kind, key, data) of every valid record, unordered."""
         for path in self._files():
             name = parse_record_name(path.name)
             if name is not None and path.parent.name == name[1][:2]:
@@ -106,7 +110,7 @@ class Records:
             self._layout.record_path(kind, key).unlink(missing_ok=True)
 
     def set_aside(self, kind: str, key: str) -> None:
-        """Rename a record to `….damaged`, where it is a miss but can still be looked at."""
+        """Rename a record to `….damaged`: it is a miss then, and can still be inspected."""
         path = self._layout.record_path(kind, key)
         if path.parent.is_symlink():
             return

@@ -1,6 +1,6 @@
-"""A result is a record of the store, remembered in the index so that a no-op run opens no record at all.
+"""Results of stages: records of the store, with a copy of their small part in the index.
 
-The index row of a result is a copy of the small part of its record: digests of its files, and facts.
+The index row holds the digests of a result's files and its facts, so that a no-op run opens no record at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from batchexport.store.store import Record, Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    """What an export found out about its model. All digests are SHA-256, as 64 hex digits.
+    """The facts of an export. All digests are SHA-256, as 64 hex digits.
 
     `program` and `concrete_program` digest the graph without and with the sizes of the example; `state` the tensors by
     content, `layout` the same without content, `constants` those that compilation may fold. `modules` are to be
@@ -69,7 +69,7 @@ class ExportFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileFacts:
-    """How weights are packed beside compiled code, or why they can't be exchanged.
+    """The facts of compiled code: how weights are packed beside it, or why they can't be exchanged.
 
     `packing` is what `pipeline.pack` reads: files, wrapper, blob, baked constants and the digest of the graph.
     """
@@ -85,7 +85,7 @@ class CompileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one stage gave under one key: digests of its files by name, and its facts."""
+    """The result of one stage under one key: digests of its files by name, and its facts."""
 
     key: str
     files: Mapping[str, str]
@@ -116,7 +116,7 @@ class Results:
             self._known[kind, key] = _parsed(key, row)
 
     def get(self, kind: str, key: str) -> Result | None:
-        """The result of a key, or None where there is none."""
+        """Return the result of a key, or None."""
         found = self._known.get((kind, key))
         if found is None:
             found = _parsed(key, self._store.index.get(f"result-{kind}", key))
@@ -128,19 +128,19 @@ class Results:
         return found
 
     def record(self, kind: str, key: str) -> Record | None:
-        """The whole record, its blobs seen to be there; a result whose record is gone is forgotten."""
+        """Return the whole record of a result if all its blobs exist; otherwise forget the result and return None."""
         record = self._store.lookup(kind, key)
         if record is None:
             self.forget(kind, key)
         return record
 
     def forget(self, kind: str, key: str) -> None:
-        """A result can't be had any more."""
+        """Drop a result from memory and index."""
         self._known.pop((kind, key), None)
         self._store.index.delete(f"result-{kind}", key)
 
     def remove(self, kind: str, key: str) -> None:
-        """Take a result back, record and all; its blobs are left for `gc`. Raises StoreError."""
+        """Remove a result and its record; its blobs are left to gc. Raises StoreError."""
         self.forget(kind, key)
         self._store.records.remove(kind, key)
 
@@ -153,7 +153,7 @@ class Results:
         facts: Mapping[str, Any],
         more: Mapping[str, Any],
     ) -> Result:
-        """Keep a result; `more` is what only the record holds. Raises DiskFull, StoreError."""
+        """Store a result; `more` goes into the record only. Raises DiskFull, StoreError."""
         record = self._store.publish(kind, key, files=files, data={"facts": dict(facts), **more})
         return self._remember(kind, record)
 

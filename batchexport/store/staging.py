@@ -1,4 +1,4 @@
-"""Work in progress belongs to the process that holds its owner's lock; without a holder it may be swept."""
+"""Working folders of running stages; each belongs to a process, and is swept once that process is dead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SLUG_LENGTH = 32  # short: sockets below these folders have to stay under 108 c
 class Staging:
     """Folders and files for attempts, named `<owner>-<counter>-<slug>`; an owner is `<pid>-<start>`.
 
-    A pid alone tells nothing across reboots and containers, so each process holds the lock `owner-<owner>`
+    A pid alone is ambiguous across reboots and containers, so each process holds the lock `owner-<owner>`
     as long as it lives.
     """
 
@@ -36,7 +36,7 @@ class Staging:
         self._lock: Lock | None = None
 
     def attempt(self, name: str) -> Path:
-        """A new, empty folder for one attempt at what `name` says.
+        """Create an empty folder for one attempt at `name`.
 
         Raises:
             DiskFull, StoreError: if it can't be made.
@@ -47,16 +47,16 @@ class Staging:
         return path
 
     def scratch(self, name: str) -> Path:
-        """A path that nothing else uses, for one temporary file; swept like an attempt.
+        """Return an unused path for one temporary file; it is swept like an attempt.
 
         Raises:
-            DiskFull, StoreError: if this process can't be made known as its owner.
+            DiskFull, StoreError: if this process can't take the lock of an owner.
         """
         slug = _UNSAFE.sub("-", name.lower()).strip("-")[:_SLUG_LENGTH]
         return self._folder / f"{self._own()}-{next(self._counter)}-{slug}"
 
     def discard(self, path: Path) -> None:
-        """Remove one attempt with all that is in it; what can't be removed now is swept later.
+        """Remove one attempt; what can't be removed now is swept later.
 
         Raises:
             ValueError: if `path` does not lie directly in the staging folder.
@@ -66,7 +66,7 @@ class Staging:
         remove(path)
 
     def sweep(self) -> int:
-        """Remove the attempts of dead owners; returns how many there were."""
+        """Remove the attempts of dead owners; return how many there were."""
         swept = 0
         for paths in self._dead():
             for path in paths:
@@ -75,29 +75,29 @@ class Staging:
         return swept
 
     def abandoned(self) -> list[Path]:
-        """The attempts of dead owners, which `sweep` would remove."""
+        """Return the attempts of dead owners, which `sweep` would remove."""
         return [path for paths in self._dead() for path in paths]
 
     def _dead(self) -> Iterator[list[Path]]:
-        """The attempts of each dead owner, whose lock is held meanwhile."""
+        """Yield the attempts of each dead owner while holding its lock."""
         for owner, paths in self._by_owner().items():
             if owner == self._owner and self._pid == os.getpid():
                 continue
             try:
                 lock = self._locks.try_lock(f"owner-{owner}")
-            except StoreError:  # without a lock nobody can tell: the owner may live
+            except StoreError:  # without locks the owner may be alive
                 continue
             if lock is not None:
                 with lock:
                     yield paths
 
     def others_at_work(self) -> bool:
-        """Whether another process works in this folder now."""
+        """Return True if another process works in this folder now."""
         mine = {f"owner-{self._owner}"} if self._pid == os.getpid() else set()
         return bool(self._locks.held("owner-") - mine)
 
     def close(self) -> None:
-        """Give up what this process owns here; anything left may be swept from now on."""
+        """Release this process's ownership; what is left may be swept from now on."""
         with self._guard:
             if self._lock is not None and self._pid == os.getpid():
                 self._lock.release()

@@ -1,4 +1,4 @@
-"""A digest is remembered for the very file it was taken of, and forgotten when that file's stat changes."""
+"""Remember digests of files, each valid while the file's stat is unchanged."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ RACY_SECONDS = 2.0
 
 
 class StatCache(Protocol):
-    """Remembers the digests of files that were hashed."""
+    """A memory of the digests of files."""
 
     def get(self, path: Path, stat: os.stat_result) -> str | None:
-        """The digest `path` had when its stat was `stat`, if remembered."""
+        """Return the digest that `path` had when its stat was `stat`, or None."""
         ...
 
     def put(self, path: Path, stat: os.stat_result, digest: str) -> None:
-        """Remember `digest`, taken of `path` after `stat` was."""
+        """Remember `digest`, computed from `path` after `stat` was taken."""
         ...
 
 
 class IndexedStats:
-    """A stat cache that lives in one space of the index."""
+    """A stat cache in one space of the index."""
 
     def __init__(self, index: Index, space: str) -> None:
         self._index = index
         self._space = space
 
     def get(self, path: Path, stat: os.stat_result) -> str | None:
-        """The remembered digest, or None if the file is unknown or has changed."""
+        """Return the remembered digest, or None if the file is unknown or has changed."""
         row = self._index.get(self._space, str(path))
         if not isinstance(row, list) or row[:-1] != stat_identity(stat) or not is_digest(row[-1]):
             return None
@@ -45,11 +45,11 @@ class IndexedStats:
         return digest
 
     def put(self, path: Path, stat: os.stat_result, digest: str) -> None:
-        """Remember `digest`, unless the file is too young to be told from a later change."""
+        """Remember `digest`, unless the file is so young that a later change might not show in its stat."""
         if is_settled(stat, time.time()):
             self._index.put(self._space, str(path), [*stat_identity(stat), digest])
 
 
 def is_settled(stat: os.stat_result, now: float) -> bool:
-    """Whether the file's last change is more than two seconds before `now` (Unix time, in seconds)."""
+    """Return True if the file's last change is more than two seconds before `now` (Unix time, in seconds)."""
     return max(stat.st_mtime, stat.st_ctime) + RACY_SECONDS < now

@@ -1,4 +1,4 @@
-"""What the store hands out is what was published under that key, byte for byte, or nothing."""
+"""The store: returns what was published under a key, byte for byte, or nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batchexport.store.statcache import IndexedStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known under one key: some data, and blobs by name."""
+    """The content of one key: data, and blobs by name."""
 
     kind: str
     key: str
@@ -32,7 +32,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStats:
-    """How much the store holds; `bytes` are those of the blobs, `more` what it keeps beside them."""
+    """How much the store holds; `bytes` counts the blobs, `more` the folders beside them."""
 
     records: int
     blobs: int
@@ -55,7 +55,7 @@ class Store:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """The store in the folder `root`, which is made if it is not there.
+        """Open the store in the folder `root`, which is created if it is missing.
 
         Raises:
             DiskFull, StoreError: if the folder can't be made or written.
@@ -67,9 +67,9 @@ class Store:
         return cls(layout)
 
     def lookup(self, kind: str, key: str) -> Record | None:
-        """The record of a key if all its blobs are there in their right sizes; else None.
+        """Return the record of a key if all its blobs exist with their sizes, else None.
 
-        A record that does not hold is set aside. The bytes of blobs are checked when they are handed out.
+        An invalid record is set aside. The bytes of blobs are checked when they are used.
 
         Raises:
             ValueError: if `kind` or `key` is malformed.
@@ -86,25 +86,25 @@ class Store:
             return record
 
     def publish(self, kind: str, key: str, *, files: Mapping[str, Path], data: Mapping[str, Any]) -> Record:
-        """Move `files` into the store, then, last of all, write the record that makes them known.
+        """Move `files` into the store, then write the record that names them.
 
         Raises:
             ValueError, TypeError: if `kind` or `key` is malformed or `data` is not JSON-like.
-            DiskFull, StoreError: if it can't be written; nothing is known under the key that was not before.
+            DiskFull, StoreError: if it can't be written; the key has the record it had before.
         """
         self.layout.record_path(kind, key)
-        with self.gate.shared():  # between its blobs and its record, gc would take them for orphans
+        with self.gate.shared():  # without the lock, gc could take blobs without a record for orphans
             blobs = {name: self.blobs.put(path) for name, path in files.items()}
             rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
             stored = self.records.put(kind, key, {"files": rows, "data": dict(data)})
         return Record(kind=kind, key=key, data=stored["data"], files=blobs)
 
     def path(self, record: Record, name: str) -> Path:
-        """The path of one of a record's files, checked; to be read only.
+        """Return the checked path of one of a record's files, for reading only.
 
         Raises:
             KeyError: if the record has no file of that name.
-            BlobMissing, BlobDamaged: and the record is set aside, so that it is built again.
+            BlobMissing, BlobDamaged: the record is set aside, so that it is built again.
             StoreError: if it can't be read.
         """
         try:
@@ -114,7 +114,7 @@ class Store:
             raise
 
     def deliver(self, record: Record, name: str, destination: Path) -> None:
-        """Put a checked copy of one of a record's files at `destination`, in one step.
+        """Copy one of a record's files to `destination` after checking it, atomically.
 
         Raises:
             KeyError, BlobMissing, BlobDamaged: as from `path`.
@@ -127,11 +127,11 @@ class Store:
             raise
 
     def try_lock(self, key: str) -> Lock | None:
-        """The lock of a key (a-z, 0-9, "-") if nobody holds it, else None; see `KeyLock.try_lock`."""
+        """Return the lock of a key (a-z, 0-9, "-"), or None if it is held; see `KeyLock.try_lock`."""
         return self._locks.try_lock(f"key-{key}")
 
     def attempt(self, name: str) -> Path:
-        """A new, empty folder for one attempt; see `Staging.attempt`."""
+        """Create an empty folder for one attempt; see `Staging.attempt`."""
         return self._staging.attempt(name)
 
     def discard(self, path: Path) -> None:
@@ -139,19 +139,19 @@ class Store:
         self._staging.discard(path)
 
     def others_at_work(self) -> bool:
-        """Whether another process builds with this store now; see `Staging.others_at_work`."""
+        """Return True if another process uses this store now; see `Staging.others_at_work`."""
         return self._staging.others_at_work()
 
     def abandoned(self) -> list[Path]:
-        """What dead processes left in staging; `sweep` removes it."""
+        """Return what dead processes left in staging, which `sweep` removes."""
         return self._staging.abandoned()
 
     def unlock_abandoned(self) -> int:
-        """Remove the lock files of dead processes; returns how many there were."""
+        """Remove the lock files of dead processes; return how many there were."""
         return self._locks.abandoned()
 
     def sweep(self) -> int:
-        """Remove what dead processes left in staging; returns how many attempts there were."""
+        """Remove what dead processes left in staging; return how many attempts there were."""
         return self._staging.sweep()
 
     def stats(self) -> StoreStats:
@@ -180,7 +180,7 @@ class Store:
         )
 
     def close(self) -> None:
-        """Give up the index's connection and what this process owns in staging."""
+        """Close the index and release what this process owns in staging."""
         self._staging.close()
         self.index.close()
 
@@ -194,7 +194,7 @@ class Store:
 
 
 def parse(kind: str, key: str, stored: Mapping[str, Any]) -> Record | None:
-    """A record's data as `lookup` gives it; None where it is of another make."""
+    """Parse a record's data; return None if it has another form."""
     try:
         files = {name: Blob(digest=row["digest"], size=row["size"]) for name, row in stored["files"].items()}
         data = stored["data"]

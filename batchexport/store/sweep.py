@@ -1,4 +1,8 @@
-"""gc removes a record before its files, and a file only while nobody can be about to make it known."""
+"""The sweep phase of gc.
+
+Records are deleted before their blobs, and blobs only under the exclusive lock, so that no unfinished publish loses
+one.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ from batchexport.store.eviction import Name, RecordUse
 from batchexport.store.layout import is_digest, parse_record_name
 from batchexport.store.store import Store, parse
 
-_AT_A_TIME = 200  # so that a run waits for moments only
+_AT_A_TIME = 200  # records for each time the lock is held, so that runs wait for moments only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """All records as they are. `damaged` were set aside just now; `later` counts those of a later version."""
+    """All records. `damaged` were set aside just now; `later` counts those of a later version of batchexport."""
 
     uses: Mapping[Name, RecordUse]
     times: Mapping[Name, int]
@@ -28,7 +32,7 @@ class Survey:
 
 
 def survey(store: Store, *, on_record: Callable[[Name, Mapping[str, Any]], None] = lambda name, data: None) -> Survey:
-    """Read every record; `on_record` gets the data of each. Damaged ones are set aside."""
+    """Read every record, call `on_record` with its data, and set damaged ones aside."""
     held: dict[Name, RecordUse] = {}
     times: dict[Name, int] = {}
     damaged = []
@@ -54,7 +58,7 @@ def survey(store: Store, *, on_record: Callable[[Name, Mapping[str, Any]], None]
 
 
 def remove_records(store: Store, seen: Survey, names: Iterable[Name]) -> set[Name]:
-    """Remove these records, but those that were used since they were seen; returns which went."""
+    """Remove these records, except those used since the survey; return which were removed."""
     gone: set[Name] = set()
     waiting = list(names)
     for start in range(0, len(waiting), _AT_A_TIME):
@@ -69,7 +73,7 @@ def remove_records(store: Store, seen: Survey, names: Iterable[Name]) -> set[Nam
 
 
 def orphans(store: Store, seen: Survey, gone: Iterable[Name] = ()) -> list[Path]:
-    """What lies in `objects` and `entries` and belongs to no record; `gone` are taken for removed."""
+    """Return the files in `objects` and `entries` that belong to no record, if those in `gone` were removed."""
     named: set[str] = set()
     left_out = set(gone)
     for name, stat in _records(store):
@@ -87,7 +91,7 @@ def orphans(store: Store, seen: Survey, gone: Iterable[Name] = ()) -> list[Path]
 
 
 def sweep(store: Store, seen: Survey) -> list[tuple[Path, int]]:
-    """Remove the orphans, alone; returns each with its bytes. The folders that are empty then go, too."""
+    """Remove the orphans and empty folders under the exclusive lock; return each orphan with its bytes."""
     swept = []
     with store.gate.exclusive():
         for path in orphans(store, seen):
@@ -114,7 +118,7 @@ def _record_name(shard: str, path: Path) -> Name | None:
 
 
 def _inside(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(name of the shard, path) of all in it; what is no shard, or a link in a shard's place, comes as itself."""
+    """Yield (name of the shard, path) of everything in the shards; anything else is yielded as it is."""
     for shard in sorted(folder.iterdir()):
         if len(shard.name) != 2 or shard.is_symlink() or not shard.is_dir():
             yield "?", shard

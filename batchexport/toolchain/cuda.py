@@ -1,4 +1,7 @@
-"""CUDA devices are read from nvidia-smi, never by starting CUDA; equal ones are of one kind, and code is for a kind."""
+"""CUDA devices, as nvidia-smi lists them: CUDA itself is never started here.
+
+Equal devices are of one kind, and compiled code is for a kind.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def ask_driver() -> tuple[int, str]:
 
 
 def parse(text: str) -> tuple[Device, ...]:
-    """The devices in the answer of nvidia-smi. A line about one that is broken has words where numbers should be."""
+    """Parse the output of nvidia-smi; skip broken devices, whose lines have words instead of numbers."""
     found = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
         try:
@@ -91,7 +94,7 @@ def parse(text: str) -> tuple[Device, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """The devices that a run may use, and why there are none. `runtime` is the version of CUDA that torch brings."""
+    """The devices that a run may use, or why there are none. `runtime` is the CUDA version that comes with torch."""
 
     usable: tuple[Device, ...] = ()
     why_none: str = "no CUDA device"
@@ -99,12 +102,12 @@ class Devices:
     port: Port = field(default=nvidia_smi, repr=False)
 
     def kind(self, target: str) -> str | None:
-        """The kind of device that code for `target` is compiled on: for `cuda`, that of the first device."""
+        """Return the kind of device that code for `target` is compiled on; for `cuda`, that of the first device."""
         fit = (device for device in self.usable if target in ("cuda", f"cuda-sm{device.sm}"))
         return next((device.kind for device in fit), None)
 
     def why_not(self, target: str) -> str | None:
-        """Why there is no code for a target here; None where there is, as for every CPU."""
+        """Return why code for a target can't be built here; None if it can, as for every CPU."""
         if not target.startswith("cuda") or self.kind(target) is not None:
             return None
         if not self.usable:
@@ -112,7 +115,7 @@ class Devices:
         return f"no {target.removeprefix('cuda-')} device here, only {', '.join(sorted({d.kind for d in self.usable}))}"
 
     def facts(self, target: str) -> Mapping[str, Any]:
-        """What of the devices reaches code for `target`: a part of its key."""
+        """Return the facts about the devices that affect code for `target`; they are part of its key."""
         kind = self.kind(target) if target.startswith("cuda") else None
         if kind is None:
             return {}
@@ -120,7 +123,7 @@ class Devices:
         return {"device": device.name, "sm": device.sm, "driver": device.driver, "cuda": self.runtime}
 
     def room(self) -> dict[str, int]:
-        """Free bytes by UUID, now; a device that is not in it is lost."""
+        """Return the free bytes of each device by UUID; a device that is missing was lost."""
         present = {device.uuid: device.free for device in self.port()}
         return {device.uuid: present[device.uuid] for device in self.usable if device.uuid in present}
 
@@ -133,9 +136,9 @@ def chosen(
     runtime: str | None = None,
     port: Port = nvidia_smi,
 ) -> Devices:
-    """The devices to use: those `listed` in the manifest, or all that CUDA_VISIBLE_DEVICES leaves visible.
+    """Return the devices to use: those `listed` in the manifest, or all that CUDA_VISIBLE_DEVICES leaves visible.
 
-    `torch` and `runtime` are the versions of torch and of the CUDA that it brings.
+    `torch` and `runtime` are the versions of torch and of the CUDA that comes with it.
     """
 
     def none(why: str) -> Devices:

@@ -1,6 +1,6 @@
-"""Installed distributions by name, version and RECORD digest, read straight from the folders on the path.
+"""Installed distributions with version and RECORD digest, read from the folders on the import path.
 
-`importlib.metadata` gives the same answers; importing it costs a third of what a no-op run may take.
+`importlib.metadata` gives the same answers, but importing it costs a third of what a no-op run may take.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Distribution:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of RECORD, which itself lists the SHA-256 of every installed file (PEP 376)."""
+        """Return the SHA-256 of RECORD, which lists the SHA-256 of every installed file (PEP 376)."""
         try:
             return file_digest(self.record)
         except OSError:
@@ -36,19 +36,19 @@ class Distribution:
 
 
 def normalized(name: str) -> str:
-    """The canonical form of a distribution's name (PEP 503)."""
+    """Return the canonical form of a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class Distributions:
-    """What is installed under some folders, the first found of a name winning, as in an import."""
+    """The distributions installed in some folders; as in an import, the first of a name wins."""
 
     def __init__(self, roots: Iterable[str]) -> None:
         self._roots = tuple(dict.fromkeys(roots))
 
     @cached_property
     def by_name(self) -> dict[str, Distribution]:
-        """Normalized name → distribution."""
+        """Return the distributions by normalized name."""
         found: dict[str, Distribution] = {}
         for root in self._roots:
             try:
@@ -73,7 +73,7 @@ class Distributions:
         return found
 
     def get(self, name: str) -> Distribution | None:
-        """The distribution of that name, or None where it is not installed."""
+        """Return the distribution of that name, or None if it is not installed."""
         return self.by_name.get(normalized(name))
 
     @cached_property
@@ -85,7 +85,7 @@ class Distributions:
         return owners
 
     def of_file(self, path: str) -> list[Distribution]:
-        """The distributions that own the top-level package or module of `path`; empty where none does."""
+        """Return the distributions that own the top-level package or module of `path`."""
         for root in self._roots:
             if path.startswith(root + "/"):
                 top = path[len(root) + 1 :].partition("/")[0]

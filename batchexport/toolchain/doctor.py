@@ -1,4 +1,4 @@
-"""Each check looks at one thing that a run needs, changes nothing, and imports neither torch nor the like.
+"""Checks of what a run needs; they change nothing and import neither torch nor anything heavy.
 
 `fail` means that no job can succeed, `warn` that some can't or that they will be slow.
 """
@@ -31,7 +31,7 @@ _ISA = (("amx_tile", "AMX"), ("avx512f", "AVX512"), ("avx2", "AVX2"), ("sve", "S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What was looked at, its state (`ok`, `warn` or `fail`), what was seen, and what to do about it."""
+    """What was checked, its state (`ok`, `warn` or `fail`), what was found, and what to do about it."""
 
     name: str
     state: str
@@ -40,7 +40,7 @@ class Check:
 
 
 def examine(cache: Path) -> tuple[Check, ...]:
-    """All checks; `cache` is the folder the cache is in, or will be in."""
+    """Run all checks; `cache` is the folder that the cache is or will be in."""
     temporary = Path(tempfile.gettempdir())
     return (
         check_python(sys.version_info[:3]),
@@ -57,7 +57,7 @@ def examine(cache: Path) -> tuple[Check, ...]:
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """Python is new enough."""
+    """Check that Python is new enough."""
     text = ".".join(map(str, version))
     if version < (3, 11):
         return Check(name="python", state="fail", detail=text, remedy="batchexport needs Python 3.11 or newer")
@@ -65,7 +65,7 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 
 def check_torch() -> Check:
-    """torch is installed, and is not too old."""
+    """Check that torch is installed and not too old."""
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
@@ -104,7 +104,7 @@ def check_compiler() -> Check:
 
 
 def check_isa(cpuinfo: Path) -> Check:
-    """The CPU has vector instructions that Inductor generates code for."""
+    """Check that the CPU has vector instructions that Inductor generates code for."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -119,7 +119,7 @@ def check_isa(cpuinfo: Path) -> Check:
 
 
 def check_cores() -> Check:
-    """Report how many cores a run uses, by the same count: affinity and cgroup quota are honoured."""
+    """Report how many cores a run uses, which affinity and cgroup quota may limit."""
     present = os.cpu_count() or 1
     usable = usable_cores()
     more = f" of {present}" if usable < present else ""
@@ -127,7 +127,7 @@ def check_cores() -> Check:
 
 
 def check_memory(cgroup: Path) -> Check:
-    """There is memory for at least one compile of a middling model."""
+    """Check that there is memory for at least one compile of a model like BERT."""
     import psutil
 
     available = psutil.virtual_memory().available
@@ -143,7 +143,7 @@ def check_memory(cgroup: Path) -> Check:
 
 
 def check_gpus(driver: Path) -> Check:
-    """Which NVIDIA GPUs there are; none is fine as long as no target asks for one."""
+    """Report the NVIDIA GPUs; none is fine as long as no target asks for one."""
     if shutil.which("nvidia-smi") is None:
         if driver.exists():
             remedy = "put nvidia-smi on PATH, it comes with the driver"
@@ -164,7 +164,7 @@ def check_gpus(driver: Path) -> Check:
 
 
 def check_writable(name: str, folder: Path) -> Check:
-    """Files can be made in `folder`, or in the folder in which it would be made."""
+    """Check that files can be created in `folder`, or in the nearest existing folder above it."""
     place = _nearest(folder)
     if not place.is_dir():
         detail, remedy = f"{place} is not a folder", "choose another with --cache-dir"
@@ -179,7 +179,7 @@ def check_writable(name: str, folder: Path) -> Check:
 
 
 def check_space(name: str, folder: Path, *, fail: int, warn: int) -> Check:
-    """The disk under `folder` has room; below `fail` and `warn` bytes it is said."""
+    """Check that the disk under `folder` has at least `warn` bytes free, and `fail` if there are not even so many."""
     place = _nearest(folder)
     try:
         free = shutil.disk_usage(place).free
@@ -193,7 +193,7 @@ def check_space(name: str, folder: Path, *, fail: int, warn: int) -> Check:
 
 
 def _answer(command: list[str]) -> tuple[int, str]:
-    """Exit status and all output of a command; a status of -1 where it gave none in time."""
+    """Run a command; return its exit status and all output, or -1 and the reason if it did not end in time."""
     try:
         done = subprocess.run(
             command,
@@ -214,7 +214,7 @@ def _answer(command: list[str]) -> tuple[int, str]:
 
 
 def _nearest(folder: Path) -> Path:
-    """`folder`, or the nearest folder above it that exists."""
+    """Return `folder`, or the nearest folder above it that exists."""
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 

@@ -1,4 +1,4 @@
-"""What this machine and this installation are, read without importing torch and cheap enough for every run."""
+"""Read the facts about machine and installation that keys are made of, cheaply and without importing torch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ REACHING = ("TORCH", "PYTORCH", "INDUCTOR", "AOT_INDUCTOR", "AOTI_", "TRITON", "
              "OPENBLAS_", "ATEN_", "DNNL_", "ONEDNN_", "CUDA", "CUBLAS", "CUDNN", "NVIDIA_TF32", "GCC_",
              "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_", "PYTHONOPTIMIZE")  # fmt: skip
 COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
-# Where things are kept, or said: changes no result.
+# Where things are kept or logged; they change no result.
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
-# What the pipeline imports from the rest of this package, what it is told, and what is made of its results.
+# What the pipeline imports from the rest of the package, what makes its requests, and what publishes its results.
 _BESIDE = ("core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text",
            "dependencies/checker", "dependencies/collect", "dependencies/dependency", "dependencies/hooks",
            "dependencies/merge", "dependencies/observations", "dependencies/observer", "dependencies/paths",
@@ -39,18 +39,18 @@ _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
-    """What does the work. `capture` reaches exported programs; `code`, with it, compiled code and its numbers."""
+    """The facts that affect results: `capture` affects exported programs, both affect compiled code and its outputs."""
 
     capture: Mapping[str, Any]
     code: Mapping[str, Any]
 
     def summary(self) -> dict[str, Any]:
-        """The facts in one table, for the report."""
+        """Return all facts in one table, for the report."""
         return {**self.capture, **self.code}
 
 
 def toolchain() -> Toolchain:
-    """Read it. Costs a few milliseconds, one of them for `g++ --version`."""
+    """Read the facts. Takes a few milliseconds, one of them for `g++ --version`."""
     installed = Distributions(import_path()).by_name
     capture: dict[str, Any] = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -69,7 +69,7 @@ def toolchain() -> Toolchain:
 
 
 def import_path() -> list[str]:
-    """Where children import from, after the manifest's folder: `sys.path` without the script's own folder."""
+    """Return where children import from, after the manifest's folder: `sys.path` without the script's own folder."""
     entries = [entry for entry in (sys.path if sys.flags.safe_path else sys.path[1:]) if entry]
     ours = str(Path(__file__).parents[2])
     return entries if ours in entries else [*entries, ours]
@@ -97,7 +97,7 @@ def compiler() -> str | None:
 
 
 def isa() -> str:
-    """Vendor, model and vector extensions of the CPU: generated code is tuned for them (`-march=native`)."""
+    """Return vendor, model and vector extensions of the CPU, which generated code is tuned for (`-march=native`)."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
     except OSError:
@@ -111,14 +111,14 @@ def isa() -> str:
 
 @cache
 def _pipeline_digest() -> str:
-    """Digest of our own pipeline: when it changes, everything is built anew."""
+    """Return the digest of our own pipeline; when it changes, everything is built again."""
     here = Path(__file__).parents[1]
     files = sorted([*here.glob("pipeline/*.py"), *(here / f"{name}.py" for name in _BESIDE)])
     return text_digest("\n".join(f"{path.relative_to(here)} {bytes_digest(path.read_bytes())}" for path in files))
 
 
 def driver() -> list[str]:
-    """What the NVIDIA driver says of itself and of its devices in files; empty without one. Starts nothing."""
+    """Return what the files of the NVIDIA driver say about it and its devices; empty without a driver."""
     found = []
     for path in [_DRIVER / "version", *sorted(_DRIVER.glob("gpus/*/information"))]:
         with contextlib.suppress(OSError):
@@ -127,7 +127,7 @@ def driver() -> list[str]:
 
 
 def cuda_runtime() -> str | None:
-    """The version of the CUDA runtime that was installed with torch; None for a torch without one."""
+    """Return the version of the CUDA runtime that was installed with torch, or None."""
     installed = Distributions(import_path()).by_name
     found = [name for name in installed if name.startswith("nvidia-cuda-runtime")]
     return installed[max(found)].version if found else None
