@@ -1,5 +1,5 @@
-"""A manifest on its way to jobs: TOML in, resolved jobs out, or every mistake at once.
+"""Turn a manifest into jobs, or report every mistake in it at once.
 
-`manifest.resolve` is its face; it raises ManifestError with file, line, what is wrong and what to write instead.
-Nothing in a manifest is evaluated.
+In: a TOML file. Out: resolved jobs, or ManifestError with file, line, what is wrong and what to write instead.
+`manifest.resolve` is its face. Nothing in a manifest is evaluated.
 """

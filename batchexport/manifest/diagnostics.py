@@ -1,4 +1,4 @@
-"""A mistake is told where the user wrote it: in the entry, in its matrix or in the defaults."""
+"""Report the mistakes of an entry where the user wrote them: in the entry, its matrix or the defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchexport.manifest.matrix import Axis
 
 
 class EntryDiagnostics:
-    """Takes the mistakes of one entry. `picks` are the values of its matrix that are in place just now."""
+    """Collects the mistakes of one entry. `picks` are the values of its matrix in the current variant."""
 
     def __init__(self, mistakes: Diagnostics, index: int, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         self._mistakes = mistakes
@@ -34,7 +34,7 @@ class EntryDiagnostics:
                 value = () if key and len(path) == length else (index,)
                 return (*self._origin(axis.where), *axis.where, *value, *path[length:])
             if key and axis.keys[: len(path)] == path and not _holds(self._raw, path):
-                return (*self._origin(axis.where), *axis.where)  # the axis alone made this key
+                return (*self._origin(axis.where), *axis.where)  # only the matrix sets this key
         return (*self._origin(path), *path)
 
     def _origin(self, path: Place) -> Place:

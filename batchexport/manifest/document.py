@@ -1,6 +1,6 @@
-"""A document is the text of one manifest as tables, with a way back from any key to its line.
+"""Read a manifest into tables, and find the line of any key for messages.
 
-What the tables mean is not known here, except that their format is `schema = 1`.
+This module knows nothing about the meaning of the tables, except that their format is `schema = 1`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_BYTES = 16 * 2**20  # 50,000 entries fit, and reading it takes seconds at wo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A manifest before it is understood. `name` is its path as the user gave it."""
+    """The text and the tables of a manifest. `name` is its path as the user gave it."""
 
     name: str
     text: str
@@ -33,7 +33,7 @@ class Document:
 
 
 class Diagnostics:
-    """Collects what is wrong with one document, each mistake once, and puts it in the order of the lines."""
+    """Collects the mistakes of one document, each once, in the order of their lines."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -53,7 +53,7 @@ class Diagnostics:
         *,
         key: bool = False,
     ) -> None:
-        """Takes one mistake at `path`, which starts at the document's top level."""
+        """Add a mistake at `path`, which starts at the top level of the document."""
         self._said.setdefault((path, message), hint)
 
     @cached_property
@@ -61,11 +61,11 @@ class Diagnostics:
         return locations.source_lines(self._document.text)
 
     def line(self, path: locations.KeyPath) -> int:
-        """The line on which `path` stands; walks the whole text the first time."""
+        """Return the line of `path`; the first call scans the whole text."""
         return locations.line_of(self._lines, path)
 
     def error(self) -> ManifestError:
-        """All that was said, as one error."""
+        """Return all mistakes as one error."""
         lines = self._lines
         said = [(locations.line_of(lines, path), path, message, hint) for (path, message), hint in self._said.items()]
         said.sort(key=lambda one: one[0])
@@ -77,7 +77,7 @@ class Diagnostics:
         )
 
     def _where(self, path: locations.KeyPath) -> str:
-        """`: entry "bert-base", inputs.x` after a file and its line."""
+        """Return the place after file and line: `: entry "bert-base", inputs.x`."""
         if not path:
             return ""
         if path[0] != "entry" or len(path) < 2 or not isinstance(path[1], int):
@@ -91,7 +91,7 @@ class Diagnostics:
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Stops the garbage collector: nothing read here becomes garbage, and its passes double the time."""
+    """Pause the garbage collector: nothing read here becomes garbage, and its passes double the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -102,7 +102,7 @@ def paused_collector() -> Iterator[None]:
 
 
 def load(path: Path | str) -> Document:
-    """Reads a manifest.
+    """Read a manifest.
 
     Raises:
         ManifestError: when there is no such file, it can't be read, is not UTF-8, too large or not TOML.
@@ -120,7 +120,7 @@ def load(path: Path | str) -> Document:
     if len(data) > MAX_BYTES:
         raise problem(f"larger than {MAX_BYTES // 2**20} MiB, so it can't be a manifest")
     try:
-        text = data.decode("utf-8-sig")  # some editors put a byte order mark before the text
+        text = data.decode("utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _refusal(f"{name}:{line}", "not UTF-8 text", "save the file as UTF-8") from None
@@ -128,7 +128,7 @@ def load(path: Path | str) -> Document:
 
 
 def parse(text: str, path: Path | str) -> Document:
-    """The document of a TOML text; `path` is where mistakes say it stands.
+    """Parse a TOML text; messages name `path` as its file.
 
     Raises:
         ManifestError: when the text is not TOML, or is nested too deeply, or has another schema than 1.
@@ -145,7 +145,7 @@ def parse(text: str, path: Path | str) -> Document:
     document = Document(name=str(path), text=text, tables=tables)
     schema = tables.get("schema")
     if type(schema) is int and schema != SCHEMA:
-        # In a newer format anything may mean something else, so nothing more can be said of it.
+        # In a newer format anything may have another meaning, so nothing else is checked.
         mistakes = Diagnostics(document)
         mistakes.error_at(
             ("schema",), f"this batchexport reads schema {SCHEMA}, not {schema}", "use a newer batchexport"
@@ -159,7 +159,7 @@ def _refusal(where: str, message: str, hint: str | None = None) -> ManifestError
 
 
 def _neighbour(path: Path) -> str | None:
-    """The manifest beside `path` whose name is nearest, as a question."""
+    """Return a did-you-mean for the manifest beside `path` with the most similar name."""
     try:
         names = sorted(file.name for file in path.parent.iterdir() if file.suffix == ".toml")
     except OSError:
@@ -171,7 +171,7 @@ _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re
 _KEY = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=")
 _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 
-# What tomllib says, whether the line bears it out, and what most often helps.
+# tomllib's message, a pattern that its line must match, and the hint that helps most often.
 _HELP: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("Invalid value", re.compile(r"=\s*(True|False)\b").search, "write true or false in lower case"),
     (
@@ -218,7 +218,7 @@ _DEEP = re.compile(r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n
 
 
 def deep_line(text: str) -> int | None:
-    """The line (from 1) with something like a key of more than 64 parts, dots between them; None if there is none."""
+    """Return the line (from 1) with a dotted key of more than 64 parts, or None: tomllib is quadratic in the parts."""
     if text.count(".") <= _PARTS:
         return None
     for number, line in enumerate(text.split("\n"), start=1):

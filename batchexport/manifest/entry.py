@@ -1,4 +1,4 @@
-"""An entry's table, with defaults merged and one variant chosen, is read into specs whole or not at all."""
+"""Read the table of an entry, with defaults merged and one variant of its matrix chosen, into specs."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ def _elsewhere(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one variant of an entry says, but for its name and targets' own specs.
+    """The content of one variant of an entry, except its name and what depends on the target.
 
-    `weights` has one item for each checkpoint, its name and file; one without a name where there are none.
-    `timeout` is in seconds, per stage. `used_dims` are all names that shapes hold.
+    `weights` has an item (name, file) for each checkpoint, or one without a name.
+    `timeout` is in seconds, per stage. `used_dims` are all names used in shapes.
     """
 
     export: Mapping[str, Any]
@@ -166,9 +166,9 @@ class Reading:
 
 
 def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Report) -> Reading:
-    """The reading of a variant; where `say` was called, it is not to be used.
+    """Read a variant; the result is invalid if a mistake was reported.
 
-    `own_dims` are the dims which the entry itself declares, and so has to use.
+    `own_dims` are the dims that the entry itself declares and therefore has to use.
     """
     known = readers.read_table(table, (), say, _READERS, _elsewhere)
     if "model" not in table and not any(did_you_mean(key, ("model",)) for key in table.keys() - KEYS):
@@ -177,7 +177,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
     inputs = read_inputs(known.get("inputs", {}), dtype, say)
     declared = read_dims(known.get("dims", {}), say)
     is_open = type(inputs.tree) is str
-    # Where a shape is wrong, nobody knows which dims it was meant to use.
+    # If a shape is wrong, it is unknown which dims it was meant to use.
     own = own_dims if inputs.is_right else {}
     dims = resolve_dims(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
@@ -188,7 +188,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "make weights one of the checkpoints",
         )
     export, compile_, verify = known.get("export", {}), known.get("compile", {}), known.get("verify", {})
-    # A bare .so has no room beside it for weights.
+    # A bare .so can't hold weights beside the code.
     if compile_.get("format") == "so" and compile_.setdefault("weights", "embedded") == "external":
         say(
             ("compile", "weights"),

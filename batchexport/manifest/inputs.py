@@ -1,4 +1,4 @@
-"""The inputs of a job are a tree of tagged nodes: a tensor, a table and a scalar are never confused."""
+"""Read the inputs of an entry into a tree of tagged nodes, so that tensors, tables and scalars are never confused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _dtype = readers.one_of(DTYPES)
 
 
 class Use(NamedTuple):
-    """A place in a shape that names a dim: `shape[at]` holds text, or the number once it is known."""
+    """A use of a dim in a shape: `shape[at]` holds its text, or the number once it is known."""
 
     path: KeyPath
     size: Affine
@@ -36,7 +36,7 @@ class Use(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """`tree` by parameter name, or the text of a factory or file; without `is_right`, something was said."""
+    """`tree` by parameter name, or the text of a factory or file. Not `is_right`: a mistake was reported."""
 
     tree: dict[str, Any] | str
     uses: list[Use]
@@ -44,9 +44,9 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
-    """What [entry.inputs] says.
+    """Read [entry.inputs].
 
-    `dtype` is that of tensors which name none. Sizes that name a dim are canonical text in the tree.
+    `dtype` is used for tensors without one. Sizes that name a dim are canonical text in the tree.
     """
     path: KeyPath = ("inputs",)
     if type(value) is str:
@@ -65,7 +65,7 @@ def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
 
 
 class _TreeReader:
-    """Reads one tree; `uses` gathers the dims that its shapes name."""
+    """Reads one tree and collects the dims that its shapes use in `uses`."""
 
     def __init__(self, dtype: str, say: Report) -> None:
         self.dtype = dtype
@@ -145,7 +145,7 @@ class _TreeReader:
 
 
 def _lacks_shape(table: dict[str, Any]) -> bool:
-    """Whether a table can only be meant as a tensor."""
+    """Return True if a table can only be meant as a tensor."""
     dtype, bounds = table.get("dtype"), table.get("range")
     is_range = type(bounds) is list and table.keys() <= set(_TENSOR_KEYS)
     return is_range or (type(dtype) is str and dtype in DTYPES)
@@ -153,7 +153,7 @@ def _lacks_shape(table: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[Size, int | str]:
-    """A size and how it stands in a tree: a number, or the canonical text."""
+    """Return a size and its form in a tree: a number, or the canonical text."""
     size = parse_size(text)
     return size, str(size) if isinstance(size, Affine) else size
 
@@ -188,7 +188,7 @@ def _fill(value: Any, path: KeyPath, say: Report, dtype: str) -> Any:
 
 
 def _number(value: Any, path: KeyPath, say: Report, dtype: str, above: int = 0) -> Any:
-    """An int for integer tensors, else a finite float. `above` 1 allows one more than the dtype's largest."""
+    """Read an int for integer tensors, else a finite float. `above` 1 allows one more than the dtype's largest."""
     if type(value) not in (int, float):
         hint = f"write {int(value)}" if type(value) is bool else None
         say(path, f"expected a number, found {describe(value)}", hint)

@@ -1,7 +1,7 @@
-"""A line is looked up only to tell of a mistake, and the text it is looked up in is known to be valid TOML.
+"""Find the lines of keys in a valid TOML text, for messages.
 
-tomllib keeps no line numbers, so this module walks the text a second time: it knows where keys and
-values begin and end, and nothing about what they mean.
+tomllib keeps no line numbers, so the text is scanned a second time, only when there is a mistake to report. The
+scanner knows where keys and values begin and end, and nothing about their meaning.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def source_lines(text: str) -> Mapping[KeyPath, int]:
-    """The line (from 1) on which every key and array item of a valid TOML text first stands.
+    """Return the line (from 1) of the first occurrence of every key and array item in a valid TOML text.
 
-    Where the walk can't follow the text, what was found so far is the answer.
+    If the scanner can't follow the text, the lines found so far are returned.
     """
     walk = _TomlScanner(text)
-    # A coarser place is still a right place: `line_of` falls back to an outer key.
+    # `line_of` falls back to an outer key, whose line is coarser but right.
     with suppress(LookupError, RecursionError):
         walk.document()
     return walk.lines
 
 
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
-    """The line of `path`, else of the innermost key around it, else 1."""
+    """Return the line of `path`, else of the innermost key around it, else 1."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
             return lines[path[:length]]
@@ -48,9 +48,9 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
 
 
 def shown(path: KeyPath) -> str:
-    """`inputs.x.shape[1]`, with quotes where TOML needs them."""
+    """Return a path as text, such as `inputs.x.shape[1]`, quoted where TOML needs it."""
     parts: list[str] = []
-    if len(path) > 16:  # only where something is nested beyond all reason
+    if len(path) > 16:  # only in absurdly nested manifests
         return shown(path[:8]) + "…"
     for key in path:
         if isinstance(key, int):
@@ -62,7 +62,7 @@ def shown(path: KeyPath) -> str:
 
 
 class _TomlScanner:
-    """One pass over the text; a LookupError ends it where the text is not what it expects."""
+    """One pass over the text; raises LookupError where the text is not what it expects."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -150,7 +150,7 @@ class _TomlScanner:
         self.lines.setdefault(path, self._line)
 
     def _peek(self) -> str:
-        """The next character that means something, "" at the end."""
+        """Return the next significant character, "" at the end."""
         blank = _BLANK.match(self.text, self.at)
         self.at = blank.end() if blank else self.at
         return self.text[self.at : self.at + 1]

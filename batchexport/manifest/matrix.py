@@ -1,4 +1,4 @@
-"""An axis is a path into an entry and the values it takes; all axes of a matrix give every variant once."""
+"""Read the matrix of an entry and expand it into variants: every combination of the values of its axes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AMBIGUOUS = frozenset("[],@ ")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """`keys` is the path it sets, `where` its place in the entry; `ids[i]` is `values[i]` in a job's name."""
+    """An axis sets the path `keys` to each of `values`; `ids` are their forms in job names, `where` is its own path."""
 
     keys: tuple[str, ...]
     where: KeyPath
@@ -30,9 +30,9 @@ class Axis:
 
 
 def read_matrix(matrix: Any, known: Collection[str], say: Report) -> list[Axis] | None:
-    """The axes in the order written, outermost first; None when something is wrong with one of them.
+    """Return the axes in the order written, outermost first; None if a mistake was reported.
 
-    `known` are the keys of an entry, one of which every path starts with.
+    `known` are the keys of an entry; every path starts with one of them.
     """
     if not readers.is_table(matrix, ("matrix",), say, "lists"):
         return None
@@ -64,7 +64,7 @@ def _count(number: int) -> str:
 def _leaves(
     table: Mapping[str, Any], where: KeyPath, keys: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], KeyPath, Any]]:
-    """Both `"kwargs.layers" = […]` and `kwargs.layers = […]`, which TOML reads as nested tables."""
+    """Yield the axes, written as `"kwargs.layers" = […]` or as `kwargs.layers = […]`, a nested table to TOML."""
     for key, value in table.items():
         here, there = (*keys, *key.split(".")), (*where, key)
         if type(value) is dict and value:
@@ -109,7 +109,7 @@ def _is_axis(keys: tuple[str, ...], where: KeyPath, values: Any, known: Collecti
 
 
 def _ids(keys: tuple[str, ...], values: list[Any], is_ambiguous: bool) -> tuple[str, ...]:
-    """`float32` for a key of the entry, else `layers=4`; `inputs.x=0` where a value has no short text."""
+    """Return the ids of values: `float32` for a key of the entry, else `layers=4`; `inputs.x=0` if it is long."""
     texts = [_text(value) for value in values]
     if None in texts:
         return tuple(f"{'.'.join(keys)}={index}" for index in range(len(values)))
@@ -129,7 +129,7 @@ def _text(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One point of the matrix: the entry's table there, its ids, and for every axis the index of its value."""
+    """One combination: the table of the entry with its values, their ids, and the index of each axis's value."""
 
     table: Mapping[str, Any]
     ids: tuple[str, ...]
@@ -137,7 +137,7 @@ class Variant:
 
 
 def variants(table: Mapping[str, Any], axes: list[Axis], say: Report) -> Iterator[Variant]:
-    """Every combination, the last axis fastest; none when a path leads through anything but tables."""
+    """Yield every combination, the last axis fastest; none if a path leads through anything but tables."""
     for axis in axes:
         if (stop := _dead_end(table, axis.keys)) is not None:
             through = quoted(".".join(axis.keys[:stop]))
@@ -173,6 +173,6 @@ def _at(table: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _with(table: Mapping[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """A copy of `table` with one value set; what the path does not touch is shared."""
+    """Return a copy of `table` with one value set; tables off the path are shared."""
     first, rest = keys[0], keys[1:]
     return {**table, first: _with(table.get(first, {}), rest, value) if rest else value}

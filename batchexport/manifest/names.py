@@ -1,4 +1,4 @@
-"""A name is text that other things are found by; it is checked, and never leads out of a folder."""
+"""Read names of entries, models, files, targets and operators, and derive job and folder names from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECA
 
 
 def plain(value: Any, path: KeyPath, say: Report) -> Any:
-    """A name of an entry or a checkpoint: printable, one path component, no option of a command line."""
+    """Read a name of an entry or a checkpoint: printable, one path component, not like a command-line option."""
     if type(value) is not str:
         return readers.string(value, path, say)
     if not value.strip():
@@ -57,7 +57,7 @@ def plain(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def model(value: Any, path: KeyPath, say: Report) -> Any:
-    """`module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
+    """Read `module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
     if type(value) is str and _REFERENCE.fullmatch(value):
         return value
     value = readers.string(value, path, say)
@@ -88,7 +88,7 @@ def _model_hint(head: str, colon: str, tail: str) -> str:
 
 
 def inputs_source(value: Any, path: KeyPath, say: Report) -> Any:
-    """A factory `module:attribute`, or a file of tensors."""
+    """Read a factory `module:attribute` or the path of a file of tensors."""
     if _REFERENCE.fullmatch(value):
         return value
     if value.endswith(WEIGHTS_SUFFIXES[:3]):
@@ -99,7 +99,7 @@ def inputs_source(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def weights(value: Any, path: KeyPath, say: Report) -> Any:
-    """A path with a suffix that weights are loaded from."""
+    """Read a path with a suffix that weights are loaded from."""
     value = readers.file_path(value, path, say)
     if value is INVALID or value.endswith(WEIGHTS_SUFFIXES):
         return value
@@ -108,7 +108,7 @@ def weights(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def target(value: Any, path: KeyPath, say: Report) -> Any:
-    """`cpu`, `cpu-avx2`, `cpu-avx512`, `cuda` or `cuda-smNN`."""
+    """Read `cpu`, `cpu-avx2`, `cpu-avx512`, `cuda` or `cuda-smNN`."""
     if type(value) is str and _TARGET.fullmatch(value):
         return value
     what = f"unknown target {quoted(value)}" if isinstance(value, str) else f"found {describe(value)}"
@@ -121,7 +121,7 @@ def target(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def targets(value: Any, path: KeyPath, say: Report) -> Any:
-    """At least one target, each once."""
+    """Read at least one target, each once."""
     read = readers.list_of(target, "targets", may_be_empty=False)(value, path, say)
     if read is not INVALID:
         for index, one in enumerate(read):
@@ -132,7 +132,7 @@ def targets(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def dotted(what: str) -> readers.Reader:
-    """Identifiers with dots between them: a module of the model, a method. `what` names it in messages."""
+    """Read dotted identifiers, such as a module of the model or a method. `what` names it in messages."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         value = readers.string(value, path, say)
@@ -145,7 +145,7 @@ def dotted(what: str) -> readers.Reader:
 
 
 def operator(value: Any, path: KeyPath, say: Report) -> Any:
-    """`aten.silu` or `aten.silu.default`."""
+    """Read an operator: `aten.silu` or `aten.silu.default`."""
     value = readers.string(value, path, say)
     if value is INVALID or _OPERATOR.fullmatch(value):
         return value
@@ -156,22 +156,22 @@ def operator(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def member(value: str) -> bool:
-    """Whether `value` can name a file inside an archive without leading out of it."""
+    """Return True if `value` can name a file inside an archive without leading out of it."""
     parts = value.replace("\\", "/").split("/")
     return value.isprintable() and ":" not in value and not any(part in ("", ".", "..") for part in parts)
 
 
 def job(entry: str, ids: Iterable[str], target: str) -> str:
-    """`bert-base[layers=4,float32]@cpu`: what tells a job from its siblings, as a pytest id does."""
+    """Return the name of a job, in the form of a pytest id: `bert-base[layers=4,float32]@cpu`."""
     inner = ",".join(ids)
     return f"{entry}[{inner}]@{target}" if inner else f"{entry}@{target}"
 
 
 def folders(names: Sequence[str]) -> list[str]:
-    """A folder name for every job name: safe on every file system, no two equal when case is ignored.
+    """Return a folder name for every job name: safe on every file system, no two equal when case is ignored.
 
-    A name that had to be cut, or whose folder would be another's too, ends in a hash of the name, so
-    that no folder depends on the order of the jobs.
+    A name that had to be cut, or that would clash with another, ends in a hash of the name, so that no folder
+    depends on the order of the jobs.
     """
     simple = [_safe(name) for name in names]
     count = Counter(folder.lower() for folder in simple)

@@ -1,6 +1,6 @@
-"""A field reader takes what tomllib gave and returns a value of one exact type, or says what is wrong.
+"""Readers of fields: each takes a value from tomllib and returns one of an exact type, or reports a mistake.
 
-tomllib gives exact built-in types, so `type(value) is int` is the test: `isinstance` would take `true` for 1.
+tomllib returns exact built-in types, so `type(value) is int` is the test: `isinstance` would take `true` for 1.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ INT_MAX = 2**63 - 1
 
 
 class Report(Protocol):
-    """Takes one mistake. `key` tells that the name of the last key is wrong, not its value."""
+    """Takes one mistake. `key`: the name of the last key is wrong, not its value."""
 
     def __call__(self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False) -> None: ...
 
 
 class _Invalid:
-    """The type of `BAD`, so that it can't be mistaken for a value."""
+    """The type of `INVALID`, so that it can't be mistaken for a value."""
 
 
-INVALID: Final = _Invalid()  # what a reader returns after it has said what is wrong
+INVALID: Final = _Invalid()  # returned by a reader that has reported a mistake
 Reader = Callable[[Any, KeyPath, Report], Any]
 
 
 def string(value: Any, path: KeyPath, say: Report) -> Any:
-    """A string that is not empty and holds no NUL, which no path and no environment can hold."""
+    """Read a string that is not empty and has no NUL, which neither paths nor environments allow."""
     if type(value) is not str:
         say(path, f"expected a string, found {describe(value)}")
         return INVALID
@@ -45,7 +45,7 @@ def string(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def boolean(value: Any, path: KeyPath, say: Report) -> Any:
-    """`true` or `false`."""
+    """Read `true` or `false`."""
     if type(value) is bool:
         return value
     near = str(value).lower()
@@ -55,7 +55,7 @@ def boolean(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
-    """A whole number within bounds, both included."""
+    """Return a reader of a whole number within bounds, both included."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is not int:
@@ -78,7 +78,7 @@ def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
 
 
 def tolerance(value: Any, path: KeyPath, say: Report) -> Any:
-    """A finite number of at least 0, as a float."""
+    """Read a finite number of at least 0, as a float."""
     if type(value) not in (int, float):
         hint = "write it without quotes" if isinstance(value, str) else None
         say(path, f"expected a number, found {describe(value)}", hint)
@@ -90,7 +90,7 @@ def tolerance(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def one_of(names: Collection[str]) -> Reader:
-    """One of a few strings."""
+    """Return a reader of one of a few strings."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is str and value in names:
@@ -104,7 +104,7 @@ def one_of(names: Collection[str]) -> Reader:
 
 
 def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
-    """A list whose items `item` reads, as a tuple. `what` names the items: "strings"."""
+    """Return a reader of a list, as a tuple, with `item` for its items. `what` names the items: "strings"."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         if type(value) is not list:
@@ -121,7 +121,7 @@ def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
 
 
 def table_of(item: Reader, what: str) -> Reader:
-    """A table with free keys, whose values `item` reads. `what` names the values: "strings"."""
+    """Return a reader of a table with free keys and `item` for its values. `what` names the values: "strings"."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         if not is_table(value, path, say, what):
@@ -133,7 +133,7 @@ def table_of(item: Reader, what: str) -> Reader:
 
 
 def is_table(value: Any, path: KeyPath, say: Report, what: str = "") -> bool:
-    """True for a table; says so otherwise."""
+    """Return True for a table, and report anything else."""
     if type(value) is dict:
         return True
     say(path, f"expected a table{f' of {what}' if what else ''}, found {describe(value)}")
@@ -141,7 +141,7 @@ def is_table(value: Any, path: KeyPath, say: Report, what: str = "") -> bool:
 
 
 def file_path(value: Any, path: KeyPath, say: Report) -> Any:
-    """A path as posix text, `.` and doubled slashes gone, `..` kept: through a link it may lead elsewhere."""
+    """Read a path as POSIX text without `.` and doubled slashes; `..` is kept, as a link may make it matter."""
     value = string(value, path, say)
     if value is INVALID:
         return INVALID
@@ -156,7 +156,7 @@ def file_path(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def timeout(value: Any, path: KeyPath, say: Report) -> Any:
-    """Seconds from a number or from text with a unit; more than 0, at most a year."""
+    """Read seconds from a number or from text with a unit; more than 0, at most a year."""
     try:
         seconds = parse_seconds(value) if isinstance(value, str) else value
         if type(seconds) not in (int, float):
@@ -176,7 +176,7 @@ def timeout(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def size(value: Any, path: KeyPath, say: Report) -> Any:
-    """Bytes from a whole number or from text with a unit; more than 0."""
+    """Read bytes from a whole number or from text with a unit; more than 0."""
     try:
         bytes_ = parse_bytes(value) if isinstance(value, str) else value
         if type(bytes_) is not int:
@@ -192,7 +192,7 @@ def size(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def auto_or(reader: Reader) -> Reader:
-    """None for "auto", else what `reader` reads."""
+    """Return a reader that gives None for "auto", else what `reader` reads."""
 
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         return None if value == "auto" else reader(value, path, say)
@@ -201,12 +201,12 @@ def auto_or(reader: Reader) -> Reader:
 
 
 def passthrough(value: Any, _path: KeyPath, _say: Report) -> Any:
-    """For a field that is read later, with knowledge of other fields."""
+    """Return the value unread, for a field that depends on others and is read later."""
     return value
 
 
 def plain_data(value: Any, path: KeyPath, say: Report, depth: int = 0) -> Any:
-    """What both TOML and JSON can say: text, booleans, finite numbers, lists and tables of them."""
+    """Read a value that TOML and JSON share: text, booleans, finite numbers, lists and tables of them."""
     kind = type(value)
     if kind is str or kind is bool or kind is int:
         return value
@@ -235,9 +235,9 @@ def read_table(
     readers: Mapping[str, Reader],
     elsewhere: Callable[[str], str | None] | None = None,
 ) -> dict[str, Any]:
-    """The fields of a table with known keys; those that are wrong are said and left out.
+    """Read a table with known keys; wrong fields are reported and left out.
 
-    `elsewhere` tells of an unknown key where it belongs, when it is known in another table.
+    `elsewhere` returns for an unknown key the table in which it would be known, or None.
     """
     if not is_table(value, path, say):
         return {}

@@ -1,4 +1,4 @@
-"""Every job of a manifest is resolved, or none is and all mistakes are told."""
+"""Resolve a manifest into jobs, all or none, and report all mistakes together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 
 
 def load(path: Path | str) -> Manifest:
-    """Reads and resolves a manifest.
+    """Read and resolve a manifest.
 
     Raises:
         ManifestError: with every mistake of the manifest.
@@ -33,7 +33,7 @@ def load(path: Path | str) -> Manifest:
 
 
 def resolve(document: Document) -> Manifest:
-    """Settings and jobs of a document: defaults, then matrix, checkpoints and targets of each entry.
+    """Resolve a document: settings, defaults, then matrix, checkpoints and targets of each entry.
 
     Raises:
         ManifestError: with every mistake of the manifest.
@@ -74,7 +74,7 @@ def _resolve(document: Document) -> Manifest:
 
 
 def _read_top(tables: Mapping[str, Any], mistakes: Diagnostics) -> tuple[list[Any], Mapping[str, Any]]:
-    """The entries and the defaults; says what is wrong at the top level."""
+    """Return the entries and the defaults, and report mistakes at the top level."""
     say = mistakes.error_at
     for key in tables:
         if key not in _TOP:
@@ -111,7 +111,7 @@ def _read_top(tables: Mapping[str, Any], mistakes: Diagnostics) -> tuple[list[An
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """A job but for its folder, which depends on all names."""
+    """A job without its folder name, which depends on the names of all jobs."""
 
     name: str
     index: int
@@ -136,7 +136,7 @@ class _Draft:
 
 
 def _drafts(diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[_Draft]:
-    """The jobs of one entry; none of them is any good when something was said."""
+    """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
         names.plain(raw["name"], ("name",), diagnostics.say)
     elif not any(did_you_mean(key, ("name",)) for key in raw.keys() - KEYS):
@@ -178,7 +178,7 @@ def _expand(entry: str, diagnostics: EntryDiagnostics, variant: Variant, reading
 
 
 def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """`table` over `defaults`: what both have as tables is merged in turn, else `table` wins."""
+    """Return `table` merged over `defaults`: tables in both are merged in turn, otherwise `table` wins."""
     merged = {**defaults, **table}
     for key in defaults.keys() & table.keys():
         if type(defaults[key]) is dict and type(table[key]) is dict:
@@ -203,7 +203,7 @@ def _check_names(entries: list[Any], drafts: list[_Draft], mistakes: Diagnostics
 
 
 def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mistakes: Diagnostics) -> None:
-    """An entry may leave a default dim unused, but one that no entry uses is a mistake."""
+    """Report a default dim that no entry uses; a single entry may leave it unused."""
     dims = defaults.get("dims")
     if not dims or type(dims) is not dict:
         return

@@ -1,4 +1,4 @@
-"""A selection narrows the jobs of a manifest and keeps their order; one that leaves none is a mistake."""
+"""Select jobs by expression, tag and name, in the order of the manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 class Selectable(Protocol):
-    """What a selection looks at."""
+    """The parts of a job that a selection uses."""
 
     @property
     def name(self) -> str: ...
@@ -31,10 +31,10 @@ Job = TypeVar("Job", bound=Selectable)
 def select(
     jobs: Iterable[Job], *, expression: str | None = None, tags: Sequence[str] = (), only: Sequence[str] = ()
 ) -> tuple[Job, ...]:
-    """The jobs that meet every condition given: the expression, any of the tags, being named in `only`.
+    """Return the jobs that meet every condition given: the expression, any of the tags, being named in `only`.
 
     Raises:
-        UsageError: if the expression does not parse, a name in `only` is no job, or nothing is left.
+        UsageError: if the expression does not parse, a name in `only` is no job, or no job is left.
     """
     everything = tuple(jobs)
     _refuse_unknown(only, [job.name for job in everything])
@@ -50,10 +50,10 @@ def select(
 
 
 def compile_expression(expression: str) -> Matcher:
-    """The test on job names that `-k` describes: words, `not`, `and`, `or`, parentheses.
+    """Compile an expression of `-k` into a test on job names: words, `not`, `and`, `or`, parentheses.
 
-    A word matches where a name contains it, in any case. A word with spaces or parentheses, or one
-    that is itself `and`, `or` or `not`, goes in quotes. A blank expression matches everything.
+    A word matches names that contain it, ignoring case. A word with spaces or parentheses, or one
+    that is itself `and`, `or` or `not`, must be quoted. A blank expression matches everything.
 
     Raises:
         UsageError: with the position, if the expression does not parse.
@@ -67,7 +67,7 @@ def compile_expression(expression: str) -> Matcher:
 
 
 class _Parser:
-    """Recursive descent: or, then and, then not, then a word or a group."""
+    """A recursive-descent parser: or, and, not, then a word or a group."""
 
     def __init__(self, expression: str) -> None:
         self._expression = expression
@@ -81,7 +81,7 @@ class _Parser:
         return matcher
 
     def _split(self) -> Iterable[tuple[str, bool, int]]:
-        """(text, whether it is a word in any case, column) of each token."""
+        """Yield (text, whether it is quoted, column) of each token."""
         text = self._expression.rstrip()
         at = 0
         while at < len(text):

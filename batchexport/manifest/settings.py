@@ -1,4 +1,4 @@
-"""Settings are what a manifest says of a whole run: where outputs and cache are, how large the pools."""
+"""Read the settings of a whole run: output folder, cache folder and pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_OUTPUT = "dist"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """[output], [cache] and [pools]; paths as written."""
+    """The values of [output], [cache] and [pools], with paths as written."""
 
     output_dir: str = DEFAULT_OUTPUT
     cache_dir: str | None = None
@@ -43,7 +43,7 @@ _POOLS = {
 
 
 def read_settings(tables: Mapping[str, Any], say: Report) -> Settings:
-    """The settings of a document's tables. What is wrong is said and left at its default."""
+    """Read the settings; wrong values are reported and left at their defaults."""
     output = readers.read_table(tables.get("output", {}), ("output",), say, _OUTPUT)
     cache = readers.read_table(tables.get("cache", {}), ("cache",), say, _CACHE)
     pools = readers.read_table(tables.get("pools", {}), ("pools",), say, _POOLS)

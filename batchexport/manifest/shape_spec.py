@@ -1,4 +1,4 @@
-"""A dim is settled once all its uses are known: fixed sizes go into the shapes, what stays is dynamic."""
+"""Read [entry.dims] and resolve each dim from its uses: fixed sizes go into the shapes, the rest stays dynamic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _FIELDS = {
 }
 _size = readers.integer(0)
 
-Declared = Mapping[str, Any]  # a number, None for auto, BAD for one that was said, or the arguments of `declare`
+Declared = Mapping[str, Any]  # a number, None for auto, INVALID for a reported one, or bounds
 
 
 def read_dims(value: Any, say: Report) -> Declared:
-    """What [entry.dims] says, name by name."""
+    """Read [entry.dims], by name."""
     if not readers.is_table(value, ("dims",), say):
         return {}
     return {name: _read_dim(name, item, ("dims", name), say) for name, item in value.items()}
@@ -69,10 +69,10 @@ def _is_size(text: str) -> bool:
 def resolve_dims(
     declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Report
 ) -> dict[str, dict[str, Any]]:
-    """The JSON form of every dim that stays dynamic; sizes that are fixed become numbers in their shapes.
+    """Return the JSON form of every dim that stays dynamic; fixed sizes become numbers in their shapes.
 
-    `is_open`: the inputs come from a factory or a file, with the sizes that they have there. `is_own` tells
-    whether a dim may be called unused: those from [defaults] are for whoever uses them.
+    `is_open`: the inputs come from a factory or a file, with the sizes that they have there. `is_own` returns
+    whether an unused dim is a mistake: a dim from [defaults] need not be used by every entry.
     """
     by_name: dict[str, list[Use]] = {}
     for use in uses:
@@ -90,7 +90,7 @@ def resolve_dims(
     autos = [name for name in by_name if declared.get(name) is None]
     taken = {dim.example for dim in settled.values()} if autos else set()
     for name in autos:
-        # Equal examples could make torch.export take two dims for one.
+        # With equal examples torch.export could take two dims for one.
         example = _least(by_name.get(name, []))
         while example in taken:
             example += 1
@@ -100,7 +100,7 @@ def resolve_dims(
 
 
 def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | int | None:
-    """The dim, or its one size, which is put into the shapes; None for one that was said."""
+    """Return the dim, or its one size after putting it into the shapes; None if a mistake was reported."""
     try:
         dim: Dim | int = what if type(what) is int else make_dim(name, what, least=_least(users))
     except ShapeError as error:
@@ -134,7 +134,7 @@ def _at_least(size: Affine) -> str:
 
 
 def _least(users: list[Use]) -> int:
-    """The smallest size of a dim at which it and all sizes derived from it are 2 or more."""
+    """Return the smallest size of a dim at which it and all sizes derived from it are 2 or more."""
     least = 2
     for use in users:
         if use.size.offset < 0:
