@@ -1,6 +1,6 @@
-"""batchexport brings every model of a manifest to verified archives and compiled packages.
+"""The build system for PyTorch model export: a manifest in, verified archives and compiled packages out.
 
-Importing it costs nothing: each function imports what it needs when it is called.
+Importing it is cheap: each function imports what it needs when it is called.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def run(
 ) -> RunReport:
     """Bring every selected job of a manifest up to date, as `batchexport run` does, and return the report.
 
-    A job that fails is data in the report. `listener` hears of every event while the run goes on.
+    A job that fails is data in the report. `listener` is called with every event of the run.
 
     Raises:
-        BatchExportError: on what stops the whole run, a mistake in the manifest for instance.
+        BatchExportError: on what stops the whole run, such as a mistake in the manifest.
     """
     from pathlib import Path
 
@@ -66,9 +66,9 @@ def run(
 
 
 def load(folder: str | PathLike[str]) -> Callable[..., Any]:
-    """The compiled package in an output folder, as a callable: `load("dist/bert-base@cpu")(input_ids=...)`.
+    """Load the compiled package in an output folder as a callable: `load("dist/bert-base@cpu")(input_ids=...)`.
 
-    Imports torch. Raises UnsafeArchive, an OSError, for a package that would be unpacked somewhere else.
+    Imports torch. Raises UnsafeArchive, an OSError, for a package with members outside its folder.
     """
     from pathlib import Path
 

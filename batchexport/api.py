@@ -1,6 +1,6 @@
 """The verbs: each does one thing with a manifest and returns plain data.
 
-What a no-op run does not need is imported where it is used.
+What a no-op run does not need is imported inside the functions that use it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ __all__ = ["RunOptions", "cache_root", "ls", "plan", "rebuild", "run"]
 
 
 def run(options: RunOptions, listener: Listener = lambda event: None) -> RunReport:
-    """Bring every selected job to verified outputs, rebuilding only what changed; writes the JSON report.
+    """Bring every selected job to verified outputs, rebuilding only what changed, and write the JSON report.
 
-    Raises ManifestError, UsageError, StoreError, EnvironmentProblem: what stops the whole command. A
-    failed job is in the report.
+    A failed job is data in the report.
+
+    Raises:
+        ManifestError, UsageError, StoreError, EnvironmentProblem: on what stops the whole command.
     """
     with interrupts.handle_signals():
         return _run(options, listener)
@@ -71,14 +73,14 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
     try:
         with interrupts.defer_signals():
             _write(report, path)
-    except StoreError as error:  # all else is done: who started it should hear of that, too
+    except StoreError as error:  # the run itself is done, so its report is still returned
         report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*notes, str(error)))
         listener(Note(text=str(error)))
     return report
 
 
 def plan(options: RunOptions) -> Plan:
-    """What the next run would do, and why; imports no torch and starts nothing."""
+    """Return what the next run would do, and why; imports no torch and starts nothing."""
     from batchexport.engine.runner import workers
     from batchexport.planning.planner import make_plan
     from batchexport.planning.session import open_session
@@ -88,7 +90,7 @@ def plan(options: RunOptions) -> Plan:
 
 
 def ls(options: RunOptions) -> tuple[JobState, ...]:
-    """Every selected job and the state of its outputs."""
+    """Return every selected job with the state of its outputs."""
     from batchexport.planning.planner import job_state
     from batchexport.planning.session import open_session
 
@@ -97,7 +99,7 @@ def ls(options: RunOptions) -> tuple[JobState, ...]:
 
 
 def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:
-    """Build a sample of the delivered jobs again in an empty store; says of each what differs."""
+    """Rebuild a sample of the delivered jobs in an empty store; return what differs for each."""
     from batchexport.engine.rebuild import rebuild as rebuild_sample
 
     with interrupts.handle_signals():
@@ -105,7 +107,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
 
 
 def cache_root(options: RunOptions) -> Path:
-    """The cache folder that a run of this manifest would use."""
+    """Return the cache folder that a run of this manifest would use."""
     from batchexport.manifest import resolve
     from batchexport.planning.session import cache_folder
 
@@ -126,6 +128,6 @@ def _write(report: RunReport, path: Path) -> None:
 
 
 def _shown(path: Path) -> str:
-    """The path as one would type it here."""
+    """Return the path relative to the working directory, unless it lies further up."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("../..") else relative

@@ -1,4 +1,4 @@
-"""The commands of the cache: none makes one where there is none."""
+"""The `cache` commands; none of them creates a cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchexport.core.text import parse_bytes, parse_seconds
 
 @click.group()
 def cache() -> None:
-    """Look at the cache, check it, free some of it."""
+    """Inspect, check and prune the cache."""
 
 
 @cache.command("path")
@@ -30,7 +30,7 @@ def cache_path(**given: Any) -> None:
 @cache.command("stats")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def cache_stats(as_json: bool, **given: Any) -> None:
     """Print how much the cache holds."""
     root = _existing_cache(given, as_json=as_json)
@@ -43,26 +43,26 @@ def cache_stats(as_json: bool, **given: Any) -> None:
         echo_json_or_text(as_json, {"cache": str(root), **asdict(stats)}, stats_lines(stats, str(root)))
 
 
-@cache.command("gc", short_help="Remove what was not used for longest.")
+@cache.command("gc", short_help="Evict least recently used entries.")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
 @click.option(
-    "--max-size", type=Quantity("size", parse_bytes, "50GiB"), metavar="SIZE", help="Free down to this: 50GiB."
+    "--max-size", type=Quantity("size", parse_bytes, "50GiB"), metavar="SIZE", help="Evict down to this size: 50GiB."
 )
 @click.option(
     "--older-than",
     type=Quantity("time", parse_seconds, "30d"),
     metavar="AGE",
-    help="Remove what was not used for so long: 30d, 12h.",
+    help="Remove entries unused for this long: 30d, 12h.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would go; remove nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def cache_gc(as_json: bool, **given: Any) -> None:
-    """Remove from the cache what was not used for longest, and whatever killed runs left.
+    """Evict least recently used entries from the cache, and remove what killed runs left.
 
-    Without --max-size, the size_limit under [cache] of the manifests that use this cache is the limit.
-    What the outputs of a manifest were made from stays, as long as the manifest is there; so a limit may not
-    be reached. It is safe while runs are at work.
+    Without --max-size, the limit is the size_limit under [cache] of the manifests that use this cache.
+    What the outputs of an existing manifest were made from is kept, so the cache may stay above the limit.
+    Safe while runs are active.
     """
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
@@ -76,13 +76,13 @@ def cache_gc(as_json: bool, **given: Any) -> None:
 @cache.command("check", short_help="Hash every file again.")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Parse every record of the cache and hash every file again.
 
-    What is damaged is set aside, so that the next run builds it again; the exit code is then 4, and 0 the
-    next time.
+    Damaged ones are set aside, so that the next run builds them again. The exit code is 4 if there were
+    any, and 0 the next time.
     """
     root = _existing_cache(given, as_json=as_json)
     if root is not None:
@@ -95,7 +95,7 @@ def cache_check(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
 
 def _existing_cache(given: dict[str, Any], *, as_json: bool) -> Path | None:
-    """The cache folder; None, and it is said, where there is no cache yet: looking makes none."""
+    """Return the cache folder, or print that there is none yet and return None."""
     from batchexport.store.layout import Layout
 
     root = cache_root_of(given)

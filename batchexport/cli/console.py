@@ -1,4 +1,4 @@
-"""What a command prints: results on standard output, complaints on standard error, each line whole."""
+"""Print results to standard output and errors to standard error, whole lines at a time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 
 def echo(lines: Iterable[str]) -> None:
-    """Print lines; to whom nobody listens any more, nothing."""
+    """Print lines, or nothing if the reader has closed the pipe."""
     from batchexport.cli.progress import silence
 
     try:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output had enough, as `head` does: no error
+    except BrokenPipeError:  # a reader such as `head` has read enough; this is no error
         silence(sys.stdout)
 
 
 def echo_error(message: str) -> None:
-    """Print what is wrong."""
+    """Print an error."""
     from batchexport.cli.render import error_lines
 
-    echo([])  # what was printed so far comes first
+    echo([])  # flush earlier output first
     sys.stderr.write("".join(f"{line}\n" for line in error_lines(message)))
 
 
 def echo_json_or_text(as_json: bool, plain: Any, lines: Iterable[str]) -> None:
-    """Print plain data as JSON, or else the lines that say the same."""
+    """Print data as JSON, or its rendered lines."""
     if as_json:
         import json
 

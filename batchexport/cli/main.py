@@ -1,7 +1,7 @@
-"""The command line only parses, calls, renders and sets the exit code.
+"""The command `batchexport`: parse, call a verb, render, set the exit code.
 
-At import it needs click and next to nothing else: a no-op run over a thousand jobs takes a quarter of
-a second in all, so every command imports what it uses when it runs.
+A no-op run over a thousand jobs takes a quarter of a second in all, so this module imports little besides click, and
+every command imports what it uses when it runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(click.Group):
-    """The group of all commands; turns every way a command can end badly into words and an exit code."""
+    """The group of all commands; turns every exception into a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -54,7 +54,7 @@ class _Commands(click.Group):
             ctx.exit(int(ExitCode.ENVIRONMENT))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of this file, the most used first
+        return list(self.commands)  # in the order of this file: most used first
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -76,14 +76,14 @@ def cli() -> None:
 @manifest
 @selection_options
 @click.option("--stage", type=click.Choice(STAGES), help="Stop after this stage.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
-@click.option("--fail-fast", is_flag=True, help="Start nothing more after the first failed job.")
-@click.option("--force", is_flag=True, help="Build again what is cached.")
-@click.option("--paranoid", is_flag=True, help="Build every export twice; results that differ are not cached.")
-@click.option("--dry-run", is_flag=True, help="Show what would run and why, as `plan` does; run nothing.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Maximum parallel workers.")
+@click.option("--fail-fast", is_flag=True, help="Start no more jobs after the first failure.")
+@click.option("--force", is_flag=True, help="Rebuild what is cached.")
+@click.option("--paranoid", is_flag=True, help="Build every export twice; do not cache results that differ.")
+@click.option("--dry-run", is_flag=True, help="Show what would run and why, like `plan`.")
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the JSON report here.")
-@click.option("--require-all", is_flag=True, help="Fail jobs that would be skipped, for want of a GPU say.")
-@click.option("--in-process", is_flag=True, help="Run stages in this process, for a debugger. Slow.")
+@click.option("--require-all", is_flag=True, help="Treat skipped jobs as failures (e.g. no GPU).")
+@click.option("--in-process", is_flag=True, help="Run stages in this process, for debugging. Slow.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the last line only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every stage with its reason.")
 @click.pass_context
@@ -116,7 +116,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     ctx.exit(int(report.exit_code))
 
 
-@cli.command(short_help="Show what `run` would do, why, and for how long.")
+@cli.command(short_help="Show what `run` would do, why, and how long it takes.")
 @manifest
 @selection_options
 @click.option("--force", is_flag=True, help="Plan as `run --force` would.")
@@ -126,12 +126,12 @@ def plan(as_json: bool, **given: Any) -> None:
     _show_plan(options_of(given), as_json=as_json)
 
 
-@cli.command(short_help="Show what decides the stages of one job.")
+@cli.command(short_help="Explain why a job would be rebuilt.")
 @manifest
 @click.argument("job")
 @cache_dir
 def explain(job: str, **given: Any) -> None:
-    """Show for one JOB of MANIFEST which of its inputs decide what runs."""
+    """Explain why one JOB of MANIFEST would be rebuilt."""
     from batchexport.api import plan as make_plan
     from batchexport.cli import render
 
@@ -139,22 +139,22 @@ def explain(job: str, **given: Any) -> None:
         echo(render.explain_lines(planned))
 
 
-@cli.command(short_help="Check the stored results of MANIFEST again.")
+@cli.command(short_help="Re-verify compiled artifacts against eager outputs.")
 @manifest
 @selection_options
-@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="At most this many children at a time.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Maximum parallel workers.")
 @click.option(
     "--rebuild-sample",
     type=Quantity("share of the jobs", share, "5% for every twentieth"),
     metavar="P%",
-    help="Build that share of the jobs again and compare.",
+    help="Rebuild this percentage of the jobs and compare.",
 )
 @click.pass_context
 def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) -> None:
-    """Hold the compiled artifacts of MANIFEST against eager's numbers again, delivering what is missing.
+    """Re-verify compiled artifacts against eager outputs, and deliver what is missing.
 
-    With --rebuild-sample, a share of the jobs, another one every day, is also built anew in an empty cache,
-    and must come out the same.
+    With --rebuild-sample, a different random sample of the jobs is rebuilt each day in an empty cache and
+    must give the same results.
     """
     from batchexport.api import rebuild
     from batchexport.api import run as run_manifest
@@ -188,12 +188,12 @@ def list_jobs(**given: Any) -> None:
 cli.add_command(cache)
 
 
-@cli.command(short_help="Check what this machine has for the work.")
+@cli.command(short_help="Check that this machine is ready.")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
 @click.pass_context
 def doctor(ctx: click.Context, /, **given: Any) -> None:
-    """Check what this machine has for the work: toolchain, compiler, GPUs, disk, cache.
+    """Check that this machine is ready: toolchain, compiler, GPUs, disk, cache.
 
     The exit code is 3 if something necessary is missing.
     """
@@ -206,10 +206,10 @@ def doctor(ctx: click.Context, /, **given: Any) -> None:
 
 
 def main() -> None:
-    """The command `batchexport`."""
+    """Run the command `batchexport`."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # a terminal that can't show a character shows its number
+        if reconfigure is not None:  # show an escape where the terminal's encoding lacks a character
             reconfigure(errors="backslashreplace")
     cli.main(prog_name="batchexport")
 
@@ -235,7 +235,7 @@ def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = 
 
 
 def _explain_bug(error: Exception) -> None:
-    """Say on one line that batchexport itself failed, and keep the traceback for a bug report."""
+    """Print on one line that batchexport itself failed, and save the traceback for a bug report."""
     import traceback
 
     trace = traceback.format_exc()
@@ -251,7 +251,7 @@ def _explain_bug(error: Exception) -> None:
 
 
 def _kept(trace: str, given: dict[str, Any]) -> Path | None:
-    """The file that now holds `trace`: the last one among the cache's logs. Outside the cache nothing is left."""
+    """Write `trace` to `bug.log` in the cache and return its path, or None; nothing is written elsewhere."""
     try:
         from batchexport.store.layout import Layout
 

@@ -1,4 +1,4 @@
-"""What is given on the command line: the arguments that commands share, and the options of a run made of them."""
+"""Arguments and options that commands share, and the RunOptions made from them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,25 @@ cache_dir = click.option(
     envvar="BATCHEXPORT_CACHE_DIR",
     show_envvar=True,
     metavar="DIR",
-    help="Keep the cache here; the default is the manifest's [cache] dir, then ./cache.",
+    help="Cache folder; defaults to the manifest's [cache] dir, then ./cache.",
 )
 
 
 def manifest(command: Command) -> Command:
-    """The manifest that a command is about."""
+    """Add the argument MANIFEST."""
     return click.argument("manifest", type=MANIFEST)(command)
 
 
 def selection_options(command: Command) -> Command:
-    """The options that narrow the jobs of a manifest."""
+    """Add the options that select jobs."""
     for option in (
-        click.option("--only", multiple=True, metavar="JOB", help="Only the job of exactly this name. Repeatable."),
-        click.option(
-            "--tag", "tags", multiple=True, metavar="T", help="Only jobs with this tag, or another one given."
-        ),
+        click.option("--only", multiple=True, metavar="JOB", help="Only the job with this exact name; repeatable."),
+        click.option("--tag", "tags", multiple=True, metavar="T", help="Only jobs with any of these tags; repeatable."),
         click.option(
             "-k",
             "expression",
             metavar="EXPR",
-            help="Only jobs whose names match, as in pytest: 'bert and not (large or cuda)'.",
+            help="Only jobs whose names match, like pytest -k: 'bert and not (large or cuda)'.",
         ),
         cache_dir,
     ):
@@ -54,7 +52,7 @@ def selection_options(command: Command) -> Command:
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
-    """A number with a unit, as in a manifest."""
+    """A parameter with a unit, such as a size or a duration."""
 
     def __init__(self, name: str, read: Callable[[str], float], example: str) -> None:
         self.name = name
@@ -69,7 +67,7 @@ class Quantity(click.ParamType):  # type: ignore[type-arg] # generic from click 
 
 
 def share(text: str) -> float:
-    """A percentage above 0, at most 100. Raises ValueError."""
+    """Parse a percentage above 0, at most 100. Raises ValueError."""
     found = float(text.strip().removesuffix("%"))
     if not 0 < found <= 100:
         raise ValueError(text)
@@ -77,7 +75,7 @@ def share(text: str) -> float:
 
 
 def options_of(given: dict[str, Any]) -> RunOptions:
-    """The options of a run, of what a command was given; what it does not take is as for a plain run."""
+    """Return the RunOptions of a command; options that it does not have get their defaults."""
     from batchexport.api import RunOptions
 
     click.get_current_context().find_root().meta["batchexport.given"] = given
@@ -100,7 +98,7 @@ def options_of(given: dict[str, Any]) -> RunOptions:
 
 
 def cache_root_of(given: dict[str, Any]) -> Path:
-    """The cache folder that a command is about. Raises ManifestError."""
+    """Return the cache folder of a command. Raises ManifestError."""
     if given["manifest"] is None:
         return Path(given["cache_dir"] or "cache").resolve()
     from batchexport.api import cache_root

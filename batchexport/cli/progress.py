@@ -1,4 +1,4 @@
-"""A run is shown as it happens: a moving display on a terminal, one plain line per finished job elsewhere.
+"""Show a run as it happens: a live display on a terminal, one plain line per finished job elsewhere.
 
 rich is imported only when there is a terminal and something to build.
 """
@@ -17,7 +17,7 @@ from batchexport.core.events import Event, JobFinished, Note, RunStarted, StageF
 from batchexport.core.report import JobReport, RunReport
 from batchexport.core.text import approximate_duration, clean, counted, format_duration
 
-_LONG = 20  # lines printed; after more than these a run ends with its failures once more
+_LONG = 20  # after more lines than this, a run ends with a recap of its failures
 _BAR = 24
 _COLOURS = {
     "ok": "32",
@@ -31,17 +31,17 @@ _COLOURS = {
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that can do more than print."""
+    """Return True if `stream` is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether lines on `stream` may be coloured; https://no-color.org says how a user declines."""
+    """Return True if lines on `stream` may be coloured; NO_COLOR (https://no-color.org) is honoured."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def silence(stream: TextIO) -> None:
-    """Let what is still written to `stream` go nowhere, once its reader has gone away."""
+    """Discard what is still written to `stream` after its reader has closed it."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -51,7 +51,7 @@ def silence(stream: TextIO) -> None:
 
 
 class Progress:
-    """How far a run is. `clock` gives seconds."""
+    """The state of a run for the display. `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,7 +62,7 @@ class Progress:
         self._built = self._to_build = 0
 
     def on_event(self, event: Event) -> None:
-        """Take note of what happened."""
+        """Update the state from an event."""
         match event:
             case RunStarted():
                 self._total, self._to_build, self._expected = event.jobs, event.to_build, event.expected
@@ -77,11 +77,11 @@ class Progress:
 
     @property
     def busy(self) -> bool:
-        """Whether a stage runs now."""
+        """Return True if a stage is running."""
         return bool(self._running)
 
     def remaining(self) -> float | None:
-        """Seconds to go: from history, else from the pace so far, else None."""
+        """Return the expected seconds left, from history, else from the pace so far, else None."""
         elapsed = self._clock() - self._started
         if self._expected is not None:
             return self._expected - elapsed if self._expected > elapsed else None
@@ -90,9 +90,9 @@ class Progress:
         return None
 
     def lines(self, room: int) -> list[str]:
-        """The running stages, longest first, in at most `room` lines, and the bar below them."""
+        """Return the running stages, longest first, in at most `room` lines, and the bar below them."""
         now = self._clock()
-        running = list(self._running.items())  # one step: the display's thread reads what the run's writes
+        running = list(self._running.items())  # copied at once, as another thread changes it
         shown = running if len(running) < room else running[: max(room - 2, 0)]
         lines = [f"  {stage:<8} {format_duration(now - since):>7}  {clean(job)}" for (job, stage), since in shown]
         if len(shown) < len(running):
@@ -108,7 +108,7 @@ class Progress:
 
 
 class Watcher:
-    """The listener that prints. Used as a context manager around the run; `finish` prints the end."""
+    """The listener that prints: a context manager around the run. `finish` prints the end."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Watcher:
         self._flush()
 
     def __call__(self, event: Event) -> None:
-        """Hear of one event."""
+        """Print an event."""
         self._progress.on_event(event)
         match event:
             case RunStarted(to_build=to_build) if to_build:
@@ -159,7 +159,7 @@ class Watcher:
             self._flush()
 
     def finish(self, report: RunReport) -> None:
-        """Print what a whole run came to; its last line is the summary."""
+        """Print the end of a run; the last line is the summary."""
         self._stop()
         if report.failed and self._printed > _LONG:
             self._print(["", *render.recap_lines(report)])
@@ -171,7 +171,7 @@ class Watcher:
         if report.error is None and (self._quiet or (idle and self._terminal and not self._verbose)):
             return
         self._print(render.job_lines(report, base=self._base, reasons=self._verbose))
-        # In a no-op run over thousands of jobs nobody waits for a single line: the buffer decides.
+        # A no-op run prints thousands of lines at once, so it is left to the buffer when to flush.
         if not idle or self._progress.busy:
             self._flush()
 
@@ -187,7 +187,7 @@ class Watcher:
             return
         try:
             self._out.write("\n".join(lines) + "\n")
-        except BrokenPipeError:  # the run goes on for its outputs and its report
+        except BrokenPipeError:  # the run goes on, for its outputs and its report
             silence(self._out)
 
     def _flush(self) -> None:

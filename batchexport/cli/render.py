@@ -1,4 +1,4 @@
-"""Reports, plans and checks become lines of plain text here, and nowhere else; every function is pure.
+"""Render reports, plans and checks as lines of plain text. Every function is pure.
 
 Names and messages come from manifests, models and compilers: each is cleaned of terminal control
 characters before it becomes part of a line.
@@ -30,7 +30,7 @@ _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
 
 
 def job_word(job: JobReport) -> str:
-    """What became of a job, in the first word of its line: ok, failed, skipped or cancelled."""
+    """Return the first word of a job's line: ok, failed, skipped or cancelled."""
     if job.ok:
         return "ok"
     if job.error is not None:
@@ -41,7 +41,7 @@ def job_word(job: JobReport) -> str:
 
 
 def is_idle(job: JobReport) -> bool:
-    """Whether a job is delivered and no stage had to run for it."""
+    """Return True if a job is delivered and no stage had to run."""
     if not job.ok:
         return False
     for stage in job.stages.values():  # noqa: SIM110 - asked for thousands of times in a no-op run
@@ -51,7 +51,7 @@ def is_idle(job: JobReport) -> bool:
 
 
 def job_line(job: JobReport, *, reasons: bool = False) -> str:
-    """One finished job on one line. `reasons` adds why the cached stages are cached."""
+    """Return the line of a finished job. `reasons` adds why cached stages are cached."""
     head = f"{job_word(job):<{_WORD}} {clean(job.name)}"
     if not reasons and is_idle(job):
         return f"{head}  cached"
@@ -60,7 +60,7 @@ def job_line(job: JobReport, *, reasons: bool = False) -> str:
 
 
 def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
-    """What a user needs to know of a failed job, below its line; `base` is the manifest's folder."""
+    """Return the details of a failed job, for below its line; `base` is the manifest's folder."""
     lines = _labelled("error", f"{failure.message} [{failure.stage}, {failure.kind}]")
     if failure.remedy:
         lines += _labelled("remedy", failure.remedy)
@@ -73,23 +73,23 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
 
 
 def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[str]:
-    """The line of a finished job and, where it failed, what to know and do about it."""
+    """Return the line of a finished job and, if it failed, the details."""
     line = job_line(job, reasons=reasons)
     return [line] if job.error is None else [line, *failure_lines(job.error, base=base)]
 
 
 def stage_started_line(job: str, stage: str, reason: str) -> str:
-    """A stage begins: a line of `--verbose`."""
+    """Return the line for the start of a stage, for --verbose."""
     return f"{'started':<{_WORD}} {clean(job)}  {clean(stage)}" + (f" ({clean(reason)})" if reason else "")
 
 
 def stage_finished_line(job: str, stage: str, seconds: float) -> str:
-    """A stage ended, well or badly: a line of `--verbose`."""
+    """Return the line for the end of a stage, for --verbose."""
     return f"{'ended':<{_WORD}} {clean(job)}  {clean(stage)} after {format_duration(seconds)}"
 
 
 def recap_lines(report: RunReport) -> list[str]:
-    """The failed jobs of a run once more, one line each, for a run too long to scroll back through."""
+    """Return the failed jobs once more, one line each, for a run too long to scroll back through."""
     return [
         f"{'failed':<{_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
         for job in report.jobs
@@ -98,7 +98,7 @@ def recap_lines(report: RunReport) -> list[str]:
 
 
 def key_lines(report: RunReport) -> list[str]:
-    """What knowing what to build cost, beside building it; no line where nothing was built."""
+    """Return the cost of cache keys, as a share of building; no line if nothing was built."""
     cost = report.keys()
     if cost is None:
         return []
@@ -107,7 +107,7 @@ def key_lines(report: RunReport) -> list[str]:
 
 
 def summary_line(report: RunReport) -> str:
-    """The last line of a run: counts, seconds and the report's path."""
+    """Return the last line of a run: counts, seconds and the path of the report."""
     interrupted = report.exit_code == ExitCode.INTERRUPTED
     head = f"{'interrupted; ' if interrupted else ''}{counted(len(report.jobs), 'job')}: {report.ok} ok"
     head += f", {report.failed} failed, {report.skipped} {'not finished' if interrupted else 'skipped'}"
@@ -121,7 +121,7 @@ def summary_line(report: RunReport) -> str:
 
 
 def _totals(report: RunReport) -> str:
-    """What the stages of all jobs came to; stages that no job had are left out."""
+    """Return the outcomes of all stages, counted, without stages that no job had."""
     if report.jobs and all(is_idle(job) for job in report.jobs):
         return "everything cached"
     parts = []
@@ -164,7 +164,7 @@ def _first_line(text: str) -> str:
 
 
 def plan_word(job: PlannedJob) -> str:
-    """What a run would do for a job: build, perhaps build, skip, deliver, or nothing."""
+    """Return the first word of a planned job: build, maybe, skip, deliver, or up-to-date."""
     actions = {stage.action for stage in job.stages.values()}
     for action, word in (("run", "build"), ("maybe", "may build"), ("skip", "skip")):
         if action in actions:
@@ -183,7 +183,7 @@ _ACTIONS = {"run": "runs", "maybe": "may run", "skip": "is skipped", "cached": "
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """What would run and why, a line per job, and one line that sums it up."""
+    """Return a line per job, what would run and why, and a summary."""
     counts: Counter[str] = Counter()
     lines = []
     for job in plan.jobs:
@@ -198,7 +198,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def explain_lines(job: PlannedJob) -> list[str]:
-    """One job: what each stage would do, and which of its inputs decides that."""
+    """Return what each stage of one job would do, and why."""
     lines = [clean(job.name)]
     for name in STAGES:
         if name in job.stages:
@@ -215,7 +215,7 @@ def explain_lines(job: PlannedJob) -> list[str]:
 
 
 def ls_lines(jobs: Sequence[JobState]) -> list[str]:
-    """Every job with the state of its outputs, in columns, and the counts."""
+    """Return every job with the state of its outputs, in columns, and the counts."""
     width = max((len(clean(job.name)) for job in jobs), default=0)
     lines = [
         f"{clean(job.state):<{_WORD}} {clean(job.name):<{width}}  {clean(job.path)}"
@@ -240,7 +240,7 @@ def _plan_detail(word: str, job: PlannedJob) -> str:
 
 
 def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
-    """What the stages would do; those that would do the same for the same reason share a phrase."""
+    """Return what the stages would do; stages with the same action and reason share a phrase."""
     names: dict[str, list[str]] = {}
     for name in STAGES:
         if name in stages:
@@ -256,7 +256,7 @@ def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
 
 
 def doctor_lines(checks: Sequence[Check]) -> list[str]:
-    """Every check with its verdict, its remedy below it, and the verdict on the whole."""
+    """Return every check with its state and remedy, and the overall state."""
     width = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:
@@ -273,12 +273,12 @@ def doctor_lines(checks: Sequence[Check]) -> list[str]:
 
 
 def error_lines(message: str) -> Iterable[str]:
-    """A message that stops the command, one mistake to a line."""
+    """Return the lines of an error message, one mistake per line."""
     return [f"error: {line}" for line in clean_lines(message) if line] or ["error: (no message)"]
 
 
 def rebuilt_lines(rebuilt: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """Jobs that were built again, each with what differs from the stored result."""
+    """Return the rebuilt jobs, each with what differs from the stored result."""
     lines = [
         f"{'differs' if differences else 'same':<10}{clean(name)}"
         + (f"  {'; '.join(differences)}" if differences else "")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def stats_lines(stats: StoreStats, root: str) -> list[str]:
-    """How much the cache in the folder `root` holds."""
+    """Return how much the cache in the folder `root` holds."""
     kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(stats.by_kind.items()))
     beside = ", ".join(f"{name} {format_bytes(count)}" for name, count in stats.more.items() if count)
     return [
@@ -25,7 +25,7 @@ def stats_lines(stats: StoreStats, root: str) -> list[str]:
 
 
 def gc_lines(found: Collected, root: str) -> list[str]:
-    """What a gc of the cache in the folder `root` removed, or would remove."""
+    """Return what a gc of the cache in the folder `root` removed, or would remove."""
     would = "would be " if found.dry_run else ""
     limit = "no limit is set" if found.max_size is None else f"the limit is {format_bytes(found.max_size)}"
     removed = "nothing"
@@ -45,7 +45,7 @@ def gc_lines(found: Collected, root: str) -> list[str]:
 
 
 def check_lines(found: CheckReport, root: str) -> list[str]:
-    """What a checkup of the cache in the folder `root` found."""
+    """Return what a check of the cache in the folder `root` found."""
     looked = f"{counted(found.records, 'record')}, {counted(found.files, 'file')} of {format_bytes(found.bytes)}"
     lines = [f"cache    {clean(root)}", f"checked  {looked}"]
     for one in found.damage:
