@@ -163,7 +163,7 @@ class Watcher:
         self._stop()
         if report.failed and self._printed > _LONG:
             self._print(["", *render.recap_lines(report)])
-        self._print([*(() if self._quiet else render.key_lines(report)), render.summary_line(report)])
+        self._print([*(render.key_lines(report) if self._verbose else ()), render.summary_line(report)])
         self._flush()
 
     def _job(self, report: JobReport) -> None:

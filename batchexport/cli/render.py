@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = " · "
 _WORD = 9  # the first column of a run: as wide as "cancelled"
+_PLAN_WORD = 10  # and of a plan: as wide as "up-to-date"
 _INDENT = " " * (_WORD + 1)
 _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
 
@@ -61,7 +62,7 @@ def job_line(job: JobReport, *, reasons: bool = False) -> str:
 
 def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     """Return the details of a failed job, for below its line; `base` is the manifest's folder."""
-    lines = _labelled("error", f"{failure.message} [{failure.stage}, {failure.kind}]")
+    lines = _labelled("error", f"{failure.message} (stage: {failure.stage}, kind: {failure.kind})")
     if failure.remedy:
         lines += _labelled("remedy", failure.remedy)
     if failure.log:
@@ -103,7 +104,7 @@ def key_lines(report: RunReport) -> list[str]:
     if cost is None:
         return []
     most = f"; at most {cost.worst_share:.1%}, for {clean(cost.worst)}" if len(report.jobs) > 1 else ""
-    return [f"keys took {cost.seconds:.1f} s, {cost.share:.1%} of what was built{most}"]
+    return [f"cache-key overhead: {cost.seconds:.1f} s ({cost.share:.1%} of building{most})"]
 
 
 def summary_line(report: RunReport) -> str:
@@ -164,12 +165,12 @@ def _first_line(text: str) -> str:
 
 
 def plan_word(job: PlannedJob) -> str:
-    """Return the first word of a planned job: build, maybe, skip, deliver, or up-to-date."""
+    """Return the first word of a planned job: build, may build, skip, deliver or up-to-date."""
     actions = {stage.action for stage in job.stages.values()}
     for action, word in (("run", "build"), ("maybe", "may build"), ("skip", "skip")):
         if action in actions:
             return word
-    return "nothing" if job.delivered else "deliver"
+    return "up-to-date" if job.delivered else "deliver"
 
 
 _PLAN_WORDS = {
@@ -177,7 +178,7 @@ _PLAN_WORDS = {
     "may build": "may have to build",
     "skip": "to skip",
     "deliver": "to copy from the cache",
-    "nothing": "up to date",
+    "up-to-date": "up to date",
 }
 _ACTIONS = {"run": "runs", "maybe": "may run", "skip": "is skipped", "cached": "cached"}
 
@@ -189,7 +190,7 @@ def plan_lines(plan: Plan) -> list[str]:
     for job in plan.jobs:
         word = plan_word(job)
         counts[word] += 1
-        lines.append(f"{word:<{_WORD}} {clean(job.name)}{_plan_detail(word, job)}")
+        lines.append(f"{word:<{_PLAN_WORD}} {clean(job.name)}{_plan_detail(word, job)}")
     parts = [f"{counts[word]} {text}" for word, text in _PLAN_WORDS.items() if counts[word]]
     total = f"{counted(len(plan.jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"
     if plan.expected_seconds is not None and (counts["build"] or counts["may build"]):
@@ -210,7 +211,7 @@ def explain_lines(job: PlannedJob) -> list[str]:
                 text += f" ({approximate_duration(stage.expected_seconds)})"
             first, *rest = clean_lines(text)
             lines += [f"  {name:<8} {first}", *(f"  {'':<8} {line}" for line in rest)]
-    outputs = "in place" if job.delivered else "missing, or not what the newest results call for"
+    outputs = "in place" if job.delivered else "missing or stale"
     return [*lines, f"  {'outputs':<8} {outputs}"]
 
 
@@ -228,7 +229,7 @@ def ls_lines(jobs: Sequence[JobState]) -> list[str]:
 
 
 def _plan_detail(word: str, job: PlannedJob) -> str:
-    if word == "nothing":
+    if word == "up-to-date":
         return ""
     if word == "deliver":
         return "  every stage cached, outputs to be copied"
@@ -286,5 +287,5 @@ def rebuilt_lines(rebuilt: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     ]
     wrong = sum(bool(differences) for _, differences in rebuilt)
     if not rebuilt:
-        return ["nothing is delivered yet, so there is nothing to build again"]
-    return [*lines, f"{counted(len(rebuilt), 'job')} built again: {len(rebuilt) - wrong} the same, {wrong} different"]
+        return ["no job is delivered yet, so there is nothing to rebuild"]
+    return [*lines, f"{counted(len(rebuilt), 'job')} rebuilt: {len(rebuilt) - wrong} the same, {wrong} different"]

@@ -53,5 +53,5 @@ def check_lines(found: CheckReport, root: str) -> list[str]:
         lines.append(f"damaged  {clean(one.what)}: {clean(one.why)}{clean(jobs)}")
     lines += [f"note     {note}" for note in found.notes]
     if not found.damage:
-        return [*lines, "all is sound"]
+        return [*lines, "no damage found"]
     return [*lines, f"{len(found.damage)} damaged and set aside; the next run builds again what it needs"]

@@ -182,7 +182,7 @@ _HELP: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("Invalid value", re.compile(r"=\s*(#|$)").search, "a value is missing"),
     ("Invalid value", re.compile(r"[=\[,]\s*[A-Za-z./~]").search, "put text in quotes"),
     ("Unescaped '\\'", bool, "write / in paths, or put the text in single quotes"),
-    ("Unclosed inline table", bool, "a table in { } stands on one line, its keys parted by commas"),
+    ("Unclosed inline table", bool, "a table in { } stands on one line, its keys separated by commas"),
     (
         "Invalid initial character for a key",
         bool,

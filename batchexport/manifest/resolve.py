@@ -210,5 +210,5 @@ def _check_default_dims(defaults: Mapping[str, Any], drafts: list[_Draft], mista
     used: set[str] = set().union(*(draft.reading.used_dims for draft in drafts))
     for name in dims:
         if name not in used:
-            hint = did_you_mean(name, used - dims.keys()) or "leave it out"
-            mistakes.error_at(("defaults", "dims", name), "no entry uses this dim", hint, key=True)
+            hint = did_you_mean(name, used - dims.keys()) or "remove it"
+            mistakes.error_at(("defaults", "dims", name), "unused dim: no entry uses it", hint, key=True)

@@ -83,7 +83,7 @@ def resolve_dims(
         if not users and is_own(name) and is_dim_name(name):
             unlisted = [other for other in by_name if other not in declared]
             hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
-            say(("dims", name), "no input uses this dim", hint or "leave it out", key=True)
+            say(("dims", name), "unused dim: no input uses it", hint or "remove it", key=True)
         dim = None if what is None or what is INVALID else _resolve_dim(name, what, users, say)
         if isinstance(dim, Dim) and users:
             settled[name] = dim

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from batchexport.core.errors import Kind
+from batchexport.core.text import of_type
 from batchexport.pipeline.failure import StageFailure, classified, failing_as, one_line
 
 _SOURCES = ("timm", "torchvision", "transformers")
@@ -109,7 +110,7 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
     if not callable(make):
         raise StageFailure(
             Kind.BUILD,
-            f"{reference} is a {type(make).__name__}, not a callable",
+            f"{reference} is {of_type(make)}, not a callable",
             "name a function or an nn.Module",
         )
     try:
@@ -117,7 +118,7 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
     except Exception as error:
         raise classified(error, Kind.BUILD, f"building {reference}") from error
     if not isinstance(model, nn.Module):
-        raise StageFailure(Kind.BUILD, f"{reference} returned a {type(model).__name__}, not an nn.Module")
+        raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not an nn.Module")
     return model
 
 
@@ -177,7 +178,9 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise StageFailure(Kind.WEIGHTS, f"reading {file}: {one_line(error)}", "is the file whole?") from error
+        raise StageFailure(
+            Kind.WEIGHTS, f"reading {file}: {one_line(error)}", "is the file truncated or corrupt?"
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -68,7 +68,7 @@ def test_a_failed_job_shows_everything_a_user_needs() -> None:
     lines = render.job_lines(job("bert@cpu", error=error, stages=stages), base="models")
     assert lines == [
         "failed    bert@cpu  export built 1.2s (first time) · compile failed after 0.3s",
-        "          error     g++ is not on PATH [compile, toolchain]",
+        "          error     g++ is not on PATH (stage: compile, kind: toolchain)",
         "          remedy    install g++",
         "          log       cache/x.log",
         "          reproduce batchexport run m.toml --only bert@cpu",
@@ -161,14 +161,14 @@ def test_a_plan_says_what_runs_why_and_for_how_long() -> None:
         ),
     )
     built_line = (
-        "build     a  export runs (source: attn.py changed) · compile, verify may run (depends on the export)"
+        "build      a  export runs (source: attn.py changed) · compile, verify may run (depends on the export)"
         "  about 12s"
     )
     assert render.plan_lines(plan) == [
         built_line,
-        "deliver   b  every stage cached, outputs to be copied",
-        "nothing   c",
-        "skip      d  export cached · compile is skipped (no CUDA device)",
+        "deliver    b  every stage cached, outputs to be copied",
+        "up-to-date c",
+        "skip       d  export cached · compile is skipped (no CUDA device)",
         "4 jobs: 1 to build, 1 to skip, 1 to copy from the cache, 1 up to date; about 25s",
     ]
 
@@ -189,7 +189,7 @@ def test_explain_gives_every_stage_its_reason() -> None:
         "a",
         "  export   runs: source: attn.py changed (about 12s)",
         "  compile  may run: depends on the export",
-        "  outputs  missing, or not what the newest results call for",
+        "  outputs  missing or stale",
     ]
 
 
@@ -274,8 +274,8 @@ def test_the_cost_of_keys_is_told_where_something_was_built() -> None:
     stage = StageReport(outcome=Outcome.BUILT, reason="", seconds=40.0, key_seconds=0.5)
     assert render.key_lines(run_report(job("a"))) == []
     assert render.key_lines(run_report(job("a", stages={"export": stage}))) == [
-        "keys took 0.5 s, 1.2% of what was built"
+        "cache-key overhead: 0.5 s (1.2% of building)"
     ]
     assert render.key_lines(run_report(job("a", stages={"export": stage}), job("b"))) == [
-        "keys took 0.5 s, 1.2% of what was built; at most 1.2%, for a"
+        "cache-key overhead: 0.5 s (1.2% of building; at most 1.2%, for a)"
     ]

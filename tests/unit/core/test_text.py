@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.core.text import approximate_duration, clean, clean_lines, counted, format_bytes, format_duration
+from batchexport.core.text import (
+    approximate_duration,
+    clean,
+    clean_lines,
+    counted,
+    format_bytes,
+    format_duration,
+    of_type,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +78,8 @@ def test_lines_stay_lines_and_are_cleaned_one_by_one() -> None:
 def test_one_is_not_many() -> None:
     assert counted(1, "job") == "1 job"
     assert counted(0, "job") == "0 jobs"
+
+
+@pytest.mark.parametrize(("value", "words"), [(None, "None"), (1, "an int"), ("a", "a str"), ({}, "a dict")])
+def test_a_type_is_named_with_its_article(value: object, words: str) -> None:
+    assert of_type(value) == words
