@@ -64,10 +64,10 @@ class StageCompletion:
             root=self._root,
         )
 
-    def handle(self, running: StageAttempt, ended: ProcessExit, seconds: float, seen: ExitContext) -> Step:
+    def handle(self, running: StageAttempt, ended: ProcessExit, seconds: float, context: ExitContext) -> Step:
         """What to do next for the job. Raises StoreError, OSError where a result can't be kept."""
         run, stage = running.run, running.stage
-        outcome = classify_exit(ended, running.folder, stage=stage, seen=seen)
+        outcome = classify_exit(ended, running.folder, stage=stage, context=context)
         report = StageReport(
             outcome=Outcome.CACHED if isinstance(running.miss, PackWeights) else Outcome.BUILT,
             reason=running.reason,
@@ -85,18 +85,18 @@ class StageCompletion:
             return self._capture_instead(run, run.export, outcome)
         if isinstance(running.miss, PackWeights) or (stage == "verify" and run.weights_packed):
             return self._compile_instead(run, outcome)
-        hopeless = outcome.kind is Kind.OOM and used_whole_pool(ended, seen)
-        if not hopeless and (again := self._once_more(running, outcome, seen)) is not None:
+        hopeless = outcome.kind is Kind.OOM and used_whole_pool(ended, context)
+        if not hopeless and (again := self._once_more(running, outcome, context)) is not None:
             return again
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
         if run.retries.was_alone(stage):
             outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
         return Fail(failure=outcome)
 
-    def _once_more(self, running: StageAttempt, failure: Failure, seen: ExitContext) -> Rerun | None:
+    def _once_more(self, running: StageAttempt, failure: Failure, context: ExitContext) -> Rerun | None:
         """Whatever else ran may be to blame for a crash, or have had the memory: a second try shows."""
         run, stage = running.run, running.stage
-        if failure.kind is Kind.COMPILE and seen.header_cut and run.retries.allow_after_truncated_header():
+        if failure.kind is Kind.COMPILE and context.header_truncated and run.retries.allow_after_truncated_header():
             reason = f"{running.reason}; tried again, as a kill had cut off a precompiled header"
             return Rerun(stage=stage, miss=replace(running.miss, reason=reason))
         if not (self._retries and failure.kind in _RETRIED and run.retries.allow_alone(stage)):

@@ -17,7 +17,7 @@ from batchexport.engine.requests import StageRequests
 from batchexport.store.errors import DiskFull
 from batchexport.store.outputs import FILES, SCHEMA, Delivery, stamp
 from batchexport.store.store import Record
-from batchexport.workers.exit_status import log_tail
+from batchexport.workers.log_tail import log_tail
 
 # A child that ended so did not choose its last words.
 _NO_OWN_MESSAGE = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
