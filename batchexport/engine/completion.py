@@ -90,18 +90,18 @@ class StageCompletion:
             return rerun
         run.stages[stage] = replace(report, outcome=Outcome.FAILED)
         if run.retries.was_alone(stage):
-            outcome = replace(outcome, message=f"{outcome.message}; it was the second try, alone on the machine")
+            outcome = replace(outcome, message=f"{outcome.message}; failed again when retried alone")
         return Fail(failure=outcome)
 
     def _retry(self, attempt: StageAttempt, failure: Failure, context: ExitContext) -> Rerun | None:
         """Return a second run if what else ran may have caused the failure; None where it is final."""
         run, stage = attempt.run, attempt.stage
         if failure.kind is Kind.COMPILE and context.header_truncated and run.retries.allow_after_truncated_header():
-            reason = f"{attempt.reason}; tried again, as a kill had cut off a precompiled header"
+            reason = f"{attempt.reason}; retried: a killed compiler left a truncated precompiled header"
             return Rerun(stage=stage, miss=replace(attempt.miss, reason=reason))
         if not (self._retries and failure.kind in _RETRIED and run.retries.allow_alone(stage)):
             return None
-        reason = f"{attempt.reason}; tried again, alone, after {failure.kind}: {failure.message}"
+        reason = f"{attempt.reason}; retried alone after {failure.kind}: {failure.message}"
         return Rerun(stage=stage, miss=replace(attempt.miss, reason=reason), alone=True)
 
     def _succeeded(self, attempt: StageAttempt, outcome: Success, report: StageReport) -> Step:
@@ -176,7 +176,7 @@ class StageCompletion:
         self._results.remove("export", export.key)
         run.forget()
         run.retries.may_swap_weights = False
-        reason = f"the stored graph was no use for the new weights: {failure.message}"
+        reason = f"the stored graph does not fit the new weights: {failure.message}; exporting again"
         return Rerun(stage="export", miss=Miss(key=None, lock=self._lookup.request_key(run.job), reason=reason))
 
     def _compile_again(self, run: JobRun, failure: Failure) -> Step:
@@ -187,9 +187,6 @@ class StageCompletion:
         key = self._lookup.compile_key(run.job, run.export)
         self._results.forget("compile", key)
         self._store.records.set_aside("compile", key)
-        miss = Miss(
-            key=key,
-            lock=self._lookup.code_key(run.job, run.export),
-            reason=f"packing new weights was no use: {failure.message}",
-        )
+        reason = f"could not reuse the compiled code with the new weights: {failure.message}; compiling again"
+        miss = Miss(key=key, lock=self._lookup.code_key(run.job, run.export), reason=reason)
         return Rerun(stage="compile", miss=miss)

@@ -23,7 +23,7 @@ from batchexport.workers.forkserver import ProcessExit
 RESULT_FILE = "result.json"
 _WHOLE_POOL = 0.8  # the share of a pool from which a stage counts as having had all of it
 _USE_LESS_MEMORY = (
-    "use smaller dims, run fewer jobs at a time (--jobs 1), or raise `memory` in [pools.cpu] if there is more"
+    "use smaller dims, run fewer jobs at a time (--jobs 1), or raise `memory` in [pools.cpu] if the machine has more"
 )
 _PROBE_BYTES = 1 << 16  # a stage that ran out of disk space has left less than this
 _DISK_FULL_SYMPTOMS = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)
@@ -95,7 +95,7 @@ def reclassify_disk_full(failure: Failure, folder: Path) -> Failure:
         failure,
         kind=Kind.DISK,
         message=f"the disk of the cache is full: {_free(folder)} free, and the stage needed more ({failure.message})",
-        remedy="free some space (`batchexport cache gc` may) and run again",
+        remedy="free disk space (`batchexport cache gc` may help) and run again",
     )
 
 
@@ -138,7 +138,7 @@ def _from_status(process_exit: ProcessExit, stage: str, context: ExitContext) ->
         return Failure(
             stage=stage,
             kind=Kind.CRASH,
-            message="the fork server was lost, and its children with it",
+            message="the fork server died, and its children with it",
             remedy="run again",
         )
     if (reason := _out_of_memory(process_exit, context)) is not None:
@@ -147,20 +147,20 @@ def _from_status(process_exit: ProcessExit, stage: str, context: ExitContext) ->
         return Failure(
             stage=stage,
             kind=Kind.CRASH,
-            message="the process was killed (SIGKILL), neither by batchexport nor for want of memory",
-            remedy="run again; something else on this machine, or the model itself, kills processes",
+            message="the process was killed (SIGKILL), but not by batchexport or the kernel's out-of-memory killer",
+            remedy="run again; another program on this machine, or the model itself, sent the signal",
         )
     if process_exit.status < 0:
         return Failure(
             stage=stage,
             kind=Kind.CRASH,
-            message=f"the process died of {_signal_name(-process_exit.status)}",
+            message=f"the process was terminated by {_signal_name(-process_exit.status)}",
             remedy="see the end of the log; native code in the model or in torch crashed",
         )
     return Failure(
         stage=stage,
         kind=Kind.CRASH,
-        message=f"the process ended with status {process_exit.status} and left no result",
+        message=f"the process exited with status {process_exit.status} and left no result",
         remedy="see the log; does the model code call sys.exit or os._exit?",
     )
 
@@ -169,7 +169,7 @@ def _out_of_memory(process_exit: ProcessExit, context: ExitContext) -> str | Non
     """Return how memory ended the process; None where it did not."""
     if context.held_when_killed is not None:
         pool = f", and the pool has {format_bytes(context.pool)}" if context.pool is not None else ""
-        return f"the stage was ended for its memory: it held {format_bytes(context.held_when_killed)}{pool}"
+        return f"killed by batchexport to free memory: the stage held {format_bytes(context.held_when_killed)}{pool}"
     status = process_exit.status
     assert status is not None
     if status == -signal.SIGKILL and context.kernel_killed is not False:
@@ -178,7 +178,8 @@ def _out_of_memory(process_exit: ProcessExit, context: ExitContext) -> str | Non
     if status < 0 and context.pool is not None and used_whole_pool(process_exit, context):
         # C++ that is refused memory ends in abort or a null pointer.
         peak = format_bytes(process_exit.peak_rss_bytes or 0)
-        return f"the process died of {_signal_name(-status)} at {peak} of the pool's {format_bytes(context.pool)}"
+        used = f"{peak} of the pool's {format_bytes(context.pool)}"
+        return f"the process was terminated by {_signal_name(-status)} after it had used {used}"
     return None
 
 

@@ -160,7 +160,7 @@ def test_a_killed_child_is_tried_once_more_and_harms_no_other_job(project: Proje
     assert project.processes() == {}
     assert (ran.jobs["one@cpu"]["ok"], ran.jobs["two@cpu"]["ok"]) == (True, True)
     assert ran.jobs["slow@cpu"]["ok"]  # at the second try
-    assert "tried again, alone, after crash" in ran.jobs["slow@cpu"]["stages"]["export"]["reason"]
+    assert "retried alone after crash" in ran.jobs["slow@cpu"]["stages"]["export"]["reason"]
 
 
 def test_ctrl_c_reports_and_leaves_nothing_running_and_the_next_run_goes_on(project: Project) -> None:

@@ -179,7 +179,7 @@ def test_a_graph_that_turns_out_not_to_fit_the_new_weights_is_captured_anew(sett
     ran = settled.run()
     assert ran.code == 0, ran
     assert reasons(ran)["knows@cpu"].startswith(
-        "the stored graph was no use for the new weights: at the example: output 0"
+        "the stored graph does not fit the new weights: at the example: output 0"
     )
     delivered = (settled.root / "dist" / "knows@cpu" / "exported.pt2").read_bytes()
     assert settled.run().built() == set()

@@ -150,7 +150,7 @@ def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind
     assert error["remedy"]
     # Whether a hog is tried again depends on how much of the memory it had, and so on what else ran.
     if kind != "oom":
-        assert ("second try" in error["message"]) == (kind == "crash")
+        assert ("failed again when retried alone" in error["message"]) == (kind == "crash")
 
 
 def test_two_jobs_that_only_fit_one_after_the_other_are_both_delivered(project: Project) -> None:
@@ -158,7 +158,7 @@ def test_two_jobs_that_only_fit_one_after_the_other_are_both_delivered(project: 
     ran = project.run("--jobs", "2")
     assert ran.code == 0, ran
     stages = [job["stages"]["export"]["reason"] for job in ran.jobs.values()]
-    assert sum("tried again, alone, after oom" in reason for reason in stages) == 1
+    assert sum("retried alone after oom" in reason for reason in stages) == 1
     assert project.processes() == {}
 
 

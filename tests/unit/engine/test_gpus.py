@@ -148,7 +148,7 @@ def test_a_crash_on_a_device_that_is_not_lost_is_retried_alone_once(run: Callabl
     attempts = [now for now in one.children.seen if bad in now]
     assert len(attempts[-1]) == 1
     assert reports["m0@cuda"].error is not None
-    assert "second try" in reports["m0@cuda"].error.message
+    assert "failed again when retried alone" in reports["m0@cuda"].error.message
     assert reports["m1@cuda"].ok
     assert reports["m2@cuda"].ok
 
