@@ -163,8 +163,8 @@ class StageCompletion:
         shown = os.path.relpath(path, self._root)
         if not run.retries.allow_after_input_change():
             run.stages[stage] = StageReport(outcome=Outcome.FAILED, reason=attempt.reason)
-            message = f"{shown} changed while the stage ran, twice"
-            remedy = "run again when nothing edits it"
+            message = f"{shown} changed while the stage ran, and again when it was rerun"
+            remedy = "run again when no program edits the file"
             return Fail(failure=Failure(stage=stage, kind=Kind.EXPORT, message=message, remedy=remedy))
         return Rerun(stage=stage, miss=replace(attempt.miss, reason=f"{shown} changed while the stage ran"))
 

@@ -103,7 +103,7 @@ class Coordinator:
             if stage in run.stages:
                 continue
             if STAGES.index(stage) > STAGES.index(self._last_stage):
-                reason = f"--stage {self._last_stage} was asked for"
+                reason = f"not requested (--stage {self._last_stage})"
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
                 continue
             if stage == "compile" and run.job.compile.format == "none":

@@ -84,7 +84,9 @@ class JobFinisher:
 def store_failure(stage: str, error: Exception) -> Failure:
     """Return the failure for an error of the store: of kind `build` for an unsafe archive, else of kind `disk`."""
     if isinstance(error, UnsafeArchive):
-        return Failure(stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from whom you trust")
+        return Failure(
+            stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from a source you trust"
+        )
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)

@@ -62,6 +62,6 @@ def slots(devices: Devices) -> dict[str, Slot]:
 
 def device_lost(stage: str) -> Failure:
     """Return the failure of a stage that no device is left for."""
-    message = "the GPU was lost, and there is no other of its kind"
+    message = "the GPU was lost, and no other GPU of its kind is left"
     remedy = "see `nvidia-smi` and the kernel's log; run again once the device is back"
     return Failure(stage=stage, kind=Kind.TOOLCHAIN, message=message, remedy=remedy)

@@ -89,7 +89,7 @@ class Publisher:
                 raise StaleGraph(miss.base.key)
             dependencies = in_order(merge_dependencies(record.data["dependencies"], dependencies))
         elif isinstance(miss, SwapWeights):
-            reason += "; captured anew, for the model differs in more than their values"
+            reason += "; exported again because the model differs in more than its weights' values"
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
         key = keys.export_key(request_key, source_digest(dependencies), state)

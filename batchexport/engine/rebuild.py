@@ -84,7 +84,7 @@ def _job_file(folder: str) -> dict[str, Any] | None:
 def _compare(report: JobReport, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Rebuilt:
     if after is None:
         reason = report.error.message if report.error else "it was not delivered"
-        return Rebuilt(name=report.name, differences=(f"building it again failed: {reason}",))
+        return Rebuilt(name=report.name, differences=(f"rebuilding failed: {reason}",))
     old, new = before.get("digests", {}), after.get("digests", {})
     differences = [f"{name} differs" for name in _SAME if old.get(name) != new.get(name)]
     if before.get("verify", {}).get("samples") != after.get("verify", {}).get("samples"):

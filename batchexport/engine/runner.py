@@ -100,7 +100,7 @@ def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Li
     try:
         gc_roots.save_root(session.store, root, [job.name for job in session.manifest.jobs])
     except StoreError as error:  # a full disk, say; the outputs are delivered
-        listener(Note(text=f"gc will not know what these outputs need: {error}"))
+        listener(Note(text=f"could not record which results these outputs need, so gc may remove them: {error}"))
 
 
 def _save_noop(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:

@@ -126,7 +126,7 @@ def test_without_the_last_device_its_jobs_fail_and_the_others_are_delivered(run:
         if not report.ok:
             assert report.error is not None
             assert (report.error.kind, report.error.message) == (
-                "toolchain", "the GPU was lost, and there is no other of its kind"
+                "toolchain", "the GPU was lost, and no other GPU of its kind is left"
             )  # fmt: skip
 
 
