@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Attempt:
     """A stage that a child works on. `timeout` is seconds, other times are `time.monotonic()`, memory is bytes.
 
-    `timed_out`: the supervisor has told it to end. `cancelled`: it was killed because the run stops.
+    `timed_out`: the supervisor has sent it SIGTERM at its deadline. `cancelled`: it was killed because the run stops.
     `held_when_killed`: what it held when the supervisor killed it to free memory, else None. `kernel_kills`: the
     kernel's count of out-of-memory kills when it started, None where the kernel doesn't count.
     """
