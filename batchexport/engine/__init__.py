@@ -1,5 +1,5 @@
-"""The run itself: brings every job to exactly one report, whatever its children do.
+"""The run itself: bring every job to exactly one report, whatever its children do.
 
-In: a session and options. Out: job reports, and outputs delivered. `engine.runner` is its face, `engine.coordinator`
-its loop.
+In: a session and options. Out: job reports, and delivered outputs. `engine.runner` is the entry point,
+`engine.coordinator` the main loop.
 """

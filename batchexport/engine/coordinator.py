@@ -1,6 +1,6 @@
-"""The coordinator schedules and never executes: it decides, starts children, publishes and delivers.
+"""Coordinate one run: look up what is cached, schedule and start children for the rest, publish and deliver.
 
-Every job ends in exactly one report, whatever its children do.
+A runner executes the stages in child processes, so that every job ends in exactly one report, whatever its model does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from batchexport.core.job import RunOptions
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.engine.completion import Advance, Fail, Rerun, StageCompletion, Step
 from batchexport.engine.finish import JobFinisher, store_failure
-from batchexport.engine.gpus import Gpus, loss
+from batchexport.engine.gpus import Gpus, device_lost
 from batchexport.engine.job_run import JobRun, StageAttempt
 from batchexport.engine.queue import QueuedStage, StageQueue
 from batchexport.engine.requests import StageRequests
@@ -27,12 +27,12 @@ from batchexport.store.locks import Lock
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
 
-# The results that one job may find damaged: those of its three stages, and of the eight traces kept of an export.
-_MOST_DAMAGED = 11
+# The damaged results that one job may meet in a row: those of its three stages, and of the eight traces of an export.
+_MAX_DAMAGED_RESULTS = 11
 
 
 class Coordinator:
-    """Brings every job of one run to its report."""
+    """Bring every job of one run to its report."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Coordinator:
         self.interrupted = False
 
     def run(self) -> tuple[JobReport, ...]:
-        """All jobs to their ends. On KeyboardInterrupt: children are ended, what is finished is kept.
+        """Run all jobs and return their reports. KeyboardInterrupt ends the children and keeps finished results.
 
         Raises EnvironmentProblem where no child can be started at all.
         """
@@ -81,15 +81,15 @@ class Coordinator:
         return self._finisher.reports(self._jobs)
 
     def _loop(self) -> None:
-        noted = False
+        note_sent = False
         while self._queue or self._supervisor.busy:
             self._gpus.refresh()
             self._start_ready()
-            for running, ended in self._supervisor.wait(poll=self._queue.has_deferred):
+            for attempt, process_exit in self._supervisor.wait(poll=self._queue.has_deferred):
                 with interrupts.defer_signals():
-                    self._ended(running, ended)
-            if self._supervisor.note and not noted:
-                noted = True
+                    self._handle_exit(attempt, process_exit)
+            if self._supervisor.note and not note_sent:
+                note_sent = True
                 self._listener(Note(text=self._supervisor.note))
             self._supervisor.enforce()
             self._queue.requeue_deferred()
@@ -97,19 +97,19 @@ class Coordinator:
     # ── one job forward ──────────────────────────────────────────────────────────────────────
 
     def _advance(self, run: JobRun) -> None:
-        """Take a job as far as standing results reach; then enqueue its next stage, or end it."""
+        """Take a job as far as cached results reach; then enqueue its next stage, or end it."""
         for stage in STAGES:
             if stage in run.stages:
                 continue
             if STAGES.index(stage) > STAGES.index(self._last_stage):
-                reason = f"--stage {self._last_stage} was asked for"
+                reason = f"not requested (--stage {self._last_stage})"
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
                 continue
             if stage == "compile" and run.job.compile.format == "none":
                 run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason='compile format is "none"')
                 continue
-            if (lacking := self._gpus.why_not(run, stage)) is not None:
-                self._without_device(run, lacking)
+            if (unavailable := self._gpus.unavailable_reason(run, stage)) is not None:
+                self._skip_without_device(run, unavailable)
                 return
             decision = self._decide(run, stage)
             if isinstance(decision, Miss):
@@ -125,7 +125,7 @@ class Coordinator:
             pack = (
                 run.retries.may_pack_weights
                 and self._last_stage != "export"
-                and self._gpus.why_not(run, "compile") is None
+                and self._gpus.unavailable_reason(run, "compile") is None
             )
             return self._lookup.export(run.job, swap_weights=swap, pack=pack)
         assert run.export is not None
@@ -133,8 +133,8 @@ class Coordinator:
             return self._lookup.compile(run.job, run.export, pack=run.retries.may_pack_weights)
         return self._lookup.verify(run.job, run.export, run.compiled)
 
-    def _without_device(self, run: JobRun, reason: str) -> None:
-        # Code for something else under the name of a CUDA target would be a wrong artifact, so there is none.
+    def _skip_without_device(self, run: JobRun, reason: str) -> None:
+        # Code for another device under the name of a CUDA target would be a wrong artifact, so deliver none.
         for stage in ("compile", "verify"):
             run.stages[stage] = StageReport(outcome=Outcome.SKIPPED, reason=reason)
         if not self._options.require_all:
@@ -149,53 +149,53 @@ class Coordinator:
         if self._stopping is not None:
             self._finisher.cancel(run, stage, self._stopping)
             return
-        if self._gpus.lost_kind(run, stage):
-            self._fail(run, loss(stage))
+        if self._gpus.needs_lost_kind(run, stage):
+            self._fail(run, device_lost(stage))
             return
         self._queue.add(run, stage, miss, alone=alone)
 
     def _start_ready(self) -> None:
-        while self._stopping is None and (turn := self._queue.next()) is not None:
+        while self._stopping is None and (queued := self._queue.next()) is not None:
             try:
-                lock = self._store.try_lock(f"{turn.stage}-{turn.miss.lock}")
-            except DiskFull as error:  # where locks don't work at all, no job can go on
-                self._queue.start(turn)
-                self._queue.finish(turn.task.id)
-                self._fail(turn.run, store_failure(turn.stage, error))
+                lock = self._store.try_lock(f"{queued.stage}-{queued.miss.lock}")
+            except DiskFull as error:  # another StoreError means that locks don't work, and ends the run
+                self._queue.start(queued)
+                self._queue.finish(queued.task.id)
+                self._fail(queued.run, store_failure(queued.stage, error))
                 continue
             if lock is None:
-                self._queue.defer(turn)
+                self._queue.defer(queued)
                 continue
-            self._queue.start(turn)
+            self._queue.start(queued)
             try:
-                self._start(turn, lock)
+                self._start(queued, lock)
             except KeyboardInterrupt:
-                self._queue.restore(turn)  # to be reported as cancelled
+                self._queue.restore(queued)  # to be reported as cancelled
                 raise
             except (BlobMissing, BlobDamaged):
-                self._give_up(turn, lock)
-                self._discard_damaged_results(turn.run)
+                self._give_up(queued, lock)
+                self._discard_damaged_results(queued.run)
             except (StoreError, OSError) as error:
-                self._give_up(turn, lock)
-                self._fail(turn.run, store_failure(turn.stage, error))
+                self._give_up(queued, lock)
+                self._fail(queued.run, store_failure(queued.stage, error))
 
-    def _start(self, turn: QueuedStage, lock: Lock) -> None:
-        run, stage = turn.run, turn.stage
+    def _start(self, queued: QueuedStage, lock: Lock) -> None:
+        run, stage = queued.run, queued.stage
         self._lookup.refresh(run.job)
         decision = self._decide(run, stage)
         if isinstance(decision, Hit):
-            self._give_up(turn, lock)
+            self._give_up(queued, lock)
             self._advance(run)
             return
         folder = self._store.attempt(f"{run.job.folder}-{stage}")
         try:
-            request = self._requests.for_stage(run, stage, decision, folder, turn.device)
+            request = self._requests.for_stage(run, stage, decision, folder, queued.device)
         except BaseException:
             self._store.discard(folder)
             raise
-        reason = decision.reason if isinstance(decision, PackWeights) else turn.miss.reason
+        reason = decision.reason if isinstance(decision, PackWeights) else queued.miss.reason
         self._listener(StageStarted(job=run.job.name, stage=stage, reason=reason))
-        running = StageAttempt(
+        attempt = StageAttempt(
             run=run,
             stage=stage,
             miss=decision,
@@ -203,35 +203,35 @@ class Coordinator:
             folder=folder,
             lock=lock,
             timeout=run.job.timeout,
-            expected_memory=turn.task.memory,
-            device=turn.device,
+            expected_memory=queued.task.memory,
+            device=queued.device,
         )
-        self._supervisor.start(running, request)
+        self._supervisor.start(attempt, request)
 
-    def _give_up(self, turn: QueuedStage, lock: Lock) -> None:
-        """It needs no child after all."""
+    def _give_up(self, queued: QueuedStage, lock: Lock) -> None:
+        """Release the lock and worker of a stage that needs no child after all."""
         lock.release()
-        self._queue.finish(turn.task.id)
+        self._queue.finish(queued.task.id)
 
-    # ── what came of it ──────────────────────────────────────────────────────────────────────
+    # ── results of stages ────────────────────────────────────────────────────────────────────
 
-    def _ended(self, running: StageAttempt, ended: ProcessExit) -> None:
-        run, stage = running.run, running.stage
-        self._queue.finish(ended.id)
-        seconds = ended.seconds or time.monotonic() - running.started
+    def _handle_exit(self, attempt: StageAttempt, process_exit: ProcessExit) -> None:
+        run, stage = attempt.run, attempt.stage
+        self._queue.finish(process_exit.id)
+        seconds = process_exit.seconds or time.monotonic() - attempt.started
         self._listener(StageFinished(job=run.job.name, stage=stage, seconds=seconds))
-        if running.cancelled:  # and reported so
-            self._supervisor.free(running)
+        if attempt.cancelled:  # its job is reported already
+            self._supervisor.free(attempt)
             return
         step: Step
         try:
-            step = self._completion.handle(running, ended, seconds, self._supervisor.exit_context(running))
+            step = self._completion.handle(attempt, process_exit, seconds, self._supervisor.exit_context(attempt))
         except (StoreError, OSError) as error:
             step = Fail(failure=store_failure(stage, error))
         finally:
-            self._supervisor.free(running)
-        if running.device is not None and not isinstance(step, Advance):
-            step = self._retry_on_other_device(running, running.device, step)
+            self._supervisor.free(attempt)
+        if attempt.device is not None and not isinstance(step, Advance):
+            step = self._retry_on_other_device(attempt, attempt.device, step)
         match step:
             case Advance():
                 self._advance(run)
@@ -240,21 +240,21 @@ class Coordinator:
             case Fail():
                 self._fail(run, step.failure)
 
-    def _retry_on_other_device(self, running: StageAttempt, device: str, step: Step) -> Step:
-        """A stage that failed on a device that is gone is no worse for it: it runs on another one, if there is one."""
+    def _retry_on_other_device(self, attempt: StageAttempt, device: str, step: Step) -> Step:
+        """Run a stage again on another device if the one that it failed on is lost; else return `step`."""
         if not self._gpus.lost(device):
             return step
-        run, stage = running.run, running.stage
+        run, stage = attempt.run, attempt.stage
         run.stages.pop(stage, None)
         run.retries.forget_alone(stage)
         self._listener(Note(text=f"the GPU {device} was lost"))
-        for turn in self._queue.remove_unschedulable():
-            self._fail(turn.run, loss(turn.stage))
-        return Rerun(stage=stage, miss=replace(running.miss, reason=f"the GPU {device} was lost while it ran"))
+        for queued in self._queue.remove_unschedulable():
+            self._fail(queued.run, device_lost(queued.stage))
+        return Rerun(stage=stage, miss=replace(attempt.miss, reason=f"the GPU {device} was lost while it ran"))
 
     def _discard_damaged_results(self, run: JobRun) -> None:
-        """A result's files are gone or damaged: forget it, if it is the job's own, and build it again."""
-        if not run.retries.allow_after_damage(_MOST_DAMAGED):
+        """Forget the job's results whose files are missing or damaged, and build them again."""
+        if not run.retries.allow_after_damage(_MAX_DAMAGED_RESULTS):
             message = "stored results keep getting lost or damaged"
             remedy = "check the disk of the cache folder"
             self._fail(run, Failure(stage="export", kind=Kind.DISK, message=message, remedy=remedy))
@@ -282,11 +282,11 @@ class Coordinator:
             self._cancel("--fail-fast")
 
     def _cancel(self, reason: str) -> None:
-        """Start nothing more, end what runs, and report every open job as cancelled."""
+        """Start nothing more, kill the children, and report every open job as cancelled."""
         self._stopping = reason
-        open_runs = [(turn.run, turn.stage) for turn in self._queue.clear()]
-        for running, ended in self._supervisor.ended():  # finished in time, and kept
-            self._ended(running, ended)
-        open_runs += [(running.run, running.stage) for running in self._supervisor.kill()]
+        open_runs = [(queued.run, queued.stage) for queued in self._queue.clear()]
+        for attempt, process_exit in self._supervisor.ended():  # they finished in time: keep their results
+            self._handle_exit(attempt, process_exit)
+        open_runs += [(attempt.run, attempt.stage) for attempt in self._supervisor.kill()]
         for run, stage in open_runs:
             self._finisher.cancel(run, stage, reason)

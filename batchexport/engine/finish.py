@@ -1,4 +1,4 @@
-"""Every job ends in exactly one report: delivered, failed, skipped or cancelled."""
+"""Deliver the outputs of a finished job, or explain its failure, and make its one report."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from batchexport.engine.requests import StageRequests
 from batchexport.store.errors import DiskFull
 from batchexport.store.outputs import FILES, Delivery, stamp
 from batchexport.store.store import Record
-from batchexport.workers.exit_status import log_tail
+from batchexport.workers.log_tail import log_tail
 
-# A child that ended so did not choose its last words.
+# Kinds of failure for which the child left no message of its own, so that the report quotes the log.
 _NO_OWN_MESSAGE = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
 
 
 class JobFinisher:
-    """The reports of one run's jobs, told as they come."""
+    """Make the report of each job of one run, and send it to the listener."""
 
     def __init__(self, *, requests: StageRequests, delivery: Delivery, listener: Listener, total: int) -> None:
         self._requests = requests
@@ -34,14 +34,14 @@ class JobFinisher:
         self._reports: dict[str, JobReport] = {}
 
     def reports(self, jobs: Sequence[Job]) -> tuple[JobReport, ...]:
-        """One report a job, in the order of `jobs`. What has none by now was interrupted."""
+        """Return one report per job, in the order of `jobs`; a job without one by now was interrupted."""
         for job in jobs:
             if job.name not in self._reports:
                 self.cancel(JobRun(job), "export", "interrupted")
         return tuple(self._reports[job.name] for job in jobs)
 
     def deliver(self, run: JobRun) -> None:
-        """Bring a job's results to the output folder. Raises BlobMissing, BlobDamaged, StoreError, OSError."""
+        """Deliver a job's outputs and report it. Raises BlobMissing, BlobDamaged, StoreError, OSError."""
         assert run.export is not None
         assert run.verified is not None
         job = run.job
@@ -59,15 +59,15 @@ class JobFinisher:
         self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
 
     def fail(self, run: JobRun, failure: Failure) -> None:
-        """A job ends badly."""
+        """Report a job as failed, with its log, the log's tail and a command to reproduce the failure."""
         log = self._requests.log(run.job, failure.stage)
         shown = os.path.relpath(log, self._requests.manifest.root) if log.exists() else None
-        said = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
+        tail = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
         command = self._requests.reproduce(run.job, failure.stage)
-        self.end(run, error=replace(failure, log=shown, log_tail=said, reproduce=command))
+        self.end(run, error=replace(failure, log=shown, log_tail=tail, reproduce=command))
 
     def cancel(self, run: JobRun, stage: str, reason: str) -> None:
-        """A job is given up at a stage, unless it has its report already."""
+        """Report a job as cancelled at a stage, unless it has its report already."""
         run.stages[stage] = StageReport(outcome=Outcome.CANCELLED, reason=reason)
         if run.job.name not in self._reports:
             self.end(run)
@@ -75,16 +75,18 @@ class JobFinisher:
     def end(
         self, run: JobRun, *, ok: bool = False, error: Failure | None = None, outputs: dict[str, str] | None = None
     ) -> None:
-        """A job is done, one way or the other."""
+        """Make and send the report of a job."""
         report = run.report(ok=ok, error=error, outputs=outputs)
         self._reports[run.job.name] = report
         self._listener(JobFinished(report=report, done=len(self._reports), total=self._total))
 
 
 def store_failure(stage: str, error: Exception) -> Failure:
-    """What the store could not do is a failure of kind disk; an archive that may not be loaded, one of kind build."""
+    """Return the failure for an error of the store: of kind `build` for an unsafe archive, else of kind `disk`."""
     if isinstance(error, UnsafeArchive):
-        return Failure(stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from whom you trust")
+        return Failure(
+            stage=stage, kind=Kind.BUILD, message=str(error), remedy="get the archive from a source you trust"
+        )
     full = isinstance(error, DiskFull)
     remedy = "free some disk space and run again" if full else "check the folder's permissions and disk"
     return Failure(stage=stage, kind=Kind.DISK, message=str(error), remedy=remedy)

@@ -1,4 +1,4 @@
-"""The GPUs of one run: which stage needs one, how much of it, and whether it is still there."""
+"""Track the GPUs of one run: which stages need one, how much of its memory, and which are lost."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from batchexport.engine.job_run import JobRun
 from batchexport.engine.schedule import Schedule, Slot
 from batchexport.toolchain.cuda import Devices
 
-_LOOK_SECONDS = 5.0
-# On the device: what CUDA and its libraries take, and the weights with what autotuning and running make of them.
-_BASE = 1 << 30
-_COPIES = 3
+_REFRESH_SECONDS = 5.0
+# Memory of a stage on its device: CUDA and its libraries, and room for the weights, autotuning and activations.
+_BASE_BYTES = 1 << 30
+_WEIGHT_COPIES = 3
 
 
 class Gpus:
-    """Stands between the coordinator, the schedule's devices and the port that asks the driver."""
+    """Keep the schedule's devices in step with what the driver reports about them."""
 
     def __init__(self, devices: Devices, schedule: Schedule) -> None:
         self._devices = devices
         self._schedule = schedule
-        self._looked = time.monotonic()
+        self._refreshed = time.monotonic()
 
-    def why_not(self, run: JobRun, stage: str) -> str | None:
-        """Why a stage can't run here for want of a device; None where it can."""
+    def unavailable_reason(self, run: JobRun, stage: str) -> str | None:
+        """Return why no device here can run a stage; None where one can, or where it needs none."""
         return None if stage == "export" else self._devices.why_not(run.job.target)
 
-    def needs(self, run: JobRun, stage: str) -> tuple[str | None, int]:
-        """The kind of device that a stage must have, and bytes of its memory. An export never occupies one."""
+    def requirements(self, run: JobRun, stage: str) -> tuple[str | None, int]:
+        """Return the kind of device that a stage needs, None for none, and bytes of its memory. Exports need none."""
         kind = self._devices.kind(run.job.target) if stage != "export" else None
         if kind is None:
             return None, 0
         weights = run.export.export_facts.parameter_bytes if run.export else 0
-        return kind, _BASE + _COPIES * weights
+        return kind, _BASE_BYTES + _WEIGHT_COPIES * weights
 
     def refresh(self) -> None:
-        """See how much memory is free on the devices, now and then: others may use them, too."""
-        if self._devices.usable and time.monotonic() - self._looked >= _LOOK_SECONDS:
+        """Update the free memory of the devices every few seconds: other programs may use them too."""
+        if self._devices.usable and time.monotonic() - self._refreshed >= _REFRESH_SECONDS:
             self._schedule.update_free_memory(self._devices.room())
-            self._looked = time.monotonic()
+            self._refreshed = time.monotonic()
 
     def lost(self, device: str) -> bool:
-        """Whether a device is gone, asked after a stage on it failed; from then on it is given nothing."""
+        """Return True if a device is lost, checked after a stage on it failed; it then gets no more stages."""
         if device in self._devices.room():
             return False
         self._schedule.lose(device)
         return True
 
-    def lost_kind(self, run: JobRun, stage: str) -> bool:
-        """Whether a stage needs a kind of device that the run had, and has lost."""
-        kind, _ = self.needs(run, stage)
+    def needs_lost_kind(self, run: JobRun, stage: str) -> bool:
+        """Return True if a stage needs a kind of device that the run has lost."""
+        kind, _ = self.requirements(run, stage)
         return kind is not None and not self._schedule.has(kind)
 
 
@@ -60,8 +60,8 @@ def slots(devices: Devices) -> dict[str, Slot]:
     return {device.uuid: Slot(kind=device.kind, room=device.free) for device in devices.usable}
 
 
-def loss(stage: str) -> Failure:
-    """A job that no device is left for."""
-    message = "the GPU was lost, and there is no other of its kind"
+def device_lost(stage: str) -> Failure:
+    """Return the failure of a stage that no device is left for."""
+    message = "the GPU was lost, and no other GPU of its kind is left"
     remedy = "see `nvidia-smi` and the kernel's log; run again once the device is back"
     return Failure(stage=stage, kind=Kind.TOOLCHAIN, message=message, remedy=remedy)

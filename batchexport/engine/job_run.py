@@ -1,4 +1,4 @@
-"""The state of one job in a run: what stands so far, and what came of its stages."""
+"""The mutable state of one job during a run: its results so far, its stage reports and its retries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class JobRun:
-    """The results that stand so far, the reports of finished stages, and what was tried again. Mutable.
+    """One job's results, the reports of its finished stages, and its retries.
 
-    `weights_packed`: the compiled package is older code with new weights.
+    `weights_packed`: the compiled package is stored code packed with new weights.
     """
 
     job: Job
@@ -31,7 +31,7 @@ class JobRun:
     weights_packed: bool = False
 
     def record_result(self, stage: str, result: Result) -> None:
-        """A stage's result stands."""
+        """Keep the result of a stage."""
         if stage == "export":
             self.export = result
         elif stage == "compile":
@@ -40,23 +40,23 @@ class JobRun:
             self.verified = result
 
     def results(self) -> list[tuple[str, Result]]:
-        """The results that stand, each with its stage."""
-        found = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
-        return [(stage, result) for stage, result in found if result is not None]
+        """Return the results so far, each with its stage."""
+        results = (("export", self.export), ("compile", self.compiled), ("verify", self.verified))
+        return [(stage, result) for stage, result in results if result is not None]
 
     def forget(self, first: str = "export") -> None:
-        """Nothing stands any more from a stage on."""
-        gone = STAGES[STAGES.index(first) :]
-        if "export" in gone:
+        """Drop the results and reports of a stage and of those after it."""
+        dropped = STAGES[STAGES.index(first) :]
+        if "export" in dropped:
             self.export = None
-        if "compile" in gone:
+        if "compile" in dropped:
             self.compiled = None
         self.verified = None
-        for stage in gone:
+        for stage in dropped:
             self.stages.pop(stage, None)
 
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
-        """The job's report as things stand."""
+        """Return the job's report in its present state."""
         stats = dict(self.export.export_facts.stats) if self.export else {}
         return JobReport(
             name=self.job.name,
@@ -73,7 +73,7 @@ class JobRun:
 
 @dataclass(slots=True, kw_only=True)
 class StageAttempt(Attempt):
-    """A stage of a job that a child works on, the miss that made it run, and the reason that the report gives."""
+    """An attempt at a stage of a job, with the miss that made it run and the reason for the report."""
 
     run: JobRun
     miss: Miss

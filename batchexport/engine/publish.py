@@ -1,4 +1,7 @@
-"""What a child left in its folder becomes results: files into the store, records after them, traces last."""
+"""Publish what a child left in its folder: files to the store first, then records, and traces last.
+
+In this order an interrupted publish leaves at most files that no record names, never a trace without its result.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,14 @@ _SLIM = ("op_count", "parameter_bytes", "buffer_bytes")
 
 
 def fingerprint(folder: Path, outcome: Success) -> str:
-    """What two builds of one export must have in common: program, weights, archive and eager's outputs."""
+    """Return the digest of what two builds of one export must share: program, weights, archive and eager outputs."""
     files = [file_digest(str(folder / name)) for name in ("exported.pt2", "reference.pt")]
     return keys.digest("twin", 1, outcome.output["program"], outcome.output["state"], files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A result that is kept now, and the reason of its stage, with what publishing found out."""
+    """A published result, and the reason of its stage, extended by what publishing found."""
 
     result: Result
     reason: str
@@ -42,7 +45,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
-    """Publishes the results of one run. `root` is the manifest's folder. Its methods raise DiskFull, StoreError."""
+    """Publish the results of one run. `root` is the manifest's folder. The methods raise DiskFull, StoreError."""
 
     results: Results
     traces: Traces
@@ -51,7 +54,7 @@ class Publisher:
     root: str
 
     def publish(self, run: JobRun, stage: str, miss: Miss, folder: Path, outcome: Success, *, reason: str) -> Published:
-        """Keep what `stage` left in `folder`. Raises StaleGraph where a swap of weights does not hold any more."""
+        """Publish what `stage` left in `folder`. Raises StaleGraph where the swapped graph's sources have changed."""
         if stage == "export":
             return self._export(run, miss, folder, outcome, reason)
         if stage == "compile":
@@ -62,23 +65,23 @@ class Publisher:
         return Published(result=result, reason=reason)
 
     def mark_nondeterministic(self, job: Job) -> None:
-        """Two builds of what `job` request_keys for differed: no result of that question is reused from now on."""
+        """Let no later run reuse an export of `job`, as two builds of it differed."""
         reason = "two builds in a row gave different results (unseeded randomness, or a clock?)"
         request_key = self.lookup.request_key(job)
         self.results.publish("distrust", request_key, files={}, facts={"reason": reason}, more={})
         self.traces.drop(request_key)
 
     def clear_nondeterministic(self, job: Job) -> None:
-        """Two builds agreed: what was held against the question before is forgotten."""
+        """Allow reuse again, as two builds agreed."""
         self.results.remove("distrust", self.lookup.request_key(job))
 
     def _export(self, run: JobRun, miss: Miss, folder: Path, outcome: Success, reason: str) -> Published:
         job, output = run.job, outcome.output
         request_key = self.lookup.request_key(job)
         uncacheable = list(outcome.uncacheable)
-        distrusted = self.results.get("distrust", request_key)
-        if distrusted is not None:
-            uncacheable.append(distrusted.facts["reason"])
+        nondeterministic = self.results.get("distrust", request_key)
+        if nondeterministic is not None:
+            uncacheable.append(nondeterministic.facts["reason"])
         dependencies = relative_to(self.root, outcome.dependencies, import_path())
         if output["reweighed"] and isinstance(miss, SwapWeights):
             record = self.results.record("export", miss.base.key)
@@ -87,12 +90,12 @@ class Publisher:
             known = [Dependency.from_row(row) for row in record.data["dependencies"]]
             dependencies = canonical_order(merge_dependencies(known, dependencies))
         elif isinstance(miss, SwapWeights):
-            reason += "; captured anew, for the model differs in more than their values"
+            reason += "; exported again because the model differs in more than its weights' values"
         ids = output["state"]
         state = keys.digest("state", keys.STATE_VERSION, ids)
         key = keys.export_key(request_key, source_digest(dependencies), state)
         if uncacheable:
-            # Later stages need its files, and no later run may find it.
+            # This run's later stages need the files, but no later run may find them.
             key = keys.digest("uncacheable", 1, uuid.uuid4().hex)
             reason += f"; uncacheable: {', '.join(uncacheable)}"
         facts = ExportFacts(
@@ -125,7 +128,7 @@ class Publisher:
         return Published(result=result, reason=reason)
 
     def package(self, run: JobRun, miss: Miss, folder: Path) -> Result:
-        """Keep the package that an export stage left, for the compile that `miss` speaks of."""
+        """Publish the package that an export stage left as the result of the compile that `miss` describes."""
         return self._compile(run, miss, folder, {"compiled": FILES["package"], "code": None})
 
     def _compile(self, run: JobRun, miss: Miss, folder: Path, output: Mapping[str, Any]) -> Result:
@@ -141,7 +144,7 @@ class Publisher:
         return result
 
     def _code(self, job: Job, key: str, folder: Path, code: Mapping[str, Any]) -> None:
-        """Keep the code without its weights, or why that is no use."""
+        """Publish the code without its weights, or the reason why it can't take other weights."""
         files = {}
         if "why" not in code:
             files = {name: folder / "code" / name for name in code["files"] if name != code["blob"]}

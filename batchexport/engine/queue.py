@@ -1,4 +1,4 @@
-"""A stage that must run is pending until its child is begun or its job has ended: it is never forgotten."""
+"""Queue the stages that must run, so that none is lost between the schedule and its child's start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchexport.planning.lookup import Miss
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedStage:
-    """What is pending; `device`: what it was given with its place in the schedule."""
+    """A stage that waits to start; `device`: the UUID of the device that the schedule gave it."""
 
     task: Task
     run: JobRun
@@ -25,86 +25,86 @@ class QueuedStage:
 
 
 class StageQueue:
-    """The stages of one run that wait for a worker, or for somebody else who builds the same."""
+    """The stages of one run that wait for a worker, or for another child or run that builds the same result."""
 
     def __init__(self, schedule: Schedule, timings: Timings, gpus: Gpus) -> None:
         self._schedule = schedule
         self._timings = timings
         self._gpus = gpus
-        self._turns: dict[str, QueuedStage] = {}
-        self._parked: list[Task] = []
+        self._queued: dict[str, QueuedStage] = {}
+        self._deferred: list[Task] = []
 
     def __bool__(self) -> bool:
-        return bool(self._turns)
+        return bool(self._queued)
 
     @property
     def has_deferred(self) -> bool:
-        """Whether anything waits for somebody else."""
-        return bool(self._parked)
+        """Return True if any stage waits for another build of the same result."""
+        return bool(self._deferred)
 
     def add(self, run: JobRun, stage: str, miss: Miss, *, alone: bool = False) -> None:
-        """A stage must run; `alone`: while nothing else does."""
+        """Add a stage that must run; `alone`: while no other stage runs."""
         weights = run.export.export_facts.parameter_bytes if run.export else 0
         expected = self._timings.expected(run.job, stage, parameter_bytes=weights)
         remaining = sum(self._timings.expected(run.job, later).seconds for later in STAGES[STAGES.index(stage) :])
-        kind, device_memory = self._gpus.needs(run, stage)
+        kind, device_memory = self._gpus.requirements(run, stage)
         task = Task(
             id=f"{run.job.name}:{stage}",
             stage=stage,
-            # A verify is short and ends a job: what is nearly done is delivered before more is begun.
+            # A verify is short and ends a job: deliver nearly finished jobs before starting others.
             urgency=math.inf if stage == STAGES[-1] else remaining,
             memory=expected.memory,
             kind=kind,
             device_memory=device_memory,
             alone=alone,
         )
-        self._turns[task.id] = QueuedStage(task=task, run=run, stage=stage, miss=miss)
+        self._queued[task.id] = QueuedStage(task=task, run=run, stage=stage, miss=miss)
         self._schedule.add(task)
 
     def next(self) -> QueuedStage | None:
-        """What may start now; it holds its place in the schedule until `finish`, and stays pending until `begun`."""
+        """Return a stage that may start now; it takes resources until `finish`, and is queued until `start`."""
         task = self._schedule.next()
         if task is None:
             return None
-        turn = self._turns[task.id] = replace(self._turns[task.id], device=self._schedule.device(task.id))
-        return turn
+        queued = self._queued[task.id] = replace(self._queued[task.id], device=self._schedule.device(task.id))
+        return queued
 
-    def start(self, turn: QueuedStage) -> None:
-        """It needs no worker any more, for it has one, or needs none."""
-        if self._turns.get(turn.task.id) is turn:
-            del self._turns[turn.task.id]
+    def start(self, queued: QueuedStage) -> None:
+        """Take a stage off the queue: its child starts, or it needs none."""
+        if self._queued.get(queued.task.id) is queued:
+            del self._queued[queued.task.id]
 
     def finish(self, name: str) -> None:
-        """Its place in the schedule is free."""
+        """Free the place of a stage in the schedule."""
         self._schedule.finish(name)
 
-    def defer(self, turn: QueuedStage) -> None:
-        """Somebody, maybe this very run, builds the same: it waits, to take the result."""
-        self._schedule.finish(turn.task.id)
-        self._parked.append(turn.task)
+    def defer(self, queued: QueuedStage) -> None:
+        """Let a stage wait while another child, of this run or another one, builds the same result."""
+        self._schedule.finish(queued.task.id)
+        self._deferred.append(queued.task)
 
     def requeue_deferred(self) -> None:
-        """Let what waited for somebody else try again."""
-        parked, self._parked = self._parked, []
-        for task in parked:
+        """Return the deferred stages to the schedule."""
+        deferred, self._deferred = self._deferred, []
+        for task in deferred:
             self._schedule.add(task)
 
-    def restore(self, turn: QueuedStage) -> None:
-        """It was not begun after all."""
-        self._turns[turn.task.id] = turn
+    def restore(self, queued: QueuedStage) -> None:
+        """Put a stage back whose start was interrupted."""
+        self._queued[queued.task.id] = queued
 
     def remove_unschedulable(self) -> list[QueuedStage]:
-        """Forget what needs a kind of device that is gone altogether; returns it."""
-        found = [turn for turn in self._turns.values() if self._gpus.lost_kind(turn.run, turn.stage)]
-        for turn in found:
-            del self._turns[turn.task.id]
-        self._parked = [task for task in self._parked if task.id in self._turns]
-        return found
+        """Remove and return the stages that need a kind of device of which none is left."""
+        removed = [queued for queued in self._queued.values() if self._gpus.needs_lost_kind(queued.run, queued.stage)]
+        for queued in removed:
+            del self._queued[queued.task.id]
+        self._deferred = [task for task in self._deferred if task.id in self._queued]
+        return removed
 
     def clear(self) -> list[QueuedStage]:
-        """Forget everything; returns it."""
+        """Remove and return every queued stage."""
         self._schedule.clear_ready()
-        self._parked.clear()
-        turns = list(self._turns.values())
-        self._turns.clear()
-        return turns
+        self._deferred.clear()
+        removed = list(self._queued.values())
+        self._queued.clear()
+        return removed

@@ -1,6 +1,6 @@
-"""A stored result is right if building it again, in an empty store, gives the same: this tries it on a sample.
+"""Check a sample of the stored results by building them again in an empty store.
 
-The sample is drawn with the day as its seed, so that a nightly job comes round to everything.
+The day is the seed of the sample, so that a nightly run covers all jobs in time.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from batchexport.core.report import JobReport
 from batchexport.engine.runner import run_jobs
 from batchexport.planning.session import open_session
 
-# Not in it: the digest of the compiled artifact. Compilers write the folder they worked in into their output, so
-# compiled code is held against eager's numbers instead.
+# The digests in `job.json` that must be equal. Compilers write their working folder into their output, so compiled code
+# is not compared by digest but by its outputs.
 _SAME = ("exported.pt2", "program", "state")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
-    """One job built again: what differs from the stored result, in words; empty where nothing does."""
+    """One job built again; `differences` from the stored result in words, empty where it is the same."""
 
     name: str
     differences: tuple[str, ...]
 
 
 def sample(jobs: Sequence[Job], percent: float, *, day: int | None = None) -> list[Job]:
-    """At least one job, and `percent` of them, drawn by the number of the day."""
+    """Return `percent` of the jobs, at least one, drawn at random; `day` seeds the choice, today by default."""
     count = min(len(jobs), max(1, ceil(len(jobs) * percent / 100)))
     seed = int(time.time() // 86400) if day is None else day
     return random.Random(seed).sample(list(jobs), count)  # noqa: S311 - no secret
@@ -43,7 +43,7 @@ def sample(jobs: Sequence[Job], percent: float, *, day: int | None = None) -> li
 def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:
     """Build a sample of the delivered jobs again in a scratch store and compare.
 
-    Raises as `run.run` does.
+    Raises as `api.run` does.
     """
     with open_session(options) as session:
         delivered = [job for job in session.jobs if _job_file(session.delivery.folder(job.folder)) is not None]
@@ -53,7 +53,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
         before = {job.name: _job_file(session.delivery.folder(job.folder)) or {} for job in chosen}
         scratch = session.store.attempt("rebuild")
         try:
-            again = replace(
+            rebuild_options = replace(
                 options,
                 cache_dir=scratch / "cache",
                 output_dir=scratch / "outputs",
@@ -62,30 +62,30 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
                 tags=(),
                 force=(),
             )
-            # Headers and probes of the compiler say nothing of any job, and take half a minute to make.
+            # Share precompiled headers and compiler probes: no job changes them, and making them takes half a minute.
             (scratch / "cache" / "v1").mkdir(parents=True)
             (scratch / "cache" / "v1" / "inductor").symlink_to(session.store.layout.inductor)
-            reports, *_ = run_jobs(again, listener)
+            reports, *_ = run_jobs(rebuild_options, listener)
             after = {job.name: _job_file(f"{scratch}/outputs/{job.folder}") for job in chosen}
         finally:
             session.store.discard(scratch)
-    return tuple(_compared(report, before[report.name], after[report.name]) for report in reports)
+    return tuple(_compare(report, before[report.name], after[report.name]) for report in reports)
 
 
 def _job_file(folder: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(Path(folder, "job.json").read_text(encoding="utf-8"))
+        data = json.loads(Path(folder, "job.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return data if isinstance(data, dict) else None
 
 
-def _compared(report: JobReport, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Rebuilt:
+def _compare(report: JobReport, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Rebuilt:
     if after is None:
         reason = report.error.message if report.error else "it was not delivered"
-        return Rebuilt(name=report.name, differences=(f"building it again failed: {reason}",))
+        return Rebuilt(name=report.name, differences=(f"rebuilding failed: {reason}",))
     old, new = before.get("digests", {}), after.get("digests", {})
-    found = [f"{name} differs" for name in _SAME if old.get(name) != new.get(name)]
+    differences = [f"{name} differs" for name in _SAME if old.get(name) != new.get(name)]
     if before.get("verify", {}).get("samples") != after.get("verify", {}).get("samples"):
-        found.append("the compiled outputs differ")
-    return Rebuilt(name=report.name, differences=tuple(found))
+        differences.append("the compiled outputs differ")
+    return Rebuilt(name=report.name, differences=tuple(differences))

@@ -1,4 +1,4 @@
-"""Say to a child all that it needs to run one stage: its task, folder, log, environment and files."""
+"""Build the request for a child, with all it needs to run one stage: task, folder, log, environment and files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from batchexport.workers.protocol import StageRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequests:
-    """Makes the requests of one run: where its children work, with how many threads, and how much memory at most.
+    """Build the requests of one run.
 
-    Files of the store are checked and linked into a child's folder under the names that torch expects. `memory` is
-    bytes for all children together, None for no bound.
+    Stored files are checked and linked into a child's folder under the names that torch expects. A stage runs with
+    `worker_threads` threads and its code is compiled for `code_threads`, unless the entry's environment sets a number.
+    `memory` is the bytes that all children may hold together, None for no limit.
     """
 
     manifest: Manifest
@@ -39,22 +40,22 @@ class StageRequests:
     memory: int | None = None
 
     def server_environment(self) -> dict[str, str]:
-        """The environment of the fork server. What torch reads when it is imported must be right here.
+        """Return the environment of the fork server, with every variable that torch reads when it is imported.
 
         Raises DiskFull, StoreError.
         """
         with translate_os_errors(self.store.layout.root):
-            for folder in ("tmp", "cache"):  # through a link in their place, compilers would write outside
+            for folder in ("tmp", "cache"):  # compilers must not write through a link to somewhere else
                 ensure_real_dir(self.store.layout.inductor / folder)
             if (server_log := self.store.layout.logs / "forkserver.log").is_symlink():
                 server_log.unlink()
-        with contextlib.suppress(OSError):  # met again, and told, when something is delivered
-            # There from the start, or a model that lists the folder above it would see it appear.
+        with contextlib.suppress(OSError):  # delivering outputs meets the same error and reports it
+            # Make it before any model runs: one that lists the parent folder would else see it appear.
             self.manifest.output_dir.mkdir(parents=True, exist_ok=True)
         return {**os.environ, **self._server_settings()}
 
     def for_stage(self, run: JobRun, stage: str, miss: Miss, folder: Path, device: str | None = None) -> StageRequest:
-        """Return the request for the stage that `miss` speaks of, to be worked on in `folder`, maybe on a device.
+        """Return the request for the stage that `miss` describes, to run in `folder`, and on a device if one is given.
 
         Raises BlobMissing, BlobDamaged, StoreError, UnsafeArchive.
         """
@@ -65,7 +66,7 @@ class StageRequests:
     ) -> StageRequest:
         """Return the request for `task`, on the device of this UUID or on none; makes the child's folders."""
         environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
-        # Whatever the entry says: CUDA reads it when it starts, and no device ever has two children.
+        # Over the entry's own value: CUDA reads it when it starts, and a device has one child at a time.
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
         (folder / "tmp").mkdir()
         log = self.log(job, stage)
@@ -76,9 +77,9 @@ class StageRequests:
             folder=str(folder),
             log=str(log),
             environment=environment,
-            # CUDA maps far more than it uses, and how much of that counts as data is up to the driver.
+            # CUDA maps far more than it uses, and how much of that counts as data depends on the driver.
             memory_limit=self.memory if device is None else None,
-            # torch has read these by the time a child is forked, so such a child must start from nothing.
+            # torch has read these before a child is forked, so such a child must import torch itself.
             spawn=any(name.startswith(REACHING) or name in COMPILER for name in job.export.env),
             task={
                 "stage": stage,
@@ -89,24 +90,24 @@ class StageRequests:
         )
 
     def record(self, kind: str, result: Result) -> Record:
-        """Return the record behind a result. Raises BlobMissing where it is gone."""
+        """Return the record of a result. Raises BlobMissing where it is gone."""
         record = self.results.record(kind, result.key)
         if record is None:
             raise BlobMissing(result.key)
         return record
 
     def log(self, job: Job, stage: str) -> Path:
-        """The file that takes all output of a stage of a job."""
+        """Return the file that takes all output of a stage of a job."""
         return self.store.layout.logs / job.folder / f"{stage}.log"
 
     def reproduce(self, job: Job, stage: str) -> str:
-        """A command that runs that stage alone, in one process, under the eyes of the user."""
+        """Return a command with which the user can run that stage alone, in one process."""
         words = ["batchexport", "run", str(self.manifest.path), "--cache-dir", str(self.store.layout.root)]
         words += ["--only", job.name, "--stage", stage, "--in-process"]
         return shlex.join(words)
 
     def export_task(self, job: Job, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What the export stage is told; see `pipeline.export.export_stage`. Raises UnsafeArchive."""
+        """Return the task of an export; see `pipeline.export.export_stage`. Raises UnsafeArchive."""
         root = self.manifest.root
         if job.export.model.endswith(".pt2"):
             vet(root / job.export.model)
@@ -122,7 +123,7 @@ class StageRequests:
         }
 
     def compile_task(self, job: Job, export: Result, exported: Path) -> dict[str, Any]:
-        """What the compile stage is told; see `pipeline.compile.compile_stage`."""
+        """Return the task of a compile; see `pipeline.compile.compile_stage`."""
         return {
             "spec": job.compile.to_json(),
             "exported": str(exported),
@@ -132,13 +133,13 @@ class StageRequests:
         }
 
     def pack_task(self, job: Job, export: Result, exported: Path, code: Mapping[str, Any]) -> dict[str, Any]:
-        """What packing new weights is told; see `pipeline.pack.pack_stage`."""
+        """Return the task of packing new weights; see `pipeline.pack.pack_stage`."""
         return {**self.compile_task(job, export, exported), "stage": "pack", "code": code}
 
     def verify_task(
         self, job: Job, export: Result, *, exported: Path, reference: Path, compiled: Path | None
     ) -> dict[str, Any]:
-        """What the verify stage is told; see `pipeline.verify.verify_stage`."""
+        """Return the task of a verify; see `pipeline.verify.verify_stage`."""
         return {
             "spec": job.verify.to_json(),
             "target": job.target,
@@ -156,9 +157,9 @@ class StageRequests:
             # OpenBLAS starts its threads when NumPy is imported, and a server with threads can't fork safely.
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(import_path()),
-            # Inductor fixes the folder of its precompiled headers below the temporary folder of this moment.
+            # Inductor puts its precompiled headers below the temporary folder that is set when it is imported.
             "TMPDIR": str(self.store.layout.inductor / "tmp"),
-            # Else a question like `is_available()` starts CUDA in the server, and no child could use a device.
+            # Without it `torch.cuda.is_available()` starts CUDA in the server, and no child could use a device.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
 
@@ -197,7 +198,7 @@ class StageRequests:
         )
 
     def _base(self, miss: SwapWeights, folder: Path) -> dict[str, Any]:
-        """Describe the export whose graph may stand, for `pipeline.weight_swap`, and the code to pack weights with."""
+        """Describe, for `pipeline.weight_swap`, the export whose graph may be reused and the code to pack with."""
         record = self.record("export", miss.base)
         facts = {name: miss.base.facts[name] for name in ("program", "skeleton", "modules", "likeness")}
         stored = {name: record.data[name] for name in ("state", "stats")}
@@ -223,6 +224,6 @@ class StageRequests:
 
 
 def _threads(job: Job, otherwise: int) -> int:
-    """What OMP_NUM_THREADS says for a job: a number, or a list with one for each level of nesting."""
+    """Return the first number of the job's OMP_NUM_THREADS, a list with one per level of nesting, or `otherwise`."""
     first = job.export.env.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) else otherwise

@@ -1,4 +1,6 @@
-"""The long way of a run: open a session, let the coordinator bring every job to its report, conclude."""
+"""Run the jobs of a manifest: open a session, let the coordinator bring each job to its report, and save what gc and
+the next run need.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,14 @@ from batchexport.workers.supervisor import Runner
 def run_jobs(
     options: RunOptions, listener: Listener, checked: CheckedFiles | None = None
 ) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
-    """Reports, the output folder, whether the run was interrupted, and notes; raises as `run.run` does."""
+    """Return reports, the output folder, whether the run was interrupted, and notes. Raises as `api.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()
-        _remember(session, reports, listener)
-        _conclude(options, text, session, reports)
+        _save_gc_root(session, reports, listener)
+        _save_noop(options, text, session, reports)
         notes = tuple(note for note in (session.store.index.problem,) if note)
         for note in notes:
             listener(Note(text=note))
@@ -42,7 +44,7 @@ def run_jobs(
 
 
 def workers(session: Session, options: RunOptions) -> int:
-    """How many children work at a time: as asked, as the manifest says, or one a core."""
+    """Return how many children run at a time: as the options say, else the manifest, else one per core."""
     if options.in_process:
         return 1
     wanted = options.jobs or session.manifest.pools.cpu_workers or usable_cores()
@@ -52,7 +54,7 @@ def workers(session: Session, options: RunOptions) -> int:
 def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
     slots = workers(session, options)
     cores = usable_cores()
-    # Nothing can be ended for its memory where everything runs in one process.
+    # In one process there is no child that could be killed when memory runs out.
     memory = None if options.in_process else session.manifest.pools.cpu_memory or usable_memory()
     requests = StageRequests(
         manifest=session.manifest,
@@ -93,40 +95,40 @@ def _stages_to_run(session: Session, options: RunOptions, job: Job) -> tuple[str
     return tuple(stage for stage in stages if stage != "compile" or job.compile.format != "none")
 
 
-def _remember(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:
-    """Write down what the outputs were made from, for gc."""
+def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:
+    """Save which records the outputs were made from, so that gc keeps them."""
     jobs = {}
     for job, report in zip(session.jobs, reports, strict=True):
         export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None
         code = session.lookup.code_key(job, export) if export is not None else None
         jobs[job.name] = gc_roots.record_names(report, code)
-    found = gc_roots.GcRoot(
+    root = gc_roots.GcRoot(
         manifest=session.manifest.path.absolute(),
         size_limit=session.manifest.size_limit,
         jobs=jobs,
         folders=tuple(job.folder for job in session.manifest.jobs),
     )
     try:
-        gc_roots.save_root(session.store, found, [job.name for job in session.manifest.jobs])
-    except StoreError as error:  # a full disk; the run itself is done
-        listener(Note(text=f"gc will not know what these outputs need: {error}"))
+        gc_roots.save_root(session.store, root, [job.name for job in session.manifest.jobs])
+    except StoreError as error:  # a full disk, say; the outputs are delivered
+        listener(Note(text=f"could not record which results these outputs need, so gc may remove them: {error}"))
 
 
-def _conclude(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:
-    """Remember that everything is in place, if it is."""
+def _save_noop(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:
+    """Save the run for `planning.noop`, if every job is delivered and nothing changed meanwhile."""
     if options.stage or options.in_process or not all(report.ok for report in reports):
         return
     if options.manifest.read_bytes() != text:
-        return  # it was edited meanwhile, so nobody knows which of the two these jobs are from
-    found = [session.traces.find(session.lookup.request_key(job)) for job in session.jobs]
+        return  # it was edited meanwhile, so these jobs may be from either version
+    hits = [session.traces.find(session.lookup.request_key(job)) for job in session.jobs]
     files = [session.delivery.files(job.folder) for job in session.jobs]
     sets = [
         trace.set_key
-        for trace, report in zip(found, reports, strict=True)
+        for trace, report in zip(hits, reports, strict=True)
         if isinstance(trace, TraceHit) and trace.export_key == report.stages["export"].key
     ]
     known = [row for row in files if row is not None]
-    if len(sets) < len(found) or len(known) < len(files):
+    if len(sets) < len(hits) or len(known) < len(files):
         return
     root = session.manifest.root
     patterns = {pattern for job in session.jobs for pattern in job.export.data}

@@ -1,4 +1,7 @@
-"""Longest expected first, never more than the pools have: a pure state machine that starts nothing itself."""
+"""Choose the next stage to start: the job expected to take longest first, within the worker, memory and device pools.
+
+A pure state machine without I/O: the coordinator starts what it chooses.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from dataclasses import dataclass, field
 class Task:
     """One stage of one job that is ready to run. `urgency` is the seconds expected until its job is done.
 
-    `kind`: the kind of device it needs for itself, None for none; `device_memory`: what it needs there. `alone`:
-    nothing else may run at the same time. Memory is bytes.
+    `kind`: the kind of device it needs for itself, None for none; `device_memory`: its memory there. `alone`: no other
+    task may run at the same time. Memory is bytes.
     """
 
     id: str
@@ -27,30 +30,30 @@ class Task:
 
 
 _Item = tuple[float, int, Task]
-EVERYTHING = sys.maxsize
+UNLIMITED = sys.maxsize
 
 
 @dataclass(slots=True)
 class Ready:
-    """Tasks in a heap for each size class, an eighth of a power of two wide, so that few heaps are looked at.
+    """Ready tasks, in one heap per size class, an eighth of a power of two wide.
 
-    Only the heads of the heaps are: of two tasks of one class the less urgent waits for the more urgent, even if
-    it alone would fit.
+    To find the most urgent task that fits, only the heads of the few heaps are compared: of two tasks of one class the
+    less urgent waits for the more urgent, even if only the former would fit.
     """
 
     _heaps: dict[int, list[_Item]] = field(default_factory=dict)
 
     def push(self, task: Task, number: int) -> None:
-        """`number` orders tasks of equal urgency."""
+        """Add a task; `number` orders tasks of equal urgency."""
         heapq.heappush(self._heaps.setdefault(_size_class(task.memory), []), (-task.urgency, number, task))
 
-    def most_urgent(self, room: int = EVERYTHING) -> Task | None:
-        """The first of those that fit into `room` bytes."""
+    def most_urgent(self, room: int = UNLIMITED) -> Task | None:
+        """Return the most urgent of the heads that fit into `room` bytes."""
         fitting = [heap[0] for heap in self._heaps.values() if heap[0][2].memory <= room]
         return min(fitting)[2] if fitting else None
 
     def remove(self, task: Task) -> None:
-        """Take out what `most_urgent` gave."""
+        """Remove a task that `most_urgent` returned."""
         size_class = _size_class(task.memory)
         heap = self._heaps[size_class]
         assert heap[0][2] is task
@@ -59,7 +62,7 @@ class Ready:
             del self._heaps[size_class]
 
     def drain(self) -> list[Task]:
-        """Everything, the most urgent first."""
+        """Remove and return all tasks, the most urgent first."""
         items = sorted(item for heap in self._heaps.values() for item in heap)
         self._heaps.clear()
         return [task for _, _, task in items]
@@ -72,7 +75,7 @@ class Ready:
 
 
 def _size_class(memory: int) -> int:
-    """Sizes with the same four leading bits share a class; below 16 each size is one of its own."""
+    """Return the class of a size: those with the same four leading bits share one; below 16 each has its own."""
     shift = max(0, memory.bit_length() - 4)
     return (shift << 4) | (memory >> shift)
 
@@ -82,15 +85,15 @@ class Slot:
     """A device: tasks of its `kind` may run on it, one at a time; `room` is its free memory in bytes."""
 
     kind: str
-    room: int = EVERYTHING
+    room: int = UNLIMITED
 
 
 @dataclass(slots=True)
 class Schedule:
-    """Ready and running tasks over `slots` CPU workers, `memory` bytes (None: unbounded) and devices by their name.
+    """Ready and running tasks over `slots` CPU workers, `memory` bytes (None: no limit) and devices by name.
 
-    A task that needs a device takes no CPU worker, and its memory counts. Tasks that have to be alone wait until
-    nothing else is left to do.
+    A task that needs a device takes no CPU worker, but its memory counts. Tasks that must run alone wait until no other
+    task is ready or running.
     """
 
     slots: int
@@ -106,7 +109,7 @@ class Schedule:
     _count: int = 0
 
     def add(self, task: Task) -> None:
-        """A task became ready."""
+        """Add a task that is ready."""
         if task.alone:
             self._alone.append(task)
             return
@@ -114,33 +117,33 @@ class Schedule:
         self._ready.setdefault(task.kind, Ready()).push(task, self._count)
 
     def next(self) -> Task | None:
-        """The task to start now, or None while nothing fits. A task too large for the pool runs alone."""
+        """Return a task to start now, None while none fits. A task larger than the pool runs alone."""
         if any(task.alone for task in self._running.values()):
             return None
         if self._alone and not self._running and not any(self._ready.values()):
-            return self._begin(self._alone.popleft(), None)
+            return self._start(self._alone.popleft(), None)
         offers = [(task, device) for kind in self._ready for task, device in self._offers(kind)]
         if not offers:
             return None
         task, device = max(offers, key=lambda offer: offer[0].urgency)
         self._ready[task.kind].remove(task)
-        return self._begin(task, device)
+        return self._start(task, device)
 
     def finish(self, name: str) -> None:
-        """A running task ended, well or badly."""
+        """Free what a task took that has ended."""
         self._used -= self._running.pop(name).memory
         self._placed = {device: task for device, task in self._placed.items() if task != name}
 
     def device(self, name: str) -> str | None:
-        """The device that a running task was given."""
+        """Return the device that a running task was given, None for none."""
         return next((device for device, task in self._placed.items() if task == name), None)
 
     def has(self, kind: str | None) -> bool:
-        """Whether there is a device of a kind, be it busy."""
+        """Return True if there is a device of a kind, idle or busy."""
         return any(slot.kind == kind for name, slot in self.devices.items() if name not in self._lost)
 
     def lose(self, device: str) -> list[Task]:
-        """A device is gone; returns, and forgets, the ready tasks that no device is left for."""
+        """Take a lost device out of use; remove and return the ready tasks that no device is left for."""
         self._lost.add(device)
         kind = self.devices[device].kind
         if self.has(kind):
@@ -150,14 +153,14 @@ class Schedule:
         return left
 
     def update_free_memory(self, room: Mapping[str, int]) -> None:
-        """How much memory is free on each device now; on a busy one it says nothing of the time after."""
+        """Set the free memory of each idle device; a busy one's free memory changes when its task ends."""
         self.devices = {
             name: slot if name in self._placed else Slot(kind=slot.kind, room=room.get(name, slot.room))
             for name, slot in self.devices.items()
         }
 
     def clear_ready(self) -> list[Task]:
-        """Forget what has not started; returns it."""
+        """Remove and return the tasks that have not started."""
         dropped = [task for ready in self._ready.values() for task in ready.drain()]
         dropped += self._alone
         self._alone.clear()
@@ -165,11 +168,11 @@ class Schedule:
 
     @property
     def running(self) -> int:
-        """How many tasks run."""
+        """Return the number of running tasks."""
         return len(self._running)
 
-    def _begin(self, task: Task, device: str | None) -> Task:
-        if task.kind is not None and device is None:  # alone, so that every device is idle
+    def _start(self, task: Task, device: str | None) -> Task:
+        if task.kind is not None and device is None:  # it runs alone, so every device is idle
             device = self._place(task)
         self._running[task.id] = task
         self._used += task.memory
@@ -179,7 +182,7 @@ class Schedule:
         return task
 
     def _offers(self, kind: str | None) -> list[tuple[Task, str | None]]:
-        """The task of a kind that could start now, and where."""
+        """Return the task of a kind that could start now, with its device; empty if none could."""
         if kind is None and len(self._running) - len(self._placed) >= self.slots:
             return []
         task = self._fitting(self._ready[kind])
@@ -196,14 +199,18 @@ class Schedule:
         first, fitting = ready.most_urgent(), ready.most_urgent(self.memory - self._used)
         if first is None or fitting is None or first is fitting:
             return fitting
-        # Small ones go ahead of a large one, or workers would idle; but not for ever, or it would come last of all.
+        # Small tasks may overtake a large one, or workers would idle, but only so often, or it would start last.
         passed = self._passed[first.id] = self._passed.get(first.id, 0) + 1
         return fitting if passed <= 2 * self.slots else None
 
     def _place(self, task: Task) -> str | None:
-        """The idle device with the most room. Too little room is waited for only while that could change."""
-        fit = {name: slot for name, slot in self.devices.items() if slot.kind == task.kind and name not in self._lost}
-        idle = sorted((name for name in fit if name not in self._placed), key=lambda name: -fit[name].room)
+        """Return the idle device with the most free memory, if that is enough or all of its kind are idle."""
+        candidates = {
+            name: slot for name, slot in self.devices.items() if slot.kind == task.kind and name not in self._lost
+        }
+        idle = sorted(
+            (name for name in candidates if name not in self._placed), key=lambda name: -candidates[name].room
+        )
         if not idle:
             return None
-        return idle[0] if fit[idle[0]].room >= task.device_memory or len(idle) == len(fit) else None
+        return idle[0] if candidates[idle[0]].room >= task.device_memory or len(idle) == len(candidates) else None

@@ -1,5 +1,5 @@
-"""Child processes: start, watch and kill them, and say how each one ended.
+"""Child processes: start them, watch them, kill them, and classify how each one ended.
 
-In: a request as plain data. Out: the status, time and peak memory of a child, read with its result file as a success
-or a failure of a kind. Nothing that was started outlives the coordinator.
+In: a request as plain data. Out: exit status, time and peak memory of the child, and from these and its result file a
+success or a failure of one kind. No process that was started outlives the coordinator.
 """

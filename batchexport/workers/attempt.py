@@ -1,4 +1,4 @@
-"""One try at a stage: where it works, what it may take, and how far it has come."""
+"""One attempt at a stage: where its child works, what it may use, and how the supervisor has intervened."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Attempt:
     """A stage that a child works on. `timeout` is seconds, other times are `time.monotonic()`, memory is bytes.
 
-    `held` is what it held when it was ended for its memory; `kernel_kills` how many processes the kernel had killed
-    for want of memory when it began.
+    `timed_out`: the supervisor has sent it SIGTERM at its deadline. `cancelled`: it was killed because the run stops.
+    `held_when_killed`: what it held when the supervisor killed it to free memory, else None. `kernel_kills`: the
+    kernel's count of out-of-memory kills when it started, None where the kernel doesn't count.
     """
 
     stage: str

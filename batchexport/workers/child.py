@@ -1,4 +1,4 @@
-"""A child runs one stage and ends; forked with torch imported, or spawned where forking is not safe."""
+"""Run one stage and exit: in a process forked with torch imported, or spawned where forking is not safe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_pipeline() -> None:
 
     Raises whatever an import raises.
     """
-    # Imports leave next to no garbage, and a collection walks all that they made: later ones, too, unless frozen.
+    # Imports leave hardly any garbage, and each collection would walk all their objects, later ones too unless frozen.
     gc.disable()
     try:
         importlib.import_module(PIPELINE).warm()
@@ -40,21 +40,21 @@ def run_stage(request: StageRequest, *, preloaded: bool = False) -> None:
         task = {**request.task, "preloaded": preloaded}
         importlib.import_module(PIPELINE).run(task, request.folder)
         code = 0
-    except BaseException:  # noqa: BLE001 - whatever it is, it goes into the log
+    except BaseException:  # noqa: BLE001 - the log takes every error, and the child ends
         import traceback
 
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # No exit handlers: whatever the stage left behind in this process is not worth waiting for.
+        # Skip exit handlers and threads that the stage left behind: there is nothing in them worth waiting for.
         os._exit(code)
 
 
 def main() -> None:
     """Run the request in the file named by the first argument, for the fork server whose pid is the second.
 
-    Used where the server can't fork.
+    Used where the server can't fork safely.
     """
     request = StageRequest.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     process.die_with_parent(int(sys.argv[2]))

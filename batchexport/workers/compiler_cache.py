@@ -1,8 +1,8 @@
-"""What a killed compiler left half-written in Inductor's folders is removed before anybody compiles with it.
+"""Remove the truncated files that a killed compiler left in Inductor's folders, before the next compile uses them.
 
-Inductor takes a precompiled header, or the library of an ISA probe, that exists for a whole one. A header that is
-cut off makes every later compile fail, and a library that is cut off hides what the CPU can do. Without its
-precompiled form a header is read as text, so to remove one is safe even while others compile.
+Inductor takes every precompiled header, and every library of an ISA probe, that exists for a complete one. A truncated
+header makes all later compiles fail, and a truncated library hides what the CPU can do. Removing a precompiled header
+is safe even while others compile, as the compiler then reads the header's text.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from pathlib import Path
 from batchexport.store.errors import StoreError
 from batchexport.store.locks import KeyLock, Lock
 
-_MARK = "compiling-"
+_MARKER = "compiling-"
 _HEADERS = (".gch", ".pch")
-# Time stamps of files come from a coarser clock than the one that is asked for the time.
-_CLOCKS = 2.0
+_CLOCK_SECONDS = 2.0  # time stamps of files come from a coarser clock than `time.time()`
 
 
 class CompilerCache:
-    """The precompiled headers below Inductor's `folder`, as one run sees them.
+    """The precompiled headers and probe libraries below Inductor's `folder`, as one run sees them.
 
-    A mark that the run holds locked says since when it compiles; one that nobody holds is that of a killed run.
+    Each run holds the lock of a marker file named by its start time; a marker without a lock is that of a killed run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,33 +34,33 @@ class CompilerCache:
         self._run_marker: Lock | None = None
 
     def open(self) -> None:
-        """Heal what killed runs left, and say that this run compiles from now on."""
-        for path in self._folder.glob(f"{_MARK}*.lock"):
+        """Remove the truncated files that killed runs left, and set the marker of this run."""
+        for path in self._folder.glob(f"{_MARKER}*.lock"):
             with contextlib.suppress(StoreError, ValueError):
-                mark = self._locks.try_lock(path.stem)
-                if mark is not None:
-                    with mark:
+                marker = self._locks.try_lock(path.stem)
+                if marker is not None:
+                    with marker:
                         self.remove_truncated(int(path.stem.split("-")[1], 16) / 1e9)
-        with contextlib.suppress(StoreError):  # met again, and told, when a stage is to start
-            self._run_marker = self._locks.try_lock(f"{_MARK}{time.time_ns():x}-{os.getpid()}")
+        with contextlib.suppress(StoreError):  # starting a stage meets the same error and reports it
+            self._run_marker = self._locks.try_lock(f"{_MARKER}{time.time_ns():x}-{os.getpid()}")
 
     def remove_truncated(self, since: float) -> bool:
-        """A stage that began at `since`, in seconds of `time.time()`, was killed; whether it left anything cut off."""
-        found = False
-        for path in self._younger(since - _CLOCKS):
+        """Remove what a killed stage that began at `since` (`time.time()`) truncated; return True if there was any."""
+        removed = False
+        for path in self._modified_after(since - _CLOCK_SECONDS):
             if path.suffix in _HEADERS or not is_whole(path):
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    found = True
-        return found
+                    removed = True
+        return removed
 
     def close(self) -> None:
-        """This run compiles no more, and left nothing cut off."""
+        """Remove the marker: the run left nothing truncated."""
         if self._run_marker is not None:
             self._run_marker.release()
             self._run_marker = None
 
-    def _younger(self, since: float) -> Iterator[Path]:
+    def _modified_after(self, since: float) -> Iterator[Path]:
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 if name.endswith((*_HEADERS, ".so")):
@@ -72,7 +71,7 @@ class CompilerCache:
 
 
 def is_whole(library: Path) -> bool:
-    """Whether an ELF file is as long as its own section table, the last thing that a linker writes, says."""
+    """Return True if an ELF file reaches to the end of its section table, which a linker writes last."""
     try:
         with library.open("rb") as file:
             head = file.read(64)

@@ -1,4 +1,4 @@
-"""The coordinator's end of the fork server: start it when the first stage must run, and hear how each child ends."""
+"""The coordinator's side of the fork server: start it when the first stage must run, and receive how children end."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from batchexport.core.errors import EnvironmentProblem
 from batchexport.workers import memory, process
 from batchexport.workers.protocol import Channel, StageRequest
 
-_PATIENCE = 10.0  # seconds for killed processes to be gone; the kernel may first have to free gigabytes
+_CLOSE_SECONDS = 10.0  # for killed processes to be gone; the kernel may first have to free gigabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessExit:
     """How a child ended: exit status (negative: killed by that signal), seconds, peak RSS in bytes.
 
-    `status` is None where the fork server itself was lost.
+    `status` is None where the fork server itself died.
     """
 
     id: str
@@ -34,41 +34,41 @@ class ProcessExit:
 
 
 class ForkServer:
-    """One fork server and its children. `environment` is what the server starts with; `log` takes its output."""
+    """One fork server and its children. The server starts with `environment` and writes its output to `log`."""
 
     def __init__(self, *, environment: dict[str, str], log: Path) -> None:
         self._environment = environment
         self._log = log
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._watchdog = -1
         self._server = 0
         self._channel: Channel | None = None
         self._ready = False
-        # Every started child by its request: its pid, once that is known.
-        self._running: dict[str, int | None] = {}
+        # The pid of every started child by the id of its request; None until the server has sent it.
+        self._pids: dict[str, int | None] = {}
         self._ended: list[ProcessExit] = []
         self.note: str | None = None
 
     def open(self) -> None:
-        """Let the server begin to import torch; the coordinator has other things to do meanwhile."""
+        """Start the server, which imports torch while the coordinator does other work."""
         if self._channel is None:
-            self._begin()
+            self._launch()
 
     def start(self, request: StageRequest) -> None:
-        """Start a child for `request`; the first waits for torch's import.
+        """Start a child for `request`; the first start waits for torch's import.
 
         Raises EnvironmentProblem where torch can't be imported.
         """
         self.open()
         assert self._channel is not None
-        self._running[request.id] = None
-        with contextlib.suppress(OSError):  # a lost server is met in `wait`
+        self._pids[request.id] = None
+        with contextlib.suppress(OSError):  # `wait` finds out that the server died
             self._channel.send({"do": "start", "request": request.to_json()})
         while not self._ready:
             messages = self._channel.receive()
             if messages is None:
                 return
-            self._ended += self._hear(messages)
+            self._ended += self._handle(messages)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the process group of a child."""
@@ -77,7 +77,7 @@ class ForkServer:
                 self._channel.send({"do": "signal", "id": name, "signal": number})
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
-        """The children that ended; waits up to `timeout` seconds for something to happen."""
+        """Return the children that ended, after waiting up to `timeout` seconds for a message."""
         if self._ended:
             ended, self._ended = self._ended, []
             return ended
@@ -89,9 +89,9 @@ class ForkServer:
             if not selector.select(timeout):
                 return []
         messages = self._channel.receive()
-        return self._lost() if messages is None else self._hear(messages)
+        return self._server_died() if messages is None else self._handle(messages)
 
-    def _hear(self, messages: list[dict[str, Any]]) -> list[ProcessExit]:
+    def _handle(self, messages: list[dict[str, Any]]) -> list[ProcessExit]:
         ended = []
         for message in messages:
             if message["event"] == "broken":
@@ -108,9 +108,9 @@ class ForkServer:
                         "so every stage is spawned, which costs seconds each"
                     )
             if message["event"] == "started":
-                self._running[message["id"]] = message["pid"]
+                self._pids[message["id"]] = message["pid"]
             if message["event"] == "ended":
-                self._running.pop(message["id"], None)
+                self._pids.pop(message["id"], None)
                 ended.append(
                     ProcessExit(
                         id=message["id"],
@@ -121,40 +121,40 @@ class ForkServer:
                 )
         return ended
 
-    def held(self, *, exact: bool) -> dict[str, int]:
-        """Bytes of memory that each child, and all that it started, holds; see `memory.held`."""
-        pids = {pid: name for name, pid in self._running.items() if pid is not None}
+    def resident_bytes(self, *, exact: bool) -> dict[str, int]:
+        """Return the bytes that each child holds with all that it started; see `memory.resident_bytes`."""
+        pids = {pid: name for name, pid in self._pids.items() if pid is not None}
         return {pids[pid]: count for pid, count in memory.resident_bytes(pids, exact=exact).items()}
 
     def close(self) -> None:
-        """End the server and whatever still runs; nothing of it is left when this returns."""
+        """End the server and its children; none of their processes is left when this returns."""
         channel, self._channel = self._channel, None
-        keeper, self._keeper = self._keeper, None
+        reaper, self._reaper = self._reaper, None
         if self._watchdog >= 0:
             os.close(self._watchdog)
             self._watchdog = -1
-        if keeper is not None:
+        if reaper is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                keeper.wait(timeout=_PATIENCE)
-            if keeper.returncode and channel is not None:  # by somebody else: the server has to end its children itself
-                channel.hang_up(_PATIENCE)
-                process.wait_for(self._server, _PATIENCE)
-                for pid in self._running.values():
+                reaper.wait(timeout=_CLOSE_SECONDS)
+            if reaper.returncode and channel is not None:  # it was killed: the server ends its children itself
+                channel.hang_up(_CLOSE_SECONDS)
+                process.wait_for(self._server, _CLOSE_SECONDS)
+                for pid in self._pids.values():
                     if pid is not None:
                         process.kill_group(pid)
         if channel is not None:
             channel.close()
-        self._running.clear()
+        self._pids.clear()
 
-    def _begin(self) -> None:
+    def _launch(self) -> None:
         ours, theirs = socket.socketpair()
         watched, self._watchdog = os.pipe()
-        # -P: neither the folder of a script nor the current one is on the path of models.
+        # -P: keep the current folder off the import path of models.
         python = [sys.executable, "-P", "-m"]
         server = [*python, "batchexport.workers.server", str(theirs.fileno())]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, os.fdopen(watched), self._log.open("ab") as log:
-            self._keeper = subprocess.Popen(
+            self._reaper = subprocess.Popen(
                 [*python, "batchexport.workers.reaper", str(watched), *server],
                 pass_fds=[theirs.fileno(), watched],
                 stdin=subprocess.DEVNULL,
@@ -166,7 +166,7 @@ class ForkServer:
         self._channel = Channel(ours)
         self._ready = False
 
-    def _lost(self) -> list[ProcessExit]:
-        lost = [ProcessExit(id=name, status=None) for name in sorted(self._running)]
+    def _server_died(self) -> list[ProcessExit]:
+        exits = [ProcessExit(id=name, status=None) for name in sorted(self._pids)]
         self.close()
-        return lost
+        return exits

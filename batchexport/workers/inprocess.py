@@ -1,4 +1,4 @@
-"""The runner for `--in-process`: the stage runs right here, under the user's debugger, and imports torch here."""
+"""Run stages in the coordinator's own process, for `--in-process`, so that a debugger can step into the model."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from batchexport.workers.protocol import StageRequest
 
 
 class InProcess:
-    """Same interface as ForkServer; `start` returns when the stage is done."""
+    """A Runner like ForkServer, whose `start` returns when the stage is done."""
 
     note: str | None = None
 
     def __init__(self, environment: dict[str, str]) -> None:
-        """`environment` is what torch must be imported with."""
+        """Take the environment that torch must be imported with."""
         self._environment = environment
         self._ended: list[ProcessExit] = []
 
     def open(self) -> None:
-        """Torch is imported by the first stage."""
+        """Do nothing: the first stage imports torch."""
 
     def start(self, request: StageRequest) -> None:
-        """Run the stage now."""
+        """Run the stage now. Raises what the stage does not catch."""
         started = time.monotonic()
-        with _surroundings():
+        with _restored_state():
             os.environ.update(self._environment)
             stages = importlib.import_module(PIPELINE)
             process.apply_environment(request.environment, request.task["root"])
@@ -40,26 +40,26 @@ class InProcess:
         self._ended.append(ProcessExit(id=request.id, status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:
-        """Nothing runs beside this process."""
+        """Do nothing: there is no child."""
 
-    def held(self, *, exact: bool) -> dict[str, int]:
-        """Nothing that could be ended."""
+    def resident_bytes(self, *, exact: bool) -> dict[str, int]:
+        """Return nothing: there is no child."""
         return {}
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
-        """What has run since the last call."""
+        """Return the stages that have run since the last call."""
         if not self._ended:
             time.sleep(timeout or 0)
         ended, self._ended = self._ended, []
         return ended
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there is no child."""
 
 
 @contextmanager
-def _surroundings() -> Iterator[None]:
-    """What a stage does to its process is over with the stage: the next one, and the caller, find theirs again."""
+def _restored_state() -> Iterator[None]:
+    """Restore the environment, working folder, import path and temporary folder when the block ends."""
     environment, folder, path, temporary = dict(os.environ), os.getcwd(), list(sys.path), tempfile.tempdir
     try:
         yield

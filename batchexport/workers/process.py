@@ -1,4 +1,4 @@
-"""What a new child does to itself before any other code runs: its own group, log, environment and end."""
+"""Set up a new child before any other code runs in it (session, log, limits, environment), and end process groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def outlive_parent() -> None:
-    """Take back `die_with_parent`."""
+    """Undo `die_with_parent`."""
     _on_parents_death(0)
 
 
@@ -35,10 +35,10 @@ def adopt_orphans() -> None:
 
 
 def limit_memory(limit: int | None) -> None:
-    """Let this process, and each that it starts, have no more than `limit` bytes of private writable memory.
+    """Limit the private writable memory of this process, and of each that it starts, to `limit` bytes.
 
-    RLIMIT_DATA, not RLIMIT_AS: address space that is reserved and never used, as CUDA and some allocators do by
-    the hundred gigabytes, does not count. It stops what grows faster than the coordinator looks.
+    It stops a process that allocates faster than the supervisor checks. RLIMIT_DATA, not RLIMIT_AS, as CUDA and some
+    allocators reserve hundreds of gigabytes of address space that they never use.
     """
     if limit is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -57,27 +57,27 @@ def _prctl(option: int, value: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill what a child that is gone has left in its group."""
+    """Kill the processes that an exited child has left in its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
-def wait_for(pid: int, patience: float) -> None:
-    """Wait until a process, which need not be a child, has ended; at most `patience` seconds."""
+def wait_for(pid: int, timeout: float) -> None:
+    """Wait until a process, which need not be a child, has ended; at most `timeout` seconds."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)
         try:
-            select.select([descriptor], [], [], patience)
+            select.select([descriptor], [], [], timeout)
         finally:
             os.close(descriptor)
 
 
 def redirect_output(log: str) -> None:
-    """Leave the terminal: a session of its own, no input, all output into `log`."""
+    """Detach from the terminal: start a session, close the input, and send all output to `log`."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     with contextlib.suppress(OSError):
-        # Where memory runs out the kernel should take a child, never the coordinator.
+        # If memory runs out, the kernel must kill a child before the coordinator.
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -89,14 +89,14 @@ def redirect_output(log: str) -> None:
         if descriptor > 2:
             os.close(descriptor)
     faulthandler.enable(2)
-    # A stage is ended for its time by SIGTERM: the log then says where every thread was.
+    # The supervisor sends SIGTERM at a stage's timeout: the log then shows where every thread was.
     faulthandler.register(signal.SIGTERM, 2, all_threads=True, chain=True)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def apply_environment(environment: Mapping[str, str], folder: str) -> None:
-    """Take on the task's environment and working folder."""
+    """Set the task's environment variables and working folder."""
     os.environ.update(environment)
     tempfile.tempdir = None
     os.chdir(folder)

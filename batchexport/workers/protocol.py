@@ -1,4 +1,4 @@
-"""Messages between coordinator, fork server and children are JSON objects, one per line."""
+"""The messages between coordinator, fork server and children: JSON objects, one per line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequest:
-    """All that a child needs to run one stage, as plain data.
+    """Everything a child needs to run one stage, as plain data.
 
     `id` names job and stage. The child works in `folder`, writes its output to `log` and holds at most `memory_limit`
-    bytes of data. `environment` is set over the server's; with `spawn` it is there before torch is imported, which
-    takes a process of its own. `task` is what `pipeline.stages.run` reads.
+    bytes of data. `environment` is set over the server's; with `spawn` it is set before torch is imported, which
+    takes a new process. `task` is what `pipeline.stages.run` reads.
     """
 
     id: str
@@ -30,6 +30,7 @@ class StageRequest:
     task: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the request as a JSON object."""
         return {
             "id": self.id,
             "folder": self.folder,
@@ -42,7 +43,7 @@ class StageRequest:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> StageRequest:
-        """Read a request. Raises KeyError where a part is missing."""
+        """Read what `to_json` wrote. Raises KeyError where a field is missing."""
         return cls(**{name: form[name] for name in cls.__slots__})
 
 
@@ -61,7 +62,7 @@ class Channel:
         self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have come, after waiting for at least some bytes; None when the other end closed."""
+        """Wait for bytes and return the messages that are complete; None when the other end has closed."""
         try:
             data = self.socket.recv(_CHUNK)
         except ConnectionResetError:
@@ -71,11 +72,11 @@ class Channel:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def hang_up(self, patience: float) -> None:
-        """Say that nothing more will come, and wait for the other end to close; at most `patience` seconds a read."""
+    def hang_up(self, timeout: float) -> None:
+        """Close this end for writing, and wait for the other end to close; at most `timeout` seconds a read."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
-            self.socket.settimeout(patience)
+            self.socket.settimeout(timeout)
             while self.socket.recv(_CHUNK):
                 pass
 

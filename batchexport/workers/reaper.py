@@ -1,8 +1,9 @@
-"""The keeper stands between coordinator and fork server, and ends only when nothing below it is left alive.
+"""Run the fork server, and kill every process below it when it or the coordinator ends.
 
-Each of coordinator, fork server and child may be killed at any moment, and then cannot clean up: compilers that a
-child started would go on. Orphans below the keeper become its children (prctl(2), PR_SET_CHILD_SUBREAPER), so it
-can find and kill them all. Should the keeper itself be killed, the fork server does what it can.
+Coordinator, fork server and child may each be killed at any moment and then cannot clean up: compilers that a child
+started would run on. The reaper stands between coordinator and fork server. Orphans below it become its children
+(prctl(2), PR_SET_CHILD_SUBREAPER), so it finds and kills them all. If the reaper itself is killed, the fork server
+kills its children and their process groups.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from batchexport.workers import process
 
 
 def main() -> None:
-    """Run the command given from the second argument on, with this process's pid as its last argument.
+    """Run the command given from the second argument on, with this process's pid appended as its last argument.
 
-    The first argument is the descriptor of a pipe whose other end the coordinator holds: when that closes, or when
-    the command has ended, everything is killed.
+    The first argument is the descriptor of a pipe whose other end the coordinator holds. When the pipe closes or the
+    command exits, every process below this one is killed.
     """
     watchdog = int(sys.argv[1])
     os.set_inheritable(watchdog, False)
@@ -34,29 +35,29 @@ def main() -> None:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # Its own session, as the keeper's: what the terminal sends reaches neither.
-    kept = subprocess.Popen([*sys.argv[2:], str(os.getpid())], close_fds=False)
+    # The reaper leads a session of its own, which the command shares: signals of the terminal reach neither.
+    command = subprocess.Popen([*sys.argv[2:], str(os.getpid())], close_fds=False)
     while True:
         ready, _, _ = select.select([watchdog, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
-        if watchdog in ready or _has_ended(kept.pid):
+        if watchdog in ready or _has_exited(command.pid):
             break
-    _end_all()
+    _kill_all()
 
 
-def _has_ended(pid: int) -> bool:
-    """Reap what has ended; whether `pid` was among it."""
-    found = False
+def _has_exited(pid: int) -> bool:
+    """Reap every child that has exited; return True if `pid` is among them or no child is left."""
+    exited = False
     with contextlib.suppress(ChildProcessError):
         while (reaped := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-            found = found or reaped == pid
-        return found
+            exited = exited or reaped == pid
+        return exited
     return True
 
 
-def _end_all() -> None:
-    """Kill until nothing is left: what is killed leaves its own children to this process."""
+def _kill_all() -> None:
+    """Kill children until none is left; those of a killed process become children of this one."""
     with contextlib.suppress(ChildProcessError):
         while True:
             for pid in _children():
@@ -66,6 +67,7 @@ def _end_all() -> None:
 
 
 def _children() -> Iterator[int]:
+    """Yield the pids of living children."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:

@@ -1,8 +1,8 @@
-"""The fork server imports torch once, never runs a tensor operation, and forks one child per stage.
+"""The fork server: import torch once, never run a tensor operation, and fork one child per stage.
 
-When the socket between it and the coordinator closes, every child is killed with all that it started, and the
-server ends. Should the server itself be killed, the kernel kills the children, and the keeper, which is its parent,
-what they started. So nothing outlives the coordinator.
+When the coordinator closes its end of the socket, the server kills every child with its process group and exits. If
+the server itself is killed, the kernel kills the children, and the reaper, its parent, what they started. So nothing
+outlives the coordinator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from batchexport.workers.protocol import Channel, StageRequest
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument; the second is the pid of the keeper."""
+    """Serve on the socket whose descriptor is the first argument; the second is the pid of the reaper."""
     process.die_with_parent(int(sys.argv[2]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -35,21 +35,21 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
-    # From here on the socket tells of the coordinator's end, and there are children to kill first.
+    # From here on the socket shows when the coordinator ends, and there are children to kill before exiting.
     process.outlive_parent()
     Server(channel).serve()
-    # There is nothing to tidy up, and taking torch down takes a second.
+    # Skip the teardown of torch, which takes a second.
     os._exit(0)
 
 
 class Server:
-    """Starts children, reaps them, and tells the coordinator how each ended."""
+    """Start children, reap them, and report each exit to the coordinator."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._threads = len(os.listdir("/proc/self/task"))
         self._children: dict[int, tuple[str, float]] = {}
-        # Kept until they are reaped here, or subprocess would reap them and nobody would know how they ended.
+        # Referenced until they are reaped here, or subprocess would reap them and their exit status would be lost.
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
         self._wakeup, self._signal = socket.socketpair()
         for end in (self._wakeup, self._signal):
@@ -58,7 +58,7 @@ class Server:
         signal.set_wakeup_fd(self._signal.fileno(), warn_on_full_buffer=False)
 
     def serve(self) -> None:
-        """Until the coordinator closes its end."""
+        """Handle messages and exits until the coordinator closes its end."""
         self._channel.send({"event": "ready", "threads": self._threads, "pid": os.getpid()})
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ)
@@ -75,7 +75,7 @@ class Server:
             break
         for pid in self._children:
             _signal(pid, signal.SIGKILL)
-        for pid in self._children:  # so that they are gone when the coordinator, who waits for this server, goes on
+        for pid in self._children:  # the coordinator waits for this server, and must find no child alive after it
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
@@ -85,10 +85,10 @@ class Server:
             return True
         messages = self._channel.receive()
         for message in messages or ():
-            self._do(message)
+            self._handle(message)
         return messages is not None
 
-    def _do(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if message["do"] == "start":
             self._start(StageRequest.from_json(message["request"]))
             return
@@ -97,11 +97,11 @@ class Server:
                 _signal(pid, message["signal"])
 
     def _start(self, request: StageRequest) -> None:
-        pid = self._forked(request) if self._threads == 1 and not request.spawn else self._spawn(request)
+        pid = self._fork(request) if self._threads == 1 and not request.spawn else self._spawn(request)
         self._children[pid] = (request.id, time.monotonic())
         self._channel.send({"event": "started", "id": request.id, "pid": pid})
 
-    def _forked(self, request: StageRequest) -> int:
+    def _fork(self, request: StageRequest) -> int:
         server = os.getpid()
         pid = os.fork()
         if pid:
@@ -124,7 +124,7 @@ class Server:
     def _spawn(self, request: StageRequest) -> int:
         path = Path(request.folder, "request.json")
         path.write_text(json.dumps(request.to_json()), encoding="utf-8")
-        # As in the server itself: precompiled headers go below the temporary folder that torch is imported with.
+        # TMPDIR as in the server: Inductor puts precompiled headers below the one that torch is imported with.
         environment = {**os.environ, **request.environment, "TMPDIR": os.environ["TMPDIR"]}
         command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path), str(os.getpid())]
         spawned = subprocess.Popen(command, close_fds=True, env=environment, start_new_session=True)
@@ -141,7 +141,7 @@ class Server:
             name, started = self._children.pop(pid)
             if pid in self._spawned:
                 self._spawned.pop(pid).returncode = os.waitstatus_to_exitcode(status)
-            # What it left behind: compilers, say.
+            # Compilers that it started, for example, may still run.
             process.kill_group(pid)
             self._channel.send(
                 {
@@ -149,17 +149,17 @@ class Server:
                     "id": name,
                     "status": os.waitstatus_to_exitcode(status),
                     "seconds": time.monotonic() - started,
-                    # Linux gives kilobytes (getrusage(2)).
+                    # Linux counts in kilobytes (getrusage(2)).
                     "peak_rss_bytes": usage.ru_maxrss * 1024,
                 }
             )
 
 
 def _signal(pid: int, number: int) -> None:
-    """Signal a child that is not reaped yet, and all that it started."""
+    """Send a signal to the process group of a child that is not reaped yet."""
     try:
         os.killpg(pid, number)
-    except ProcessLookupError:  # it is so young that it has no group of its own yet
+    except ProcessLookupError:  # it has not made its own group yet
         os.kill(pid, number)
 
 

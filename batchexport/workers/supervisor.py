@@ -1,4 +1,4 @@
-"""Every child that was started is watched, for its time and its memory, until it has ended."""
+"""Watch every running child: enforce time and memory limits, and collect what is needed to explain its end."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from batchexport.workers.exit_status import ExitContext
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.protocol import StageRequest
 
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 _POLL_SECONDS = 0.5
-_LOOK_SECONDS = 0.25  # between two looks at the children's memory; a process fills about a gigabyte in that time
+_MEMORY_CHECK_SECONDS = 0.25  # a process allocates about a gigabyte in that time
 
 
 class Runner(Protocol):
-    """What runs stages: the fork server, or this very process."""
+    """Runs stages: the fork server, or this very process."""
 
     note: str | None
 
     def open(self) -> None: ...
     def start(self, request: StageRequest) -> None: ...
     def signal(self, name: str, number: int) -> None: ...
-    def held(self, *, exact: bool) -> dict[str, int]: ...
+    def resident_bytes(self, *, exact: bool) -> dict[str, int]: ...
     def wait(self, timeout: float | None) -> list[ProcessExit]: ...
     def close(self) -> None: ...
 
@@ -39,130 +39,129 @@ OneAttempt = TypeVar("OneAttempt", bound=Attempt)
 
 
 class Supervisor(Generic[OneAttempt]):
-    """The children of one run; `pool` is how many bytes of memory they may hold together, None: no bound."""
+    """The children of one run; `pool` is how many bytes of memory they may hold together, None for no limit."""
 
     def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
-        self._headers = CompilerCache(store.layout.inductor)
-        self._cut = -math.inf  # when a killed stage was last seen to have left a precompiled header cut off
+        self._compiler_cache = CompilerCache(store.layout.inductor)
+        self._header_truncated = -math.inf  # when a killed stage was last found to have left a truncated header
         self._runner = runner
         self._store = store
         self._pool = pool
-        self._running: dict[str, OneAttempt] = {}
-        self._looked = 0.0
+        self._attempts: dict[str, OneAttempt] = {}
+        self._memory_checked = 0.0
 
     @property
     def busy(self) -> bool:
-        """Whether any child is at work."""
-        return bool(self._running)
+        """Return True if any child is running."""
+        return bool(self._attempts)
 
     @property
     def note(self) -> str | None:
-        """What the user should know of the way children are run."""
+        """Return what the user should know about how children are run."""
         return self._runner.note
 
     def open(self) -> None:
-        """Make the place fit for children."""
+        """Start the runner, and remove what killed runs left in staging and in the compiler's cache."""
         self._runner.open()
         self._store.sweep()
-        self._headers.open()
+        self._compiler_cache.open()
 
-    def start(self, running: OneAttempt, request: StageRequest) -> None:
-        """Start a child. Raises EnvironmentProblem where none can be started at all."""
-        self._running[request.id] = running
-        running.kernel_kills = memory.kernel_kills()
+    def start(self, attempt: OneAttempt, request: StageRequest) -> None:
+        """Start a child. Raises EnvironmentProblem where no child can be started at all."""
+        self._attempts[request.id] = attempt
+        attempt.kernel_kills = memory.kernel_kills()
         try:
             self._runner.start(request)
         except BaseException:
-            del self._running[request.id]
+            del self._attempts[request.id]
             raise
-        # The first start waits for the import of torch, which is no stage's own time.
-        running.deadline = time.monotonic() + running.timeout
+        # The first start waits for the import of torch, which does not count as the stage's own time.
+        attempt.deadline = time.monotonic() + attempt.timeout
 
     def wait(self, *, poll: bool) -> Iterator[tuple[OneAttempt, ProcessExit]]:
-        """The children that ended, after waiting for something to happen; `poll`: for a moment at most."""
-        yield from self._collect_exits(self._patience(poll))
+        """Wait a moment for children to exit, and yield those that did; `poll`: wait even if no child is running."""
+        yield from self._collect_exits(self._wait_seconds(poll))
 
     def ended(self) -> Iterator[tuple[OneAttempt, ProcessExit]]:
-        """The children that have ended by now."""
+        """Yield the children that have exited by now, without waiting."""
         yield from self._collect_exits(0.0)
 
-    def _collect_exits(self, patience: float) -> Iterator[tuple[OneAttempt, ProcessExit]]:
-        for ended in self._runner.wait(patience):
-            running = self._running.pop(ended.id, None)
-            if running is not None:
-                if ended.status != 0:
-                    self._remove_truncated(running)
-                yield running, ended
+    def _collect_exits(self, timeout: float) -> Iterator[tuple[OneAttempt, ProcessExit]]:
+        for process_exit in self._runner.wait(timeout):
+            attempt = self._attempts.pop(process_exit.id, None)
+            if attempt is not None:
+                if process_exit.status != 0:
+                    self._remove_truncated(attempt)
+                yield attempt, process_exit
 
     def enforce(self) -> None:
-        """End the children whose time is over, and one where memory runs out."""
+        """End the children whose time is over, and kill one where memory runs out."""
         now = time.monotonic()
         self._enforce_deadlines(now)
-        if now - self._looked >= _LOOK_SECONDS and self._running:
+        if now - self._memory_checked >= _MEMORY_CHECK_SECONDS and self._attempts:
             self._enforce_memory()
-            self._looked = time.monotonic()
+            self._memory_checked = time.monotonic()
 
     def _enforce_deadlines(self, now: float) -> None:
-        # Asked to end at first, so that its log can say where it hangs; killed once its grace is over too.
-        for name, running in self._running.items():
-            if now < running.deadline:
+        # SIGTERM makes the child write into its log where it hangs; SIGKILL follows after the grace period.
+        for name, attempt in self._attempts.items():
+            if now < attempt.deadline:
                 continue
-            self._runner.signal(name, signal.SIGKILL if running.timed_out else signal.SIGTERM)
-            running.timed_out = True
-            running.deadline = now + _GRACE_SECONDS
+            self._runner.signal(name, signal.SIGKILL if attempt.timed_out else signal.SIGTERM)
+            attempt.timed_out = True
+            attempt.deadline = now + _GRACE_SECONDS
 
     def _enforce_memory(self) -> None:
-        held, free = self._runner.held(exact=False), memory.available()
+        held, free = self._runner.resident_bytes(exact=False), memory.available()
         pool = sys.maxsize if self._pool is None else self._pool
         if not memory.over_budget(held, pool=pool, available=free):
             return
-        held = self._runner.held(exact=True)
-        expected = {name: running.expected_memory for name, running in self._running.items()}
-        name = memory.choose_victim(held, expected, pool=pool, available=free)
-        if name in self._running and self._running[name].held_when_killed is None:
-            self._running[name].held_when_killed = held[name]
-            self._runner.signal(name, signal.SIGKILL)
+        held = self._runner.resident_bytes(exact=True)
+        expected = {name: attempt.expected_memory for name, attempt in self._attempts.items()}
+        victim = memory.choose_victim(held, expected, pool=pool, available=free)
+        if victim in self._attempts and self._attempts[victim].held_when_killed is None:
+            self._attempts[victim].held_when_killed = held[victim]
+            self._runner.signal(victim, signal.SIGKILL)
 
     def kill(self) -> list[OneAttempt]:
-        """Kill every child; returns what they worked on."""
-        for name, running in self._running.items():
-            running.cancelled = True
+        """Kill every child; return what they worked on."""
+        for name, attempt in self._attempts.items():
+            attempt.cancelled = True
             self._runner.signal(name, signal.SIGKILL)
-        return list(self._running.values())
+        return list(self._attempts.values())
 
-    def exit_context(self, running: OneAttempt) -> ExitContext:
-        """What is known of the end of a child beside its status."""
-        before, after = running.kernel_kills, memory.kernel_kills()
+    def exit_context(self, attempt: OneAttempt) -> ExitContext:
+        """Return what is known of a child's end besides its exit status."""
+        before, after = attempt.kernel_kills, memory.kernel_kills()
         return ExitContext(
-            timeout=running.timeout,
-            timed_out=running.timed_out,
-            held=running.held_when_killed,
-            limit=self._pool,
+            timeout=attempt.timeout,
+            timed_out=attempt.timed_out,
+            held_when_killed=attempt.held_when_killed,
+            pool=self._pool,
             kernel_killed=None if before is None or after is None else after > before,
-            header_cut=self._cut >= running.started,
+            header_truncated=self._header_truncated >= attempt.started,
         )
 
-    def free(self, running: OneAttempt) -> None:
-        """Give up what a child that has ended held."""
-        running.lock.release()
-        self._store.discard(running.folder)
+    def free(self, attempt: OneAttempt) -> None:
+        """Release the lock and delete the folder of a child that has exited."""
+        attempt.lock.release()
+        self._store.discard(attempt.folder)
 
     def close(self) -> None:
-        """End everything."""
+        """End every child and the runner, and free what they held."""
         self._runner.close()
-        for running in self._running.values():
-            self._remove_truncated(running)
-            self.free(running)
-        self._headers.close()
+        for attempt in self._attempts.values():
+            self._remove_truncated(attempt)
+            self.free(attempt)
+        self._compiler_cache.close()
 
-    def _remove_truncated(self, running: OneAttempt) -> None:
-        if running.stage != "export" and self._headers.remove_truncated(
-            time.time() - (time.monotonic() - running.started)
-        ):
-            self._cut = time.monotonic()
+    def _remove_truncated(self, attempt: OneAttempt) -> None:
+        seconds = time.monotonic() - attempt.started
+        if attempt.stage != "export" and self._compiler_cache.remove_truncated(time.time() - seconds):
+            self._header_truncated = time.monotonic()
 
-    def _patience(self, poll: bool) -> float:
-        if not self._running:
+    def _wait_seconds(self, poll: bool) -> float:
+        if not self._attempts:
             return _POLL_SECONDS if poll else 0.0
-        soonest = min(running.deadline for running in self._running.values()) - time.monotonic()
-        return max(0.0, min(soonest, _LOOK_SECONDS))
+        soonest = min(attempt.deadline for attempt in self._attempts.values()) - time.monotonic()
+        return max(0.0, min(soonest, _MEMORY_CHECK_SECONDS))

@@ -1,4 +1,4 @@
-"""Others at work at the same time: a file edited under a stage, another run over the same cache."""
+"""Concurrency: a file edited while a stage runs, and two runs over the same cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.factor = json.loads((HERE / "data.json").read_text())["factor"]
-        # A signal, as a file that is looked for would be an input, too.
+        # Wait for a signal: a file would be observed as an input.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         (HERE / f"{os.getpid()}.started").touch()
         signal.sigwait([signal.SIGUSR1])
@@ -46,16 +46,16 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project.write("data.json", '{"factor": 2.0}')
     project.manifest('name = "one"\nmodel = "models:Model"')
     yield project
-    for pid in project.processes():  # what a failed test left
+    for pid in project.processes():  # processes that a failed test left
         os.kill(pid, signal.SIGKILL)
 
 
 def started(project: Project) -> set[int]:
-    """The children that began to build the model."""
+    """Return the pids of the children that have started to build the model."""
     return {int(path.stem) for path in project.root.glob("*.started")}
 
 
-def test_a_stage_whose_input_was_edited_under_it_runs_again_and_takes_the_edit(project: Project) -> None:
+def test_a_stage_whose_input_is_edited_while_it_runs_is_rerun_with_the_edit(project: Project) -> None:
     process = project.start("run")
     wait_for(lambda: started(project), saying="the child", during=process)
     [first] = started(project)
@@ -73,7 +73,7 @@ def test_a_stage_whose_input_was_edited_under_it_runs_again_and_takes_the_edit(p
     assert project.run().built() == set()
 
 
-def test_two_runs_at_once_build_a_job_once_and_both_deliver_it(project: Project) -> None:
+def test_two_concurrent_runs_build_a_job_once_and_both_deliver_it(project: Project) -> None:
     first = project.start("run")
     wait_for(lambda: started(project), saying="the child", during=first)
     second = project.start("run", "--json", "second.json")

@@ -24,10 +24,10 @@ SHORT = {
 
 @pytest.mark.skipif(not TOOL.exists(), reason="the tools are not in a source distribution")
 @pytest.mark.parametrize("part", SHORT)
-def test_after_some_chaos_everything_is_delivered_right_and_nothing_is_left(part: str, tmp_path: Path) -> None:
-    told = tmp_path / "told.json"
+def test_after_some_chaos_every_output_is_right_and_nothing_is_left_behind(part: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
     done = subprocess.run(
-        [sys.executable, str(TOOL), "--part", part, *SHORT[part], "--seed", "11", "--json", str(told)],
+        [sys.executable, str(TOOL), "--part", part, *SHORT[part], "--seed", "11", "--json", str(report)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -35,8 +35,8 @@ def test_after_some_chaos_everything_is_delivered_right_and_nothing_is_left(part
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(told.read_text())["parts"][part]
-    if "skipped" in found:
-        pytest.skip(found["skipped"])
-    assert found["wrong"] == []
-    assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
+    result = json.loads(report.read_text())["parts"][part]
+    if "skipped" in result:
+        pytest.skip(result["skipped"])
+    assert result["wrong"] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

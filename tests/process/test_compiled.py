@@ -1,4 +1,4 @@
-"""What is delivered works with plain torch, gives eager's numbers at every size, and shares code only where it may."""
+"""Compiled outputs run with plain torch, match eager at every size, and share code only where that is right."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ import json, sys
 import torch
 import models
 
-jobs, library, told = json.loads(sys.argv[1]), sys.argv[2], {}
+jobs, library, numbers = json.loads(sys.argv[1]), sys.argv[2], {}
 
 
 def compare(name, run, model):
@@ -118,7 +118,7 @@ def compare(name, run, model):
         assert got.keys() == want.keys()
         for key in want:
             torch.testing.assert_close(got[key], want[key], rtol=1e-4, atol=1e-5, msg=f"{name} {key} at {batch}")
-    told[name] = want["sum"].flatten()[:4].tolist()
+    numbers[name] = want["sum"].flatten()[:4].tolist()
 
 
 for job, arguments in jobs.items():
@@ -129,12 +129,12 @@ if library:
     compare(library, torch._export.aot_load(f"dist/{library}/compiled.so", "cpu"), models.built(1))
 
 assert not [name for name in sys.modules if name.partition(".")[0] == "batchexport"]
-print(json.dumps(told))
+print(json.dumps(numbers))
 """
 
 
 def with_plain_torch(project: Project, jobs: dict[str, tuple[float, ...]], library: str = "") -> dict[str, Any]:
-    """Load and run what is delivered in a process that never imports batchexport; returns some of the numbers."""
+    """Load and run the outputs in a process that never imports batchexport; return some of the numbers."""
     done = subprocess.run(
         [sys.executable, "-c", WITH_PLAIN_TORCH, json.dumps(jobs), library],
         cwd=project.root,
@@ -145,12 +145,12 @@ def with_plain_torch(project: Project, jobs: dict[str, tuple[float, ...]], libra
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return numbers
 
 
 def write_weights(project: Project, *, seed: int) -> None:
-    """Make the weights file of the entry "weighed" that of `models.built(seed)`."""
+    """Write the weights of `models.built(seed)` as the weights file of the entry "weighed"."""
     made: dict[str, Any] = {}
     exec(MODELS, made)
     torch.save(made["built"](seed).state_dict(), project.root / "weights.pt")
@@ -173,12 +173,12 @@ def ran(project: Project) -> Ran:
     return ran
 
 
-def test_everything_delivered_works_with_plain_torch_as_eager_does_at_every_size(project: Project, ran: Ran) -> None:
-    told = with_plain_torch(project, PACKAGES, LIBRARY)
-    assert len(told) == 2 * len(PACKAGES) + 1
-    # Or the comparison above would prove nothing: these are different models.
-    assert told["seeds[seed=1]@cpu compiled"] != told["seeds[seed=2]@cpu compiled"]
-    assert told["seeds[seed=1]@cpu compiled"] != told["shifted@cpu compiled"]
+def test_every_output_runs_with_plain_torch_and_matches_eager_at_every_size(project: Project, ran: Ran) -> None:
+    numbers = with_plain_torch(project, PACKAGES, LIBRARY)
+    assert len(numbers) == 2 * len(PACKAGES) + 1
+    # These are different models, or the comparison above would prove nothing.
+    assert numbers["seeds[seed=1]@cpu compiled"] != numbers["seeds[seed=2]@cpu compiled"]
+    assert numbers["seeds[seed=1]@cpu compiled"] != numbers["shifted@cpu compiled"]
 
 
 def test_other_weights_share_the_code_and_another_constant_does_not(ran: Ran) -> None:
@@ -202,10 +202,10 @@ def test_the_digests_in_job_json_are_those_of_the_files(project: Project, ran: R
 
     for job, report in ran.jobs.items():
         folder = project.root / "dist" / job
-        told = json.loads((folder / "job.json").read_text())
-        for name in told["outputs"].values():
-            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == told["digests"][name]
-        assert {Path(path).name for path in report["outputs"].values()} == set(told["outputs"].values())
+        job_file = json.loads((folder / "job.json").read_text())
+        for name in job_file["outputs"].values():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == job_file["digests"][name]
+        assert {Path(path).name for path in report["outputs"].values()} == set(job_file["outputs"].values())
 
 
 def test_new_weights_are_packed_around_the_code_without_a_compile_and_are_right(project: Project, ran: Ran) -> None:
@@ -248,7 +248,7 @@ def test_a_new_weights_file_is_packed_by_the_child_that_exports_it_and_is_right(
     assert package.read_bytes() == content
 
 
-def test_new_weights_over_a_ruined_store_are_built_from_scratch(project: Project, ran: Ran) -> None:
+def test_new_weights_over_a_damaged_store_are_built_from_scratch(project: Project, ran: Ran) -> None:
     write_weights(project, seed=6)
     for blob in (project.root / "cache/v1/objects").glob("*/*"):
         blob.chmod(0o644)
@@ -264,7 +264,7 @@ def test_new_weights_over_a_ruined_store_are_built_from_scratch(project: Project
     with_plain_torch(project, {"weighed@cpu": (6,)})
 
 
-def test_a_missing_compiler_fails_the_compile_as_a_matter_of_the_toolchain(tmp_path: Path) -> None:
+def test_a_missing_compiler_fails_the_compile_with_kind_toolchain(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("models.py", "from torch import nn\n\n\nclass Model(nn.Identity):\n    pass\n")
     project.manifest(

@@ -1,4 +1,4 @@
-"""The real thing, where a GPU is: the CUDA manifest compiles and verifies on it, and a second run does nothing."""
+"""On a machine with a GPU: the CUDA manifest compiles and verifies on it, and a second run builds nothing."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def run(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_manifest_has_at_least_six_architectures_for_the_gpu() -> None:
-    found = resolve.load(MANIFEST).jobs
-    assert len({job.export.model for job in found}) >= 6
-    assert {job.target for job in found} == {"cuda"}
+    jobs = resolve.load(MANIFEST).jobs
+    assert len({job.export.model for job in jobs}) >= 6
+    assert {job.target for job in jobs} == {"cuda"}
 
 
 @pytest.mark.gpu
 @pytest.mark.process
 @pytest.mark.skipif(not DEVICES.usable, reason=DEVICES.why_none)
-def test_the_architectures_compile_and_verify_on_the_gpu_and_stay(tmp_path: Path) -> None:
+def test_the_architectures_compile_and_verify_on_the_gpu_and_are_cached(tmp_path: Path) -> None:
     code, report = run(tmp_path)
     assert code == 0
     for job in report["jobs"]:
         assert job["ok"], job
         assert {stage["outcome"] for stage in job["stages"].values()} <= {"built", "cached"}
-        told = json.loads((MANIFEST.parent / job["outputs"]["compiled"]).with_name("job.json").read_text())
-        assert told["verify"]["samples"]
+        job_file = json.loads((MANIFEST.parent / job["outputs"]["compiled"]).with_name("job.json").read_text())
+        assert job_file["verify"]["samples"]
     code, again = run(tmp_path)
     assert code == 0
     assert again["totals"]["compile"]["built"] == again["totals"]["export"]["built"] == 0

@@ -16,14 +16,14 @@ TOOL = Path(__file__).parents[2] / "tools/differential/check.py"
 def test_no_edit_leaves_a_wrong_hit_or_needless_work(tmp_path: Path) -> None:
     command = [sys.executable, str(TOOL), "--edits", "24", "--seed", "7", "--together", "8", "--compile-every", "0"]
     done = subprocess.run(
-        [*command, "--json", str(tmp_path / "told.json")],
+        [*command, "--json", str(tmp_path / "report.json")],
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
     )
-    told = json.loads((tmp_path / "told.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert told["done"] == 24
-    assert told["findings"] == []
-    assert len(told["kinds"]) >= 20
+    assert report["done"] == 24
+    assert report["findings"] == []
+    assert len(report["kinds"]) >= 20

@@ -1,4 +1,4 @@
-"""Every way a job can fail is told by its kind, with one message and a log; and the others do not notice."""
+"""Failures: each way a job can fail is reported with its kind, one message and a log; other jobs are not affected."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class LeavesAProcess(Good):
 
 @dataclass(frozen=True)
 class Case:
-    """An entry that must fail: at which stage, of which kind, with which words in message and remedy."""
+    """An entry that must fail, with its stage and kind, and words of its message and remedy."""
 
     name: str
     lines: str
@@ -195,13 +195,13 @@ CASES = [
     Case("sleeps", 'model = "models:Sleeps"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("sleeps-deaf", 'model = "models:SleepsDeaf"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("huge", 'model = "models:Huge"', "oom", ("memory",), "--jobs 1"),
-    Case("kills-itself", 'model = "models:KillsItself"', "crash", ("SIGKILL", "second try")),
-    Case("aborts", 'model = "models:Aborts"', "crash", ("SIGABRT", "second try")),
+    Case("kills-itself", 'model = "models:KillsItself"', "crash", ("SIGKILL", "failed again when retried alone")),
+    Case("aborts", 'model = "models:Aborts"', "crash", ("SIGABRT", "failed again when retried alone")),
     Case("exits", 'model = "models:Exits"', "crash", ("sys.exit(0)",)),
     Case("exits-at-once", 'model = "models:ExitsAtOnce"', "crash", ("status 0",), "os._exit"),
     Case("full-disk", 'model = "models:Full"', "disk", ("No space left",), "free some disk space"),
 ]
-# What a model may do and still be delivered.
+# Models that misbehave harmlessly and are delivered.
 HARMLESS = ["Good", "Prints", "ClosesEverything", "LeavesAProcess", "Spawned"]
 
 
@@ -213,7 +213,7 @@ class Failed:
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
-    """One run over all of them, and some good ones between."""
+    """One run over all cases, with harmless entries between them."""
     project = Project(tmp_path_factory.mktemp("failures"))
     project.write("models.py", MODELS)
     project.write("broken.py", "def Model(:\n")
@@ -253,7 +253,7 @@ def test_every_job_has_exactly_one_report(failed: Failed) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_failure_is_of_its_kind(failed: Failed, case: Case) -> None:
+def test_a_failure_has_its_stage_and_kind(failed: Failed, case: Case) -> None:
     error = failed.ran.error(f"{case.name}@cpu")
     assert (error["stage"], error["kind"]) == (case.stage, case.kind), error
     for word in case.words:
@@ -263,7 +263,7 @@ def test_a_failure_is_of_its_kind(failed: Failed, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_failure_has_one_line_a_log_and_a_command_to_repeat_it(failed: Failed, case: Case) -> None:
+def test_a_failure_has_a_one_line_message_a_log_and_a_command_to_reproduce_it(failed: Failed, case: Case) -> None:
     error = failed.ran.error(f"{case.name}@cpu")
     assert error.keys() == {"stage", "kind", "message", "remedy", "log", "log_tail", "reproduce"}
     assert error["message"] and "\n" not in error["message"]
@@ -277,49 +277,49 @@ def test_a_failure_in_python_code_has_its_traceback_in_the_log(failed: Failed) -
         assert "Traceback (most recent call last)" in (failed.project.root / error["log"]).read_text(), name
 
 
-def test_a_crash_has_the_place_in_the_log(failed: Failed) -> None:
+def test_the_log_of_a_crash_shows_where_it_happened(failed: Failed) -> None:
     log = failed.project.log("aborts@cpu")
     assert "Fatal Python error: Aborted" in log
     assert "models.py" in log
 
 
-def test_a_crash_and_a_hang_say_in_the_report_where_they_were(failed: Failed) -> None:
+def test_the_report_shows_where_a_crash_and_a_hang_happened(failed: Failed) -> None:
     for name, words in (("aborts", "Fatal Python error: Aborted"), ("sleeps", "models.py")):
         assert words in "\n".join(failed.ran.error(f"{name}@cpu")["log_tail"]), name
     assert failed.ran.error("raises@cpu")["log_tail"] == []
 
 
-def test_only_crashes_and_want_of_memory_are_tried_again(failed: Failed) -> None:
+def test_only_crashes_and_lack_of_memory_are_retried(failed: Failed) -> None:
     stages = {case: failed.ran.jobs[f"{case.name}@cpu"]["stages"][case.stage] for case in CASES}
-    again = {case.kind for case, stage in stages.items() if "tried again, alone" in stage["reason"]}
-    assert again == {"crash", "oom"}
-    assert all(("tried again" in stage["reason"]) == (case.kind in again) for case, stage in stages.items())
+    retried = {case.kind for case, stage in stages.items() if "retried alone" in stage["reason"]}
+    assert retried == {"crash", "oom"}
+    assert all(("retried" in stage["reason"]) == (case.kind in retried) for case, stage in stages.items())
 
 
-def test_nobody_meets_a_traceback_on_the_screen(failed: Failed) -> None:
+def test_no_traceback_is_printed(failed: Failed) -> None:
     assert failed.ran.stderr == ""
     assert "Traceback" not in failed.ran.stdout
     assert "\x1b" not in failed.ran.stdout
 
 
-def test_what_a_model_prints_goes_into_its_log_and_nowhere_else(failed: Failed) -> None:
+def test_the_output_of_a_model_goes_to_its_log_only(failed: Failed) -> None:
     log = (failed.project.root / "cache/v1/logs/Prints@cpu/export.log").read_bytes()
     assert log.count("ä".encode()) >= 8 * 500_000
     assert b"\xff" * 100 in log
     assert "ää" not in failed.ran.stdout
 
 
-def test_a_job_whose_environment_torch_reads_at_import_has_a_process_of_its_own(failed: Failed) -> None:
+def test_a_job_whose_environment_torch_reads_at_import_gets_a_process_of_its_own(failed: Failed) -> None:
     [line] = {line for line in failed.project.log("Spawned@cpu").splitlines() if line.startswith("threads")}
     assert line.startswith("threads 1 ")
     assert "batchexport.workers.child" in line
 
 
-def test_no_process_outlives_the_run_not_even_one_that_a_model_left_behind(failed: Failed) -> None:
+def test_no_process_outlives_the_run_not_even_one_that_a_model_started(failed: Failed) -> None:
     assert failed.project.processes() == {}
 
 
-def test_no_half_result_is_left_in_staging(failed: Failed) -> None:
+def test_nothing_is_left_in_staging(failed: Failed) -> None:
     assert list((failed.project.root / "cache" / "v1" / "staging").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""gc beside real runs: what outputs need survives it, what a run is using is not taken, and nothing is left over."""
+"""gc and real runs: it keeps what outputs need and what a run is using, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
     project.write("models.py", MODELS)
     yield project
-    for pid in project.processes():  # what a failed test left
+    for pid in project.processes():  # processes that a failed test left
         os.kill(pid, signal.SIGKILL)
 
 
@@ -60,7 +60,7 @@ def seeds(project: Project, *numbers: int, model: str = "Model") -> Ran:
 
 
 def cache(project: Project, *words: str, code: int = 0) -> dict[str, object]:
-    """A verb of the cache, and what it tells as JSON."""
+    """Run a `batchexport cache` command and return its JSON report."""
     done = subprocess.run(
         [sys.executable, "-m", "batchexport", "cache", *words, "manifest.toml", "--json"],
         cwd=project.root,
@@ -70,8 +70,8 @@ def cache(project: Project, *words: str, code: int = 0) -> dict[str, object]:
         check=False,
     )
     assert done.returncode == code, done
-    told: dict[str, object] = json.loads(done.stdout)
-    return told
+    report: dict[str, object] = json.loads(done.stdout)
+    return report
 
 
 def kinds(project: Project) -> list[str]:
@@ -79,14 +79,14 @@ def kinds(project: Project) -> list[str]:
     return sorted(path.name.partition("-")[0] for path in entries.rglob("*.json"))
 
 
-def test_what_outputs_need_survives_the_smallest_cache_and_is_delivered_again(project: Project) -> None:
+def test_with_a_size_limit_of_zero_gc_keeps_what_outputs_need_and_they_can_be_delivered_again(project: Project) -> None:
     assert seeds(project, 1, 2).code == 0
     assert seeds(project, 2, 3).code == 0
     before = kinds(project)
-    told = cache(project, "gc", "--max-size", "0B", "--dry-run")
+    planned = cache(project, "gc", "--max-size", "0B", "--dry-run")
     assert kinds(project) == before
     done = cache(project, "gc", "--max-size", "0B")
-    assert told["removed"] == done["removed"] == {"export": 1, "verify": 1}
+    assert planned["removed"] == done["removed"] == {"export": 1, "verify": 1}
     assert kinds(project) == ["export", "export", "manifest", "verify", "verify"]
     assert len(list((project.root / "cache" / "v1" / "objects").glob("*/*"))) == 4
     shutil.rmtree(project.root / "dist")
@@ -94,18 +94,18 @@ def test_what_outputs_need_survives_the_smallest_cache_and_is_delivered_again(pr
     assert ran.code == 0
     assert ran.built() == set()
     assert cache(project, "check")["damage"] == []
-    # What went is a miss like any other.
+    # A removed result is a miss like any other.
     assert seeds(project, 1, 2).built() == {"a[seed=1]@cpu"}
 
 
-def test_an_index_that_is_lost_costs_gc_nothing(project: Project) -> None:
+def test_gc_works_without_the_index(project: Project) -> None:
     assert seeds(project, 1).code == 0
     shutil.rmtree(project.root / "cache" / "v1" / "index")
     assert cache(project, "gc", "--max-size", "0B")["removed"] == {}
     assert project.run().built() == set()
 
 
-def test_a_gc_beside_a_run_takes_nothing_from_it(project: Project) -> None:
+def test_a_gc_during_a_run_removes_nothing_that_it_uses(project: Project) -> None:
     assert seeds(project, 1).code == 0
     project.manifest(
         'name = "a"\nmodel = "models:Model"\nmatrix = { seed = [1, 2] }', 'name = "slow"\nmodel = "models:Waits"'
@@ -113,9 +113,9 @@ def test_a_gc_beside_a_run_takes_nothing_from_it(project: Project) -> None:
     process = project.start("run", "--jobs", "2")
     wait_for(lambda: list(project.root.glob("*.started")), saying="the child", during=process)
     wait_for((project.root / "dist" / "a[seed=2]@cpu" / "job.json").exists, saying="the other job", during=process)
-    told = cache(project, "gc", "--max-size", "0B")
-    assert told["removed"] == {}
-    assert any("at work" in note for note in told["notes"])  # type: ignore[attr-defined]
+    done = cache(project, "gc", "--max-size", "0B")
+    assert done["removed"] == {}
+    assert any("at work" in note for note in done["notes"])  # type: ignore[attr-defined]
     [started] = project.root.glob("*.started")
     started.unlink()
     os.kill(int(started.stem), signal.SIGUSR1)
@@ -125,7 +125,7 @@ def test_a_gc_beside_a_run_takes_nothing_from_it(project: Project) -> None:
     assert cache(project, "check")["damage"] == []
 
 
-def test_damage_is_told_with_the_job_and_exit_4_and_healed_by_the_next_run(project: Project) -> None:
+def test_damage_is_reported_with_its_job_and_exit_4_and_repaired_by_the_next_run(project: Project) -> None:
     assert seeds(project, 1).code == 0
     for path in (project.root / "cache" / "v1" / "objects").glob("*/*"):
         path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""A precompiled header that a kill cut off heals itself: in the run that saw the kill, or else in the next one."""
+"""A precompiled header that a kill truncated is rebuilt: in the run that saw the kill, or else in the next one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project.write("models.py", "from torch import nn\n\n\ndef model():\n    return nn.Linear(4, 2)\n")
     project.manifest(ENTRY, head=HEAD)
     yield project
-    for pid in project.processes():  # what a failed test left
+    for pid in project.processes():  # processes that a failed test left
         os.kill(pid, signal.SIGKILL)
 
 
@@ -32,7 +32,7 @@ def headers(project: Project) -> list[Path]:
     return list(project.root.glob("cache/v1/inductor/tmp/**/*.gch"))
 
 
-def test_a_cut_off_header_is_made_again_by_the_run_that_saw_the_kill_and_by_the_one_that_did_not(
+def test_a_truncated_header_is_rebuilt_by_the_run_that_saw_the_kill_and_by_a_later_one(
     project: Project,
 ) -> None:
     before = set(os.listdir(tempfile.gettempdir()))
@@ -43,26 +43,26 @@ def test_a_cut_off_header_is_made_again_by_the_run_that_saw_the_kill_and_by_the_
     for pid in project.processes():
         os.kill(pid, signal.SIGKILL)
     first.communicate()
-    [cut] = headers(project)
-    size = cut.stat().st_size
+    [truncated] = headers(project)
+    size = truncated.stat().st_size
 
     second = project.start("run")
-    wait_for(lambda: not cut.exists(), saying="the healing", during=second)
-    wait_for(cut.exists, saying="the header being written again", during=second)
-    [child] = _children_at_work(project)
+    wait_for(lambda: not truncated.exists(), saying="its removal", during=second)
+    wait_for(truncated.exists, saying="the header being written again", during=second)
+    [child] = _running_children(project)
     os.kill(child, signal.SIGKILL)
     ran = project.ended(second)
 
     assert ran.code == 0, ran
-    assert "tried again, alone, after crash" in ran.jobs["a@cpu"]["stages"]["compile"]["reason"]
+    assert "retried alone after crash" in ran.jobs["a@cpu"]["stages"]["compile"]["reason"]
     assert all(header.stat().st_size > size for header in headers(project))
     assert project.processes() == {}
     assert list(project.root.glob("cache/v1/inductor/compiling-*")) == []
     assert {name for name in os.listdir(tempfile.gettempdir()) if "inductor" in name} <= before
 
 
-def _children_at_work(project: Project) -> Iterator[int]:
-    """Processes that lead a session of their own below the fork server."""
+def _running_children(project: Project) -> Iterator[int]:
+    """Yield the pids of session leaders below the fork server."""
     for pid, line in project.processes().items():
         if "workers.server" in line and "workers.reaper" not in line and os.getsid(pid) == pid:
             yield pid

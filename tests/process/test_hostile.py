@@ -1,4 +1,4 @@
-"""Input that wants to run code, to write outside or to bring the command down gets one clear message."""
+"""Hostile input that would run code, write outside its folder or crash the command gets one clear message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def refused(project: Project, *verb: str, code: int = 2) -> str:
-    """The one message of a command that ends before any work."""
+    """Run a command that must fail before any work; return its one message."""
     ran = project.do(*(verb or ("run",)))
     assert ran.code == code, ran
     assert "Traceback" not in ran.stdout + ran.stderr
@@ -44,9 +44,9 @@ def refused(project: Project, *verb: str, code: int = 2) -> str:
 
 
 def one_failed(ran: Ran, name: str) -> dict[str, str]:
-    """The error of the only job that failed."""
+    """Assert that one job failed, and return its error."""
     assert ran.code == 1, ran
-    assert [job for job, told in ran.jobs.items() if not told["ok"]] == [name]
+    assert [job for job, report in ran.jobs.items() if not report["ok"]] == [name]
     assert "Traceback" not in ran.stdout + ran.stderr
     return ran.error(name)
 
@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_manifest_that_is_none_is_one_message(project: Project, name: str) -> None:
+def test_a_malformed_manifest_is_refused_with_one_message(project: Project, name: str) -> None:
     text, words = TEXTS[name]
     (project.root / "manifest.toml").write_bytes(text)
     assert words in refused(project)
@@ -72,7 +72,7 @@ def test_a_manifest_that_is_none_is_one_message(project: Project, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/../../b", "..", "a\\0b", "a/b"])
-def test_no_name_of_a_job_leads_out_of_the_output_folder(project: Project, tmp_path: Path, name: str) -> None:
+def test_no_job_name_escapes_the_output_folder(project: Project, tmp_path: Path, name: str) -> None:
     project.manifest(f'name = "{name}"\nmodel = "models:Model"'.replace("\\0", "\\u0000"))
     before = sorted(tmp_path.rglob("*"))
     ran = project.run("--stage", "export")
@@ -86,7 +86,7 @@ def test_no_name_of_a_job_leads_out_of_the_output_folder(project: Project, tmp_p
 
 
 @pytest.mark.parametrize("member", ["../../../../evil", "/evil", "exported/../../../../evil"])
-def test_an_archive_with_a_member_that_leads_out_fails_its_job_alone_and_writes_nothing(
+def test_an_archive_whose_member_escapes_its_folder_fails_its_job_alone_and_writes_nothing(
     project: Project, tmp_path: Path, member: str
 ) -> None:
     project.manifest(GOOD, 'name = "evil"\nmodel = "evil.pt2"')
@@ -99,7 +99,7 @@ def test_an_archive_with_a_member_that_leads_out_fails_its_job_alone_and_writes_
     assert not [path for path in tmp_path.rglob("evil") if path.is_file()]
 
 
-def test_a_pickle_in_the_index_of_a_run_is_refused_and_not_run(project: Project, tmp_path: Path) -> None:
+def test_a_pickle_in_the_index_is_refused_and_not_executed(project: Project, tmp_path: Path) -> None:
     import pickle
     import sqlite3
 
@@ -120,7 +120,7 @@ def test_a_pickle_in_the_index_of_a_run_is_refused_and_not_run(project: Project,
 
 
 @pytest.mark.parametrize("folder", ["objects", "entries", "logs", "staging", "inductor"])
-def test_a_cache_that_leads_elsewhere_is_refused_with_exit_4(project: Project, tmp_path: Path, folder: str) -> None:
+def test_a_cache_with_a_link_to_elsewhere_is_refused_with_exit_4(project: Project, tmp_path: Path, folder: str) -> None:
     project.manifest(GOOD)
     (tmp_path / "outside").mkdir()
     (project.root / "cache" / "v1").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Who imports torch: never a run without work, and always the fork server before it forks a child."""
+"""Imports of torch: none in a run without work, and in the fork server before it forks a child."""
 
 from __future__ import annotations
 
@@ -46,33 +46,33 @@ def test_a_run_without_work_imports_nothing_heavy_and_reports_every_job(settled:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [name for name in HEAVY if name in told["modules"]] == []
-    assert told["exit_code"] == 0
-    names = [job["name"] for job in told["jobs"]]
+    result = json.loads(done.stdout)
+    assert [name for name in HEAVY if name in result["modules"]] == []
+    assert result["exit_code"] == 0
+    names = [job["name"] for job in result["jobs"]]
     assert len(names) == 7
-    for job in told["jobs"]:
+    for job in result["jobs"]:
         assert job["ok"]
         assert {stage["outcome"] for stage in job["stages"].values()} == {"cached", "skipped"}
-    assert told["states"] == dict.fromkeys(names, "delivered")
-    assert told["up_to_date"] == names
+    assert result["states"] == dict.fromkeys(names, "delivered")
+    assert result["up_to_date"] == names
 
 
 def test_a_child_is_forked_with_torch_and_the_compiler_already_imported(settled: Project) -> None:
-    seen = json.loads(settled.log("tells@cpu").splitlines()[0])
-    assert seen["had"] == ["torch", "torch._inductor.compile_fx"]
+    observed = json.loads(settled.log("tells@cpu").splitlines()[0])
+    assert observed["had"] == ["torch", "torch._inductor.compile_fx"]
     # Forked and not spawned: it has the very command line of its parent, which is the fork server.
-    assert "batchexport.workers.server" in seen["parent"]
-    assert seen["command"] == seen["parent"]
+    assert "batchexport.workers.server" in observed["parent"]
+    assert observed["command"] == observed["parent"]
 
 
-def test_a_child_works_beside_the_manifest_and_leaves_no_folder_of_its_own(settled: Project) -> None:
-    seen = json.loads(settled.log("tells@cpu").splitlines()[0])
-    assert seen["folder"] == str(settled.root)
+def test_a_child_runs_in_the_folder_of_the_manifest_and_leaves_no_folder_of_its_own(settled: Project) -> None:
+    observed = json.loads(settled.log("tells@cpu").splitlines()[0])
+    assert observed["folder"] == str(settled.root)
     assert list((settled.root / "cache" / "v1" / "staging").iterdir()) == []
 
 
-def test_a_fork_server_with_threads_forks_nobody_and_says_so(tmp_path: Path) -> None:
+def test_a_fork_server_with_threads_spawns_every_child_and_notes_it(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(
         "sitecustomize.py",
@@ -90,8 +90,8 @@ def test_a_fork_server_with_threads_forks_nobody_and_says_so(tmp_path: Path) -> 
     ran = project.run(env={"PYTHONPATH": path})
     assert ran.code == 0
     assert ran.built() == {"tells@cpu"}
-    seen = json.loads(project.log("tells@cpu").splitlines()[0])
-    assert "batchexport.workers.child" in seen["command"]
-    assert "batchexport.workers.server" in seen["parent"]
+    observed = json.loads(project.log("tells@cpu").splitlines()[0])
+    assert "batchexport.workers.child" in observed["command"]
+    assert "batchexport.workers.server" in observed["parent"]
     assert "every stage is spawned" in ran.stdout + ran.stderr
     assert project.processes() == {}

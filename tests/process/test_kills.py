@@ -1,4 +1,4 @@
-"""Whatever is killed in the middle of a run: nothing runs on, nothing finished is lost, no job goes unreported."""
+"""Kills in the middle of a run: no process runs on, no finished result is lost, and every job is reported."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project.write("models.py", MODELS)
     project.write("hold", "")
     yield project
-    for pid in project.processes():  # what a failed test left
+    for pid in project.processes():  # processes that a failed test left
         os.kill(pid, signal.SIGKILL)
 
 
-def at_work(project: Project, name: str, command: subprocess.Popen[str]) -> tuple[int, int, int]:
-    """The pids of fork server, child and a process below it, once the child of a slow job is at work."""
+def await_child(project: Project, name: str, command: subprocess.Popen[str]) -> tuple[int, int, int]:
+    """Wait for the child of a slow job; return the pids of fork server, child and a process below it."""
     started = project.root / f"{name}.started"
     wait_for(started.exists, saying=f"the child of {name}", during=command)
     server, child, below = map(int, started.read_text().split())
@@ -94,16 +94,16 @@ def at_work(project: Project, name: str, command: subprocess.Popen[str]) -> tupl
 
 
 def delivered(project: Project, name: str, command: subprocess.Popen[str]) -> dict[str, str]:
-    """The keys in the `job.json` of a job, once it is delivered."""
+    """Wait until a job is delivered; return the keys in its `job.json`."""
     path = project.root / "dist" / f"{name}@cpu" / "job.json"
     wait_for(path.exists, saying=f"the delivery of {name}", during=command)
     keys: dict[str, str] = json.loads(path.read_text())["keys"]
     return keys
 
 
-def _watched(coordinator: int, keeper: int) -> bool:
-    """Whether both still hold an end of one pipe."""
-    return any(name.startswith("pipe:") for name in _open_files(coordinator) & _open_files(keeper))
+def _watched(coordinator: int, reaper: int) -> bool:
+    """Return True if both still hold an end of one pipe."""
+    return any(name.startswith("pipe:") for name in _open_files(coordinator) & _open_files(reaper))
 
 
 def _open_files(pid: int) -> set[str]:
@@ -118,10 +118,12 @@ def until_gone(project: Project) -> None:
     wait_for(lambda: not project.processes(), saying="the end of every process")
 
 
-def test_after_the_coordinator_is_killed_nothing_runs_on_and_the_next_run_does_only_the_rest(project: Project) -> None:
+def test_after_the_coordinator_is_killed_nothing_runs_on_and_the_next_run_builds_only_the_rest(
+    project: Project,
+) -> None:
     project.manifest(slow("slow"), good("one", 1), good("two", 2))
     process = project.start("run", "--jobs", "2")
-    at_work(project, "slow", process)
+    await_child(project, "slow", process)
     before = {name: delivered(project, name, process) for name in ("one", "two")}
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -138,7 +140,7 @@ def test_after_the_coordinator_is_killed_nothing_runs_on_and_the_next_run_does_o
     assert list((project.root / "cache" / "v1" / "staging").iterdir()) == []
 
 
-def test_a_model_that_kills_the_fork_server_takes_no_job_with_it_that_had_not_begun(project: Project) -> None:
+def test_a_model_that_kills_the_fork_server_fails_no_job_that_had_not_started(project: Project) -> None:
     project.manifest('name = "killer"\nmodel = "models:KillsItsServer"', slow("victim"), good("one", 1), good("two", 2))
     ran = project.run("--jobs", "2")
     assert project.processes() == {}
@@ -150,23 +152,23 @@ def test_a_model_that_kills_the_fork_server_takes_no_job_with_it_that_had_not_be
         assert jobs[name]["ok"] or jobs[name]["error"]["kind"] == "crash"
 
 
-def test_a_killed_child_is_tried_once_more_and_harms_no_other_job(project: Project) -> None:
+def test_a_killed_child_is_retried_once_and_affects_no_other_job(project: Project) -> None:
     project.manifest(slow("slow"), good("one", 1), good("two", 2))
     process = project.start("run", "--jobs", "1")
-    _, child, _ = at_work(project, "slow", process)
+    _, child, _ = await_child(project, "slow", process)
     (project.root / "hold").unlink()
     os.kill(child, signal.SIGKILL)
     ran = project.ended(process)
     assert project.processes() == {}
     assert (ran.jobs["one@cpu"]["ok"], ran.jobs["two@cpu"]["ok"]) == (True, True)
-    assert ran.jobs["slow@cpu"]["ok"]  # at the second try
-    assert "tried again, alone, after crash" in ran.jobs["slow@cpu"]["stages"]["export"]["reason"]
+    assert ran.jobs["slow@cpu"]["ok"]  # when it was retried
+    assert "retried alone after crash" in ran.jobs["slow@cpu"]["stages"]["export"]["reason"]
 
 
-def test_ctrl_c_reports_and_leaves_nothing_running_and_the_next_run_goes_on(project: Project) -> None:
+def test_ctrl_c_reports_and_leaves_nothing_running_and_the_next_run_continues(project: Project) -> None:
     project.manifest(slow("slow"), good("one", 1))
     process = project.start("run", "--jobs", "2")
-    at_work(project, "slow", process)
+    await_child(project, "slow", process)
     delivered(project, "one", process)
     os.kill(process.pid, signal.SIGINT)
     ran = project.ended(process)
@@ -187,7 +189,7 @@ def test_ctrl_c_reports_and_leaves_nothing_running_and_the_next_run_goes_on(proj
 def test_sigterm_ends_a_run_as_ctrl_c_does(project: Project) -> None:
     project.manifest(slow("slow"))
     process = project.start("run")
-    at_work(project, "slow", process)
+    await_child(project, "slow", process)
     os.kill(process.pid, signal.SIGTERM)
     ran = project.ended(process)
     assert ran.code == ran.report["exit_code"] == 130
@@ -195,22 +197,22 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(project: Project) -> None:
     assert project.processes() == {}
 
 
-def test_the_second_ctrl_c_waits_for_nothing_and_still_nothing_runs_on(project: Project) -> None:
+def test_the_second_ctrl_c_does_not_wait_and_still_nothing_runs_on(project: Project) -> None:
     project.manifest(slow("slow"), good("one", 1))
     process = project.start("run", "--jobs", "2")
-    at_work(project, "slow", process)
+    await_child(project, "slow", process)
     delivered(project, "one", process)
-    [keeper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
-    os.kill(keeper, signal.SIGSTOP)  # so that the run would have to wait for its children's end
+    [reaper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
+    os.kill(reaper, signal.SIGSTOP)  # so that the run would have to wait for its children's end
     os.kill(process.pid, signal.SIGINT)
-    # It has closed its end of the pipe that the keeper watches, and waits.
-    wait_for(lambda: not _watched(process.pid, keeper), saying="the first interrupt being heard", during=process)
+    # The run has closed its end of the pipe that the reaper watches, and waits for the reaper.
+    wait_for(lambda: not _watched(process.pid, reaper), saying="the first interrupt to be handled", during=process)
     os.kill(process.pid, signal.SIGINT)
     ran = project.ended(process)
     assert ran.code == 130
     assert ran.report == {}
     assert "Traceback" not in ran.stdout + ran.stderr
-    os.kill(keeper, signal.SIGCONT)
+    os.kill(reaper, signal.SIGCONT)
     until_gone(project)
     (project.root / "hold").unlink()
 
@@ -223,17 +225,17 @@ def test_the_second_ctrl_c_waits_for_nothing_and_still_nothing_runs_on(project: 
 def test_a_run_can_be_interrupted_while_torch_is_imported(project: Project) -> None:
     project.manifest(good("one", 1))
     process = project.start("run")
-    # By its name: the first child of a run is `g++ --version`, and nothing is to be reported before the run has begun.
+    # The first process of a run is `g++ --version`, before it has anything to report: wait for the fork server.
     serving = lambda: any("workers.server" in line for line in project.processes().values())  # noqa: E731
     wait_for(serving, saying="the fork server", during=process)
     os.kill(process.pid, signal.SIGINT)
     ran = project.ended(process)
     assert ran.code == ran.report["exit_code"] == 130
     assert ran.outcomes() == {"one@cpu": "cancelled"}
-    until_gone(project)  # it may be so young that it has yet to notice
+    until_gone(project)  # a server that has just started takes a moment to notice
 
 
-def test_fail_fast_starts_nothing_more_and_ends_what_runs(project: Project) -> None:
+def test_fail_fast_starts_nothing_more_and_kills_what_runs(project: Project) -> None:
     project.manifest(
         slow("slow"), 'name = "failing"\nmodel = "models:raises"', *(good(f"good-{seed}", seed) for seed in range(4))
     )

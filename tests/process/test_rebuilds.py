@@ -1,4 +1,4 @@
-"""A change rebuilds exactly the jobs that depend on it, names what changed, and nothing else rebuilds anything."""
+"""Rebuilds: a change rebuilds exactly the jobs that depend on it and is named in their reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 
 def reasons(ran: Ran) -> dict[str, str]:
-    """Why each export that was built was built."""
+    """Return the reason of each export that was built."""
     stages = {name: job["stages"]["export"] for name, job in ran.jobs.items()}
     return {name: stage["reason"] for name, stage in stages.items() if stage["outcome"] == "built"}
 
@@ -30,7 +30,7 @@ def edit(project: Project, name: str, old: str, new: str) -> None:
 
 
 def check(ran: Ran, expected: dict[str, str]) -> None:
-    """Exactly these jobs were exported anew, each for its own reason."""
+    """Assert that exactly these jobs were exported again, each for its own reason."""
     assert ran.code == 0
     found = reasons(ran)
     assert found.keys() == expected.keys()
@@ -55,7 +55,7 @@ def test_each_changed_file_rebuilds_the_jobs_that_load_it_and_is_named(settled: 
     )
 
 
-def test_what_several_jobs_share_rebuilds_them_all_and_no_others(settled: Project) -> None:
+def test_a_shared_file_rebuilds_all_jobs_that_use_it_and_no_others(settled: Project) -> None:
     edit(settled, "helper.py", "2 * x", "3 * x")
     settled.write("tables/one.txt", "2")
     check(
@@ -69,7 +69,7 @@ def test_what_several_jobs_share_rebuilds_them_all_and_no_others(settled: Projec
     )
 
 
-def test_a_file_that_appears_counts_where_it_was_looked_for(settled: Project) -> None:
+def test_a_new_file_rebuilds_the_jobs_that_looked_for_it(settled: Project) -> None:
     settled.write("helper/__init__.py", "def scale(x):\n    return 5 * x\n")
     settled.write("tables/two.txt", "2")
     edit(settled, "reads.py", "Reads a file.", "Reads one file.")
@@ -83,7 +83,7 @@ def test_a_file_that_appears_counts_where_it_was_looked_for(settled: Project) ->
             "reads@cpu": "reads.py changed",
         },
     )
-    # The early cutoff: another docstring gives the same archive, which was verified before.
+    # Early cutoff: a changed docstring gives the same archive, which was verified before.
     assert ran.outcomes("verify") == {
         "helped@cpu": "built",
         "twin@cpu": "built",
@@ -93,16 +93,16 @@ def test_a_file_that_appears_counts_where_it_was_looked_for(settled: Project) ->
 
 QUIET: dict[str, Callable[[Project], object]] = {
     "nothing": lambda p: None,
-    "a comment and blank lines": lambda p: edit(p, "helped.py", "# doubles", "# doubles, it is said\n\n"),
+    "a comment and blank lines": lambda p: edit(p, "helped.py", "# doubles", "# doubles its input\n\n"),
     "the same bytes at another time": lambda p: os.utime(p.root / "helper.py", (time.time(), time.time() - 1000)),
-    "a file that nobody reads": lambda p: p.write("notes.txt", "a note"),
-    "a module that nobody imports": lambda p: p.write("other.py", "1 / 0"),
+    "a file that no model reads": lambda p: p.write("notes.txt", "a note"),
+    "a module that no model imports": lambda p: p.write("other.py", "1 / 0"),
     "a comment in the manifest": lambda p: edit(p, "manifest.toml", "[[entry]]", "# a comment\n[[entry]]"),
 }
 
 
 @pytest.mark.parametrize("change", QUIET)
-def test_what_changes_no_result_rebuilds_nothing_and_starts_no_process(settled: Project, change: str) -> None:
+def test_a_change_without_effect_rebuilds_nothing_and_starts_no_process(settled: Project, change: str) -> None:
     QUIET[change](settled)
     log = settled.root / "cache" / "v1" / "logs" / "forkserver.log"
     log.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def test_what_changes_no_result_rebuilds_nothing_and_starts_no_process(settled: 
     assert not log.exists()
 
 
-def test_an_output_that_was_removed_or_damaged_is_delivered_again_without_any_work(settled: Project) -> None:
+def test_a_removed_or_damaged_output_is_delivered_again_without_a_build(settled: Project) -> None:
     gone, damaged = (settled.root / "dist" / name / "exported.pt2" for name in ("helped@cpu", "twin@cpu"))
     before = gone.read_bytes(), damaged.read_bytes()
     gone.unlink()
@@ -124,7 +124,7 @@ def test_an_output_that_was_removed_or_damaged_is_delivered_again_without_any_wo
     assert (gone.read_bytes(), damaged.read_bytes()) == before
 
 
-def test_new_weights_take_the_stored_graph_and_give_what_a_clean_run_gives(settled: Project) -> None:
+def test_new_weights_reuse_the_stored_graph_and_equal_a_clean_run(settled: Project) -> None:
     save_file(weights(5.0), settled.root / "weights.safetensors")
     ran = settled.run()
     assert ran.built() == {"weighed@cpu"}
@@ -136,7 +136,7 @@ def test_new_weights_take_the_stored_graph_and_give_what_a_clean_run_gives(settl
         assert (settled.root / "dist" / "weighed@cpu" / name).read_bytes() == content
 
 
-def test_with_weights_and_code_both_new_the_graph_is_captured_anew(settled: Project) -> None:
+def test_with_new_weights_and_new_code_the_model_is_exported_again(settled: Project) -> None:
     save_file(weights(6.0), settled.root / "weights.safetensors")
     edit(settled, "weighed.py", "class Model", "LIMIT = 1\n\n\nclass Model")
     ran = settled.run()
@@ -166,7 +166,7 @@ class Model(nn.Module):
 """
 
 
-def test_a_graph_that_turns_out_not_to_fit_the_new_weights_is_captured_anew(settled: Project) -> None:
+def test_a_stored_graph_that_fails_verification_with_new_weights_is_exported_again(settled: Project) -> None:
     settled.write("knows.py", KNOWS)
     manifest = settled.root / "manifest.toml"
     entry = (
@@ -179,7 +179,7 @@ def test_a_graph_that_turns_out_not_to_fit_the_new_weights_is_captured_anew(sett
     ran = settled.run()
     assert ran.code == 0, ran
     assert reasons(ran)["knows@cpu"].startswith(
-        "the stored graph was no use for the new weights: at the example: output 0"
+        "the stored graph does not fit the new weights: at the example: output 0"
     )
     delivered = (settled.root / "dist" / "knows@cpu" / "exported.pt2").read_bytes()
     assert settled.run().built() == set()

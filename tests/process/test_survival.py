@@ -1,4 +1,4 @@
-"""One bad job never harms the batch: a hang, an abort, endless hunger end alone; their compilers end with them."""
+"""Bad jobs do not affect the others: hangs, aborts and memory hogs fail alone, and their compilers end with them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
     project.write("models.py", MODELS)
     yield project
-    for pid in project.processes():  # what a failed test left
+    for pid in project.processes():  # processes that a failed test left
         os.kill(pid, signal.SIGKILL)
 
 
@@ -126,7 +126,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Ran]:
     return project, project.run("--jobs", "2")
 
 
-def test_the_good_jobs_among_bad_ones_are_all_delivered(survived: tuple[Project, Ran]) -> None:
+def test_all_good_jobs_among_bad_ones_are_delivered(survived: tuple[Project, Ran]) -> None:
     project, ran = survived
     assert ran.code == 1
     assert {name for name, job in ran.jobs.items() if job["ok"]} == {f"good-{seed}@cpu" for seed in range(5)}
@@ -138,36 +138,36 @@ def test_the_good_jobs_among_bad_ones_are_all_delivered(survived: tuple[Project,
     [
         ("Hangs", "timeout", ["3 s"]),
         ("Aborts", "crash", ["SIGABRT"]),
-        # Refused memory at the pool's size, or ended before, if another hog has its part of the pool.
+        # It is refused memory at the pool's size, or killed earlier, if another hog uses part of the pool.
         ("HogsPrivately", "oom", ["MemoryError", "2.0 GiB"]),
         ("HogsShared", "oom", ["2.0 GiB"]),
         ("HogsInChildren", "oom", ["2.0 GiB"]),
     ],
 )
-def test_a_bad_job_is_of_its_kind(survived: tuple[Project, Ran], name: str, kind: str, words: list[str]) -> None:
+def test_a_bad_job_fails_with_its_kind(survived: tuple[Project, Ran], name: str, kind: str, words: list[str]) -> None:
     error = survived[1].error(f"{name}@cpu")
     assert (error["kind"], any(word in error["message"] for word in words)) == (kind, True), error
     assert error["remedy"]
-    # Whether a hog is tried again depends on how much of the memory it had, and so on what else ran.
+    # Whether a hog is retried depends on how much of the pool it had, and so on what else ran.
     if kind != "oom":
-        assert ("second try" in error["message"]) == (kind == "crash")
+        assert ("failed again when retried alone" in error["message"]) == (kind == "crash")
 
 
-def test_two_jobs_that_only_fit_one_after_the_other_are_both_delivered(project: Project) -> None:
+def test_two_jobs_that_do_not_fit_together_are_both_delivered(project: Project) -> None:
     project.manifest(entry("Needs", "seed = 1"), entry("Needs", "seed = 2").replace("Needs", "More", 1), head=POOL)
     ran = project.run("--jobs", "2")
     assert ran.code == 0, ran
     stages = [job["stages"]["export"]["reason"] for job in ran.jobs.values()]
-    assert sum("tried again, alone, after oom" in reason for reason in stages) == 1
+    assert sum("retried alone after oom" in reason for reason in stages) == 1
     assert project.processes() == {}
 
 
-def test_nothing_of_what_was_ended_is_left_in_staging(survived: tuple[Project, Ran]) -> None:
+def test_killed_jobs_leave_nothing_in_staging(survived: tuple[Project, Ran]) -> None:
     assert list((survived[0].root / "cache/v1/staging").iterdir()) == []
 
 
-def compiler_at_work(project: Project, command: subprocess.Popen[str]) -> tuple[int, int, int]:
-    """The pids of fork server, child and g++; the compiler proper, cc1plus, is below that."""
+def await_compiler(project: Project, command: subprocess.Popen[str]) -> tuple[int, int, int]:
+    """Wait for the compiler; return the pids of fork server, child and g++, below which cc1plus runs."""
     pids = project.root / "compiler.pids"
     wait_for(pids.exists, saying="g++", during=command)
     wait_for(lambda: any("cc1plus" in line for line in project.processes().values()), saying="cc1plus", during=command)
@@ -178,36 +178,36 @@ def compiler_at_work(project: Project, command: subprocess.Popen[str]) -> tuple[
 def test_a_hanging_job_is_killed_with_its_compiler(project: Project) -> None:
     project.manifest(entry("Compiles", 'timeout = "4s"'))
     process = project.start("run")
-    compiler_at_work(project, process)
+    await_compiler(project, process)
     ran = project.ended(process)
     assert ran.error("Compiles@cpu")["kind"] == "timeout"
     assert project.processes() == {}
 
 
 @pytest.mark.parametrize("victims", [("coordinator",), ("server",), ("coordinator", "server"), ("server", "child")])
-def test_no_compiler_outlives_whatever_is_killed(project: Project, victims: tuple[str, ...]) -> None:
+def test_no_compiler_outlives_a_killed_process_above_it(project: Project, victims: tuple[str, ...]) -> None:
     project.manifest(entry("Compiles"))
     process = project.start("run")
-    server, child, _ = compiler_at_work(project, process)
+    server, child, _ = await_compiler(project, process)
     pids = {"coordinator": process.pid, "server": server, "child": child}
     before = set(project.processes())
     (project.root / "compiler.pids").unlink()
-    for name in victims:  # stopped first, so that none of them can do anything about the end of another
+    for name in victims:  # stopped first, so that none of them can react to the end of another
         os.kill(pids[name], signal.SIGSTOP)
     for name in victims:
         os.kill(pids[name], signal.SIGKILL)
     wait_for(lambda: not before & project.processes().keys() - {process.pid}, saying="the end of every process")
-    process.kill()  # where it lives it has begun the second try
+    process.kill()  # if it is alive, it has started the retry
     process.communicate()
     wait_for(lambda: not project.processes(), saying="the end of every process")
 
 
-def test_what_the_keeper_cannot_do_once_it_is_killed_the_server_does(project: Project) -> None:
+def test_if_the_reaper_is_killed_the_server_kills_its_children(project: Project) -> None:
     project.manifest(entry("Compiles"))
     process = project.start("run")
-    compiler_at_work(project, process)
-    [keeper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
-    os.kill(keeper, signal.SIGKILL)
+    await_compiler(project, process)
+    [reaper] = [pid for pid, line in project.processes().items() if "workers.reaper" in line]
+    os.kill(reaper, signal.SIGKILL)
     os.kill(process.pid, signal.SIGINT)
     assert project.ended(process).code == 130
     assert project.processes() == {}

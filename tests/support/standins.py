@@ -62,7 +62,7 @@ class Children:
             _leave(request.task["stage"], Path(request.folder), name.partition(":")[0].partition("@")[0])
         return [ProcessExit(id=name, status=status, seconds=0.1, peak_rss_bytes=1 << 20)]
 
-    def held(self, *, exact: bool) -> dict[str, int]:
+    def resident_bytes(self, *, exact: bool) -> dict[str, int]:
         return {}
 
     def signal(self, name: str, number: int) -> None:

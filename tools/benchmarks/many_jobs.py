@@ -158,8 +158,8 @@ class Replay:
     def signal(self, name: str, number: int) -> None:
         self._real.signal(name, number)
 
-    def held(self, *, exact: bool) -> dict[str, int]:
-        return self._real.held(exact=exact)
+    def resident_bytes(self, *, exact: bool) -> dict[str, int]:
+        return self._real.resident_bytes(exact=exact)
 
     def close(self) -> None:
         self._real.close()

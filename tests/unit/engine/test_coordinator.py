@@ -1,4 +1,4 @@
-"""The coordinator, with stand-in children: what goes wrong around one job's stage is that job's failure alone."""
+"""The coordinator, with stand-in children: an error around one job's stage fails that job alone."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def failed_alone(reports: dict[str, JobReport], name: str, message: str) -> None
     assert (error.kind, error.message) == ("disk", message)
 
 
-def test_a_lock_for_which_there_is_no_room_fails_its_job_alone(
+def test_a_lock_file_on_a_full_disk_fails_its_job_alone(
     run: Callable[[Children], dict[str, JobReport]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Store.try_lock
-    asked: list[str] = []
+    keys: list[str] = []
 
     def try_lock(self: Store, key: str) -> Any:
-        asked.append(key)
-        if len(asked) == 2:
+        keys.append(key)
+        if len(keys) == 2:
             raise DiskFull("no room for a lock")
         return original(self, key)
 

@@ -1,4 +1,4 @@
-"""The GPU pool, with stand-in devices and children: one child each, a lost device's work elsewhere, the CPU goes on."""
+"""The GPU pool, with stand-in devices and children: one child per device, and jobs of a lost device run on another."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Run:
         return {report.name: report for report in reports}
 
     def check(self) -> None:
-        """What holds whatever happens."""
+        """Assert what must hold in every run."""
         for now in self.children.seen:
             on_devices = [device for device in now.values() if device]
             assert len(on_devices) == len(set(on_devices)), now
@@ -73,7 +73,7 @@ def test_compile_and_verify_run_on_a_device_each_and_exports_on_none(run: Callab
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_in_whatever_order_children_end_no_device_has_two_and_all_is_delivered(
+def test_in_any_order_of_exits_no_device_has_two_children_and_all_is_delivered(
     run: Callable[..., Run], seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -83,7 +83,7 @@ def test_in_whatever_order_children_end_no_device_has_two_and_all_is_delivered(
     assert all(report.ok for report in reports.values())
 
 
-def test_a_lost_device_gets_no_more_and_its_job_is_done_on_another_while_the_cpu_goes_on(
+def test_a_lost_device_gets_no_more_stages_and_its_job_runs_on_another_while_the_cpu_goes_on(
     run: Callable[..., Run],
 ) -> None:
     one = run(Rack(2), *["cuda"] * 4, *["cpu"] * 4)
@@ -109,7 +109,7 @@ def test_a_lost_device_gets_no_more_and_its_job_is_done_on_another_while_the_cpu
     assert [event.text for event in one.events if isinstance(event, Note)] == ["the GPU GPU-0 was lost"]
 
 
-def test_with_the_last_device_its_jobs_fail_and_the_others_are_delivered(run: Callable[..., Run]) -> None:
+def test_without_the_last_device_its_jobs_fail_and_the_others_are_delivered(run: Callable[..., Run]) -> None:
     one = run(Rack(1), *["cuda"] * 3, *["cpu"] * 3)
 
     def choose(now: dict[str, str]) -> tuple[str, int]:
@@ -126,11 +126,11 @@ def test_with_the_last_device_its_jobs_fail_and_the_others_are_delivered(run: Ca
         if not report.ok:
             assert report.error is not None
             assert (report.error.kind, report.error.message) == (
-                "toolchain", "the GPU was lost, and there is no other of its kind"
+                "toolchain", "the GPU was lost, and no other GPU of its kind is left"
             )  # fmt: skip
 
 
-def test_jobs_that_want_the_same_code_have_it_compiled_once(run: Callable[..., Run]) -> None:
+def test_code_that_several_jobs_share_is_compiled_once(run: Callable[..., Run]) -> None:
     one = run(Rack(2), *["cuda"] * 4)
     manifest = one.root / "manifest.toml"
     manifest.write_text("".join(line for line in manifest.read_text().splitlines(True) if "seed" not in line))
@@ -140,15 +140,15 @@ def test_jobs_that_want_the_same_code_have_it_compiled_once(run: Callable[..., R
     assert sorted(str(report.stages["compile"].outcome) for report in reports.values()) == ["built"] + ["cached"] * 3
 
 
-def test_a_crash_on_a_device_that_is_still_there_is_tried_once_more_alone(run: Callable[..., Run]) -> None:
+def test_a_crash_on_a_device_that_is_not_lost_is_retried_alone_once(run: Callable[..., Run]) -> None:
     one = run(Rack(2), *["cuda"] * 3)
     bad = "m0@cuda:compile"
     reports = one(lambda now: (bad, -signal.SIGSEGV) if bad in now else (min(now), 0))
     one.check()
-    tries = [now for now in one.children.seen if bad in now]
-    assert len(tries[-1]) == 1
+    attempts = [now for now in one.children.seen if bad in now]
+    assert len(attempts[-1]) == 1
     assert reports["m0@cuda"].error is not None
-    assert "second try" in reports["m0@cuda"].error.message
+    assert "failed again when retried alone" in reports["m0@cuda"].error.message
     assert reports["m1@cuda"].ok
     assert reports["m2@cuda"].ok
 
@@ -163,7 +163,7 @@ def test_without_a_device_of_its_kind_a_job_is_skipped_or_fails(run: Callable[..
     assert "no sm90 device here, only Stand-in sm75" in other.stages["compile"].reason
 
 
-def test_nothing_is_built_again_while_the_devices_stay_and_all_code_is_for_another_driver(
+def test_nothing_is_built_again_on_the_same_devices_and_cuda_code_is_with_another_driver(
     run: Callable[..., Run],
 ) -> None:
     from dataclasses import replace

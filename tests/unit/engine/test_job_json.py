@@ -1,4 +1,4 @@
-"""job.json: what a job is made of and how it was verified, and nothing of when and where."""
+"""job.json: a job's keys, digests and verification evidence, and no times or paths."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def made(*, seconds: float = 1.0, outcome: Outcome = Outcome.BUILT) -> JobRun:
     return run
 
 
-def test_it_tells_keys_digests_stats_and_evidence(sources: dict[str, tuple[Record, str]]) -> None:
-    told = job_json(made(), sources)
-    assert told["schema"] == 1
-    assert (told["name"], told["entry"], told["target"]) == ("bert@cpu", "bert", "cpu")
-    assert told["outputs"] == {"exported": "exported.pt2", "compiled": "compiled.pt2"}
-    assert told["keys"] == {stage: key(stage) for stage in ("export", "compile", "verify")}
-    assert told["digests"] == {
+def test_it_holds_keys_digests_stats_and_evidence(sources: dict[str, tuple[Record, str]]) -> None:
+    written = job_json(made(), sources)
+    assert written["schema"] == 1
+    assert (written["name"], written["entry"], written["target"]) == ("bert@cpu", "bert", "cpu")
+    assert written["outputs"] == {"exported": "exported.pt2", "compiled": "compiled.pt2"}
+    assert written["keys"] == {stage: key(stage) for stage in ("export", "compile", "verify")}
+    assert written["digests"] == {
         "exported.pt2": sources["exported.pt2"][0].files["exported"].digest,
         "compiled.pt2": sources["compiled.pt2"][0].files["compiled"].digest,
         "program": key("program"),
         "state": key("state"),
     }
-    assert told["stats"] == {"op_count": 3, "ops": {"add": 3}}
-    assert told["verify"]["samples"] == EVIDENCE["samples"]
-    assert told["verify"]["rtol"] == 1e-4
+    assert written["stats"] == {"op_count": 3, "ops": {"add": 3}}
+    assert written["verify"]["samples"] == EVIDENCE["samples"]
+    assert written["verify"]["rtol"] == 1e-4
 
 
-def test_it_does_not_tell_when_how_long_or_whether_anything_was_built(sources: dict[str, tuple[Record, str]]) -> None:
+def test_it_does_not_depend_on_build_time_or_outcome(sources: dict[str, tuple[Record, str]]) -> None:
     assert job_json(made(), sources) == job_json(made(seconds=99.0, outcome=Outcome.CACHED), sources)
 
 
-def test_it_names_no_path_of_this_machine(sources: dict[str, tuple[Record, str]], tmp_path: Path) -> None:
+def test_it_contains_no_path_of_this_machine(sources: dict[str, tuple[Record, str]], tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(job_json(made(), sources))
 
 
@@ -71,6 +71,6 @@ def test_a_job_without_compiled_code_names_none(sources: dict[str, tuple[Record,
     run = made()
     run.stages["compile"] = StageReport(outcome=Outcome.SKIPPED, reason='compile format is "none"')
     del sources["compiled.pt2"]
-    told = job_json(run, sources)
-    assert told["outputs"] == {"exported": "exported.pt2"}
-    assert "compile" not in told["keys"]
+    written = job_json(run, sources)
+    assert written["outputs"] == {"exported": "exported.pt2"}
+    assert "compile" not in written["keys"]

@@ -1,4 +1,4 @@
-"""Publishing: what a child left becomes a result under the key of all it was made from, and its trace comes last."""
+"""Publishing: a child's files become a result under the key of all its inputs, and the trace is written last."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def publisher(store: Store, root: Path) -> Publisher:
 def outcome(
     root: Path, *, state: tuple[list[Any], ...] = (WEIGHT, CONSTANT), uncacheable: tuple[str, ...] = ()
 ) -> Success:
-    """What an export stage tells that read one file."""
+    """The success of an export stage that read one file."""
     data = (root / "m.py").read_bytes()
     stats = {"op_count": 1, "parameter_bytes": 8, "buffer_bytes": 0, "ops": {"add": 1}, "seconds": {"build": 1.0}}
     output = {
@@ -72,7 +72,7 @@ def outcome(
 
 
 def left(store: Store, exported: bytes = b"exported") -> Path:
-    """The folder of an attempt whose child is done."""
+    """The folder of an attempt whose child has succeeded."""
     folder = store.attempt("job")
     (folder / "exported.pt2").write_bytes(exported)
     (folder / "reference.pt").write_bytes(b"reference")
@@ -88,29 +88,29 @@ def export(store: Store, root: Path, **more: Any) -> tuple[Result, JobRun]:
     return published(store, root, **more).result, JobRun(job())
 
 
-def publish(one: Publisher, run: JobRun, stage: str, miss: Miss, folder: Path, told: Success) -> Published:
-    return one.publish(run, stage, miss, folder, told, reason=miss.reason)
+def publish(one: Publisher, run: JobRun, stage: str, miss: Miss, folder: Path, success: Success) -> Published:
+    return one.publish(run, stage, miss, folder, success, reason=miss.reason)
 
 
 def decide(store: Store, root: Path) -> Hit | Miss:
-    """What a new run finds."""
+    """The lookup of a new run."""
     return builders.lookup(store, root).export(job())
 
 
 def test_an_export_is_found_by_the_next_run(store: Store, root: Path) -> None:
-    kept = published(store, root)
+    first = published(store, root)
     found = decide(store, root)
     assert isinstance(found, Hit)
-    assert found.result == kept.result
-    assert kept.reason == "never built"
+    assert found.result == first.result
+    assert first.reason == "never built"
 
 
-def test_its_key_is_made_of_question_sources_and_state(store: Store, root: Path) -> None:
+def test_its_key_is_made_of_request_sources_and_state(store: Store, root: Path) -> None:
     made = outcome(root)
     state = keys.digest("state", keys.STATE_VERSION, made.output["state"])
     source = source_digest(relative_to(str(root), made.dependencies, []))
-    ask = builders.lookup(store, root).request_key(job())
-    assert export(store, root)[0].key == keys.export_key(ask, source, state)
+    request_key = builders.lookup(store, root).request_key(job())
+    assert export(store, root)[0].key == keys.export_key(request_key, source, state)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_its_key_is_made_of_question_sources_and_state(store: Store, root: Path)
     ],
     ids=["nothing", "a weight", "a constant", "a shape", "a dtype", "a tie", "a name"],
 )
-def test_layout_and_constants_are_told_apart_from_weights(
+def test_layout_and_constants_are_distinguished_from_weights(
     store: Store, root: Path, state: tuple[list[Any], ...], moved: set[str]
 ) -> None:
     before, after = export(store, root)[0].facts, export(store, root, state=state)[0].facts
     assert {name for name in ("state", "layout", "folded") if before[name] != after[name]} == moved
 
 
-def test_the_record_tells_all_that_was_seen(store: Store, root: Path) -> None:
+def test_the_record_holds_all_that_was_observed(store: Store, root: Path) -> None:
     result, _ = export(store, root)
     record = Results(store).record("export", result.key)
     assert record is not None
@@ -143,27 +143,27 @@ def test_the_record_tells_all_that_was_seen(store: Store, root: Path) -> None:
     assert set(record.files) == {"exported", "reference"}
 
 
-def test_what_was_read_outside_of_the_root_is_kept_with_its_place(store: Store, root: Path, tmp_path: Path) -> None:
+def test_a_file_outside_the_root_is_recorded_with_its_place(store: Store, root: Path, tmp_path: Path) -> None:
     (tmp_path / "far").touch()
     made = outcome(root)
     made.dependencies.append(Dependency(DependencyKind.FILE, str(tmp_path / "far"), (bytes_digest(b""),)))
     run = JobRun(job())
     publish(publisher(store, root), run, "export", Miss(key=None, lock="l", reason=""), left(store), made)
-    ask = builders.lookup(store, root).request_key(job())
-    [[set_key, _]] = store.index.get("trace", ask)  # type: ignore[misc]
+    request_key = builders.lookup(store, root).request_key(job())
+    [[set_key, _]] = store.index.get("trace", request_key)  # type: ignore[misc]
     assert "place" in {kind for kind, *_ in store.index.get("set", set_key)}  # type: ignore[union-attr]
 
 
-def test_an_uncacheable_export_serves_this_run_and_no_other(store: Store, root: Path) -> None:
-    kept = published(store, root, uncacheable=("the network is read",))
-    assert kept.reason == "never built; uncacheable: the network is read"
-    assert Results(store).record("export", kept.result.key) is not None
+def test_an_uncacheable_export_is_used_by_this_run_only(store: Store, root: Path) -> None:
+    first = published(store, root, uncacheable=("the network is read",))
+    assert first.reason == "never built; uncacheable: the network is read"
+    assert Results(store).record("export", first.result.key) is not None
     assert isinstance(decide(store, root), Miss)
     again, _ = export(store, root, uncacheable=("the network is read",))
-    assert again.key != kept.result.key
+    assert again.key != first.result.key
 
 
-def test_an_export_that_could_not_be_kept_leaves_no_trace(store: Store, root: Path) -> None:
+def test_an_export_that_could_not_be_published_leaves_no_trace(store: Store, root: Path) -> None:
     folder = left(store)
     (folder / "reference.pt").unlink()
     run = JobRun(job())
@@ -182,7 +182,7 @@ def test_a_file_that_changed_after_the_child_had_read_it_makes_no_wrong_hit(stor
     assert "m.py changed" in missed.reason
 
 
-def test_what_is_distrusted_does_not_stand_until_two_builds_agree(store: Store, root: Path) -> None:
+def test_a_nondeterministic_export_is_not_reused_until_two_builds_agree(store: Store, root: Path) -> None:
     export(store, root)
     publisher(store, root).mark_nondeterministic(job())
     assert isinstance(decide(store, root), Miss)
@@ -193,7 +193,7 @@ def test_what_is_distrusted_does_not_stand_until_two_builds_agree(store: Store, 
     assert isinstance(decide(store, root), Hit)
 
 
-def test_distrust_outlives_the_index(store: Store, root: Path) -> None:
+def test_the_mark_of_a_nondeterministic_export_survives_the_loss_of_the_index(store: Store, root: Path) -> None:
     export(store, root)
     publisher(store, root).mark_nondeterministic(job())
     store.close()
@@ -203,7 +203,7 @@ def test_distrust_outlives_the_index(store: Store, root: Path) -> None:
     assert isinstance(decide(store, root), Miss)
 
 
-def test_two_builds_are_the_same_by_program_weights_archive_and_outputs(store: Store, root: Path) -> None:
+def test_two_builds_are_equal_by_program_weights_archive_and_outputs(store: Store, root: Path) -> None:
     same = fingerprint(left(store), outcome(root))
     assert fingerprint(left(store), outcome(root, uncacheable=("why",))) == same
     assert fingerprint(left(store, b"other"), outcome(root)) != same
@@ -228,8 +228,8 @@ def test_compiled_code_is_found_under_its_key_and_its_parts_for_other_weights(st
     for name in ("compiled.pt2", "frozen.bin", "code/m.so", "code/m_weights.blob"):
         (folder / name).write_text(name)
     code = {"files": ["m.so", "m_weights.blob"], "blob": "m_weights.blob", "wrapper": "m.cpp", "frozen": []}
-    told = Success(output={"compiled": "compiled.pt2", "code": code}, dependencies=[], uncacheable=[])
-    publish(publisher(store, root), run, "compile", miss, folder, told)
+    success = Success(output={"compiled": "compiled.pt2", "code": code}, dependencies=[], uncacheable=[])
+    publish(publisher(store, root), run, "compile", miss, folder, success)
     assert isinstance(builders.lookup(store, root).compile(job(), result), Hit)
     record = Results(store).record("code", miss.lock)
     assert record is not None
@@ -240,25 +240,25 @@ def test_compiled_code_is_found_under_its_key_and_its_parts_for_other_weights(st
     assert packed.code.facts == code
 
 
-def test_code_whose_weights_can_not_be_exchanged_is_kept_as_a_reason_alone(store: Store, root: Path) -> None:
+def test_of_code_that_cannot_take_other_weights_only_the_reason_is_stored(store: Store, root: Path) -> None:
     result, run = export(store, root)
     run.export = result
     folder = store.attempt("job")
     (folder / "compiled.pt2").write_text("code")
-    told = Success(output={"compiled": "compiled.pt2", "code": {"why": "folded"}}, dependencies=[], uncacheable=[])
+    success = Success(output={"compiled": "compiled.pt2", "code": {"why": "folded"}}, dependencies=[], uncacheable=[])
     miss = compile_miss(store, root, result)
-    publish(publisher(store, root), run, "compile", miss, folder, told)
+    publish(publisher(store, root), run, "compile", miss, folder, success)
     record = Results(store).record("code", miss.lock)
     assert record is not None
     assert (dict(record.files), record.data["facts"]) == ({}, {"why": "folded"})
 
 
-def test_evidence_is_kept_under_its_key(store: Store, root: Path) -> None:
+def test_evidence_is_stored_under_its_key(store: Store, root: Path) -> None:
     result, run = export(store, root)
     miss = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(miss, Miss)
-    told = Success(output={"samples": [], "refused": None}, dependencies=[], uncacheable=[])
-    publish(publisher(store, root), run, "verify", miss, store.attempt("job"), told)
+    success = Success(output={"samples": [], "refused": None}, dependencies=[], uncacheable=[])
+    publish(publisher(store, root), run, "verify", miss, store.attempt("job"), success)
     found = builders.lookup(store, root).verify(job(), result, None)
     assert isinstance(found, Hit)
     assert found.result.facts["evidence"] == {"samples": [], "refused": None}

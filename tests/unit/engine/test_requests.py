@@ -1,4 +1,4 @@
-"""Requests: a child is told everything it needs as plain data, and nothing else reaches its results."""
+"""Requests: a child gets everything it needs as plain data, and nothing else reaches its results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_request_is_plain_data(requests: StageRequests) -> None:
     assert StageRequest.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
-def test_a_request_names_its_stage_and_where_to_work(requests: StageRequests) -> None:
+def test_a_request_has_its_stage_and_folders(requests: StageRequests) -> None:
     made = request(requests, job())
     assert made.id == "bert@cpu:export"
     assert made.task["stage"] == "export"
@@ -58,7 +58,7 @@ def test_a_task_may_be_of_another_kind_than_its_stage(requests: StageRequests) -
     assert (made.id, made.task["stage"]) == ("bert@cpu:compile", "pack")
 
 
-def test_the_log_of_an_earlier_try_is_gone(requests: StageRequests) -> None:
+def test_the_log_of_an_earlier_attempt_is_removed(requests: StageRequests) -> None:
     log = requests.log(job(), "export")
     log.parent.mkdir(parents=True)
     log.write_text("old")
@@ -66,7 +66,7 @@ def test_the_log_of_an_earlier_try_is_gone(requests: StageRequests) -> None:
     assert not log.exists()
 
 
-def test_an_entry_says_its_own_environment_last(requests: StageRequests) -> None:
+def test_the_environment_of_an_entry_takes_precedence(requests: StageRequests) -> None:
     made = request(requests, job(export={"env": {"OMP_NUM_THREADS": "1", "FLAG": "x"}}))
     assert made.environment["OMP_NUM_THREADS"] == "1"
     assert made.environment["FLAG"] == "x"
@@ -76,42 +76,42 @@ def test_an_entry_says_its_own_environment_last(requests: StageRequests) -> None
     ("name", "spawned"), [("OMP_NUM_THREADS", True), ("TORCHINDUCTOR_FREEZING", True), ("PYTHONOPTIMIZE", True),
                           ("CXX", True), ("FLAG", False), ("HF_HOME", False)],
 )  # fmt: skip
-def test_what_is_read_when_torch_is_imported_needs_a_process_of_its_own(
+def test_a_variable_that_torch_reads_at_import_needs_a_process_of_its_own(
     requests: StageRequests, name: str, spawned: bool
 ) -> None:
     assert request(requests, job(export={"env": {name: "1"}})).spawn is spawned
 
 
 @pytest.mark.parametrize(
-    ("said", "worker", "code"),
+    ("value", "worker", "code"),
     [("3", 3, 3), ("4,2", 4, 4), (" 5 ", 5, 5), ("", 2, 8), ("auto", 2, 8), ("0", 2, 8), ("-1", 2, 8), (None, 2, 8)],
 )
 def test_threads_are_those_of_the_entry_or_of_the_run(
-    requests: StageRequests, said: str | None, worker: int, code: int
+    requests: StageRequests, value: str | None, worker: int, code: int
 ) -> None:
-    one = job(export={"env": {} if said is None else {"OMP_NUM_THREADS": said}})
+    one = job(export={"env": {} if value is None else {"OMP_NUM_THREADS": value}})
     assert request(requests, one).task["worker_threads"] == worker
     assert requests.compile_task(one, export_result(), Path("/e.pt2"))["threads"] == code
 
 
-def test_what_a_child_is_given_is_not_heard_of_when_it_asks(requests: StageRequests) -> None:
+def test_variables_that_a_child_is_given_are_not_observed_as_inputs(requests: StageRequests) -> None:
     given = {name for name, value in requests.server_environment().items() if os.environ.get(name) != value}
     one = job(export={"env": {"FLAG": "1"}})
-    unheard = set(requests.export_task(one)["own_environment"])
-    assert given | {"FLAG"} | request(requests, one).environment.keys() <= unheard
+    own = set(requests.export_task(one)["own_environment"])
+    assert given | {"FLAG"} | request(requests, one).environment.keys() <= own
 
 
-def test_the_folder_of_outputs_is_there_before_any_model_lists_the_one_above(requests: StageRequests) -> None:
+def test_the_output_folder_exists_before_any_model_lists_its_parent(requests: StageRequests) -> None:
     requests.server_environment()
     assert requests.manifest.output_dir.is_dir()
 
 
-def test_a_file_where_the_outputs_should_go_is_not_met_here(requests: StageRequests) -> None:
+def test_a_file_in_place_of_the_output_folder_is_no_error_here(requests: StageRequests) -> None:
     requests.manifest.output_dir.touch()
     requests.server_environment()
 
 
-def test_what_a_run_itself_writes_is_ignored_by_whichever_path(tmp_path: Path) -> None:
+def test_what_a_run_itself_writes_is_ignored_under_every_path(tmp_path: Path) -> None:
     root = tmp_path / "project"
     (root / "sub").mkdir(parents=True)
     (tmp_path / "link").symlink_to("project")
@@ -122,7 +122,7 @@ def test_what_a_run_itself_writes_is_ignored_by_whichever_path(tmp_path: Path) -
     assert not any(".." in path for path in ignored)
 
 
-def test_data_files_are_named_one_by_one(requests: StageRequests, tmp_path: Path) -> None:
+def test_data_files_are_listed_one_by_one(requests: StageRequests, tmp_path: Path) -> None:
     root = requests.manifest.root
     for name in ("a.json", "b.json", "c.txt"):
         (root / name).touch()
@@ -133,12 +133,12 @@ def test_data_files_are_named_one_by_one(requests: StageRequests, tmp_path: Path
 
 
 def test_a_failed_stage_can_be_run_again_alone(requests: StageRequests) -> None:
-    words = requests.reproduce(job("bert[layers=4, x]@cpu"), "compile")
-    assert "'bert[layers=4, x]@cpu'" in words
-    assert words.endswith("--stage compile --in-process")
+    command = requests.reproduce(job("bert[layers=4, x]@cpu"), "compile")
+    assert "'bert[layers=4, x]@cpu'" in command
+    assert command.endswith("--stage compile --in-process")
 
 
-def test_verify_is_told_what_to_hold_against_what(requests: StageRequests) -> None:
+def test_a_verify_task_names_the_files_to_compare(requests: StageRequests) -> None:
     task = requests.verify_task(
         job("m@cuda"), export_result(), exported=Path("/e"), reference=Path("/r"), compiled=Path("/c")
     )
@@ -148,7 +148,7 @@ def test_verify_is_told_what_to_hold_against_what(requests: StageRequests) -> No
     assert bare["compiled"] is None
 
 
-def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(requests: StageRequests, tmp_path: Path) -> None:
+def test_a_run_writes_nothing_through_a_link_in_the_cache(requests: StageRequests, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     one = job()
@@ -168,7 +168,9 @@ def test_nothing_of_a_run_is_written_through_a_link_in_the_cache(requests: Stage
 
 
 @pytest.mark.parametrize("member", ["../evil", "/evil"])
-def test_a_model_archive_that_leads_out_is_refused_before_a_child_gets_it(requests: StageRequests, member: str) -> None:
+def test_a_model_archive_with_a_path_outside_is_refused_before_a_child_gets_it(
+    requests: StageRequests, member: str
+) -> None:
     with zipfile.ZipFile(requests.manifest.root / "evil.pt2", "w") as archive:
         archive.writestr(member, "x")
     with pytest.raises(UnsafeArchive):

@@ -28,7 +28,7 @@ def started(schedule: Schedule) -> list[str]:
     return names
 
 
-def test_the_longest_starts_first() -> None:
+def test_the_most_urgent_starts_first() -> None:
     schedule = filled(Schedule(slots=9), task("short", 1), task("long", 9), task("middle", 5))
     assert started(schedule) == ["long", "middle", "short"]
 
@@ -50,14 +50,14 @@ def test_nothing_starts_where_nothing_is_ready() -> None:
     assert Schedule(slots=1).next() is None
 
 
-def test_what_does_not_fit_waits_and_what_does_goes_ahead() -> None:
+def test_a_task_that_does_not_fit_waits_and_one_that_fits_overtakes_it() -> None:
     schedule = filled(Schedule(slots=9, memory=10), task("a", 9, 6), task("large", 8, 6), task("small", 1, 4))
     assert started(schedule) == ["a", "small"]
     schedule.finish("a")
     assert started(schedule) == ["large"]
 
 
-def test_what_was_passed_over_keeps_its_turn() -> None:
+def test_a_task_that_was_overtaken_keeps_its_urgency() -> None:
     schedule = filled(Schedule(slots=9, memory=10), task("a", 9, 10), task("b", 8, 5), task("c", 7, 5), task("d", 6, 5))
     assert started(schedule) == ["a"]
     schedule.finish("a")
@@ -83,7 +83,7 @@ def test_without_a_bound_memory_does_not_matter() -> None:
     assert started(schedule) == ["a", "b"]
 
 
-def test_what_has_not_started_can_be_dropped_and_what_runs_goes_on() -> None:
+def test_waiting_tasks_can_be_dropped_while_others_run() -> None:
     schedule = filled(Schedule(slots=1), task("a", 9), task("b", 1), task("c", 5))
     assert started(schedule) == ["a"]
     assert [one.id for one in schedule.clear_ready()] == ["c", "b"]
@@ -91,14 +91,14 @@ def test_what_has_not_started_can_be_dropped_and_what_runs_goes_on() -> None:
     assert started(schedule) == []
 
 
-def test_a_task_that_waited_elsewhere_can_be_added_again() -> None:
+def test_a_finished_task_can_be_added_again() -> None:
     schedule = filled(Schedule(slots=1), task("a"))
     assert started(schedule) == ["a"]
     schedule.finish("a")
     assert started(filled(schedule, task("a"))) == ["a"]
 
 
-def test_what_has_to_be_alone_waits_for_all_others_and_keeps_all_others_waiting() -> None:
+def test_a_task_that_must_run_alone_waits_for_all_others_and_they_for_it() -> None:
     schedule = filled(Schedule(slots=9), Task(id="alone", stage="export", urgency=99, alone=True), task("a"), task("b"))
     assert started(schedule) == ["a", "b"]
     schedule.finish("a")
@@ -110,7 +110,7 @@ def test_what_has_to_be_alone_waits_for_all_others_and_keeps_all_others_waiting(
     assert started(schedule) == ["c"]
 
 
-def test_a_large_task_is_passed_over_for_some_time_only() -> None:
+def test_a_large_task_is_overtaken_a_limited_number_of_times() -> None:
     schedule = filled(Schedule(slots=2, memory=10), task("first", 9, 6), task("large", 8, 6))
     names = started(schedule)
     for number in range(99):
@@ -119,7 +119,7 @@ def test_a_large_task_is_passed_over_for_some_time_only() -> None:
             if name.startswith("small"):
                 schedule.finish(name)
     assert "large" not in names
-    assert 1 < len(names) < 9  # it holds the others up until there is room for it
+    assert 1 < len(names) < 9  # it blocks the others until it fits
     schedule.finish("first")
     assert started(schedule)[0] == "large"
 
@@ -168,7 +168,7 @@ def test_a_task_waits_for_a_device_with_room_for_it() -> None:
     assert schedule.device("large") == "0"
 
 
-def test_a_task_that_no_device_has_room_for_tries_the_roomiest_once_all_are_idle() -> None:
+def test_a_task_too_large_for_every_device_gets_the_largest_once_all_are_idle() -> None:
     schedule = filled(Schedule(slots=9, devices=TWO), on("h100", "a", 9), on("h100", "huge", needs=99))
     assert started(schedule) == ["a"]
     schedule.finish("a")
@@ -176,14 +176,14 @@ def test_a_task_that_no_device_has_room_for_tries_the_roomiest_once_all_are_idle
     assert schedule.device("huge") == "0"
 
 
-def test_room_that_somebody_else_takes_is_seen() -> None:
+def test_device_memory_taken_by_other_programs_is_taken_into_account() -> None:
     schedule = Schedule(slots=9, devices=TWO)
     schedule.update_free_memory({"0": 5})
     assert started(filled(schedule, on("h100", "a", needs=50))) == ["a"]
     assert schedule.device("a") == "1"
 
 
-def test_a_lost_device_takes_no_more_and_the_others_go_on() -> None:
+def test_a_lost_device_gets_no_more_tasks_and_the_others_do() -> None:
     schedule = filled(Schedule(slots=9, devices=TWO), *(on("h100", name) for name in "abc"))
     assert started(schedule) == ["a", "b"]
     assert schedule.lose("0") == []
@@ -194,7 +194,7 @@ def test_a_lost_device_takes_no_more_and_the_others_go_on() -> None:
     assert schedule.device("c") == "1"
 
 
-def test_with_the_last_device_of_a_kind_its_tasks_are_given_back() -> None:
+def test_losing_the_last_device_of_a_kind_returns_its_tasks() -> None:
     schedule = filled(Schedule(slots=9, devices=TWO), *(on("h100", name) for name in "abc"), task("x"))
     assert started(schedule) == ["a", "b", "x"]
     schedule.add(Task(id="again", stage="compile", urgency=1, kind="h100", alone=True))
@@ -202,7 +202,7 @@ def test_with_the_last_device_of_a_kind_its_tasks_are_given_back() -> None:
     assert [one.id for one in schedule.lose("1")] == ["c", "again"]
 
 
-def test_what_has_to_be_alone_gets_a_device_too() -> None:
+def test_a_task_that_must_run_alone_gets_a_device_too() -> None:
     schedule = Schedule(slots=9, devices=TWO)
     schedule.add(Task(id="a", stage="compile", urgency=1, kind="h100", alone=True))
     assert started(schedule) == ["a"]
@@ -260,9 +260,9 @@ def test_any_order_of_events_keeps_the_bounds_and_runs_everything_once(seed: int
 
 @pytest.mark.parametrize("tight", [False, True], ids=["memory for all", "memory is short"])
 def test_a_long_simulation_packs_well_and_never_exceeds_the_bounds(tight: bool) -> None:
-    found = simulate(jobs=3000, workers=16, seed=7, tight=tight)
+    simulation = simulate(jobs=3000, workers=16, seed=7, tight=tight)
     # Where memory decides, few and large tasks leave gaps that no order avoids.
-    assert found.ratio <= (1.15 if tight else 1.05)
-    assert found.peak <= found.memory
-    assert found.most <= 16
-    assert found.peak > 0.9 * found.memory or not tight  # or the bound would not have been tried
+    assert simulation.ratio <= (1.15 if tight else 1.05)
+    assert simulation.peak <= simulation.memory
+    assert simulation.most <= 16
+    assert simulation.peak > 0.9 * simulation.memory or not tight  # or the bound would not have been tried

@@ -1,4 +1,4 @@
-"""Headers: what was half-written when its compiler was killed goes; what is whole, or older, stays."""
+"""Compiler cache: files that a killed compiler left truncated are removed; complete and older ones stay."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def test_a_header_that_is_younger_than_the_killed_stage_is_removed(tmp_path: Pat
     assert (young.exists(), old.exists(), text.exists()) == (False, True, True)
 
 
-def test_where_nothing_was_cut_off_nothing_is_said(tmp_path: Path) -> None:
+def test_where_nothing_is_truncated_false_is_returned(tmp_path: Path) -> None:
     header(tmp_path, age=100)
     assert not CompilerCache(tmp_path).remove_truncated(NOW - 10)
 
 
-def test_a_run_heals_what_a_killed_run_left(tmp_path: Path) -> None:
-    # As a run leaves it that was killed: a mark that nobody holds.
+def test_a_run_removes_the_truncated_files_of_a_killed_run(tmp_path: Path) -> None:
+    # A killed run leaves a marker without a lock.
     (tmp_path / f"compiling-{int((NOW - 50) * 1e9):x}-1.lock").touch()
     young, old = header(tmp_path, age=10), header(tmp_path, "b.h.gch", age=100)
-    headers = CompilerCache(tmp_path)
-    headers.open()
+    cache = CompilerCache(tmp_path)
+    cache.open()
     assert (young.exists(), old.exists()) == (False, True)
-    headers.close()
+    cache.close()
     assert list(tmp_path.glob("compiling-*")) == []
 
 
-def test_a_run_leaves_alone_what_a_living_run_is_writing(tmp_path: Path) -> None:
-    living = KeyLock(tmp_path).try_lock(f"compiling-{int((NOW - 50) * 1e9):x}-1")
-    assert living is not None
+def test_a_run_keeps_what_a_live_run_is_writing(tmp_path: Path) -> None:
+    live = KeyLock(tmp_path).try_lock(f"compiling-{int((NOW - 50) * 1e9):x}-1")
+    assert live is not None
     young = header(tmp_path, age=10)
     CompilerCache(tmp_path).open()
     assert young.exists()
-    living.release()
+    live.release()
 
 
 def test_a_run_that_ended_well_leaves_its_headers_to_the_next(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ def test_a_run_that_ended_well_leaves_its_headers_to_the_next(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["compiling-.lock", "compiling-x.lock", "compiling-zz-1.lock"])
-def test_a_mark_that_is_none_of_ours_harms_nobody(tmp_path: Path, name: str) -> None:
+def test_a_malformed_marker_does_no_harm(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     CompilerCache(tmp_path).open()
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
-def test_a_library_that_is_cut_off_anywhere_is_not_whole(tmp_path: Path) -> None:
+def test_a_library_truncated_anywhere_is_not_whole(tmp_path: Path) -> None:
     source, library = tmp_path / "a.cpp", tmp_path / "a.so"
     source.write_text("int f() { return 1; }")
     subprocess.run(["g++", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)

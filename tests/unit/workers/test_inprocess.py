@@ -1,4 +1,4 @@
-"""In process: a stage leaves the process, and so the next job and the caller, as it found them."""
+"""In process: a stage leaves the process as it found it, for the next job and the caller."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., InProc
 
 
 def test_a_stage_is_run_with_its_task_environment_and_folder(run: Callable[..., InProcess], tmp_path: Path) -> None:
-    seen: dict[str, Any] = {}
+    observed: dict[str, Any] = {}
 
     def work(task: Any, folder: str) -> None:
-        seen.update(task=task, folder=folder, cwd=os.getcwd(), own=os.environ["OWN"], torch=os.environ["FOR_TORCH"])
+        observed.update(task=task, folder=folder, cwd=os.getcwd(), own=os.environ["OWN"], torch=os.environ["FOR_TORCH"])
 
     runner = run(work, OWN="x")
-    assert seen == {"task": {"root": str(tmp_path)}, "folder": "f", "cwd": str(tmp_path), "own": "x", "torch": "1"}
-    [ended] = runner.wait(None)
-    assert (ended.id, ended.status) == ("m:export", 0)
+    assert observed == {"task": {"root": str(tmp_path)}, "folder": "f", "cwd": str(tmp_path), "own": "x", "torch": "1"}
+    [process_exit] = runner.wait(None)
+    assert (process_exit.id, process_exit.status) == ("m:export", 0)
     assert runner.wait(0.0) == []
 
 
-def test_nothing_of_a_stage_stays_behind(run: Callable[..., InProcess], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_leaves_the_process_as_it_was(run: Callable[..., InProcess], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "before")
     before = dict(os.environ), os.getcwd(), list(sys.path), tempfile.tempdir
 
@@ -65,7 +65,7 @@ def test_nothing_of_a_stage_stays_behind(run: Callable[..., InProcess], monkeypa
     assert (dict(os.environ), os.getcwd(), list(sys.path), tempfile.tempdir) == before
 
 
-def test_nothing_stays_behind_of_a_stage_that_raises(run: Callable[..., InProcess]) -> None:
+def test_a_stage_that_raises_leaves_the_process_as_it_was(run: Callable[..., InProcess]) -> None:
     before = dict(os.environ), os.getcwd()
 
     def work(task: Any, folder: str) -> None:
