@@ -1,4 +1,4 @@
-"""The stages, and the only code that imports torch; it runs in children alone.
+"""Run the stages. This is the only code that imports torch, and it runs only in children.
 
 In: a task as plain data and a folder. Out: files in that folder and a result as plain data. It knows neither store,
 manifest nor engine.

@@ -1,4 +1,4 @@
-"""A built model is a seeded, strictly loaded `nn.Module` in eval mode, ready to be captured."""
+"""Build the model of a spec: import, construct under a seed, load weights strictly, set dtype and eval mode."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
         load_weights(model, os.path.join(root, spec["weights"]), dtype_of(spec["dtype"]))
     with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
         _cast(model, dtype_of(spec["dtype"]))
-    if not spec["model"].endswith(".pt2"):  # an exported program has one mode, and refuses to hear of another
+    if not spec["model"].endswith(".pt2"):  # an exported program has one mode and raises if it is set
         model.eval()
     for parameter in model.parameters():
-        if not is_lazy(parameter):  # its first run makes it one
+        if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
     if spec["method"] != "forward":
         _use_method(model, spec["method"])
@@ -47,7 +47,7 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Floating-point tensors become `dtype`; `Module.to` would drop the imaginary part of complex ones."""
+    """Cast floating-point tensors to `dtype`; `Module.to` would drop the imaginary part of complex ones."""
     model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
 
 
@@ -60,14 +60,14 @@ def seed_everything(seed: int) -> None:
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """`"float32"` → `torch.float32`."""
+    """Return the torch dtype of a name: `torch.float32` for "float32"."""
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
 
 def attribute(reference: str) -> Any:
-    """What `module:attribute` names. Raises StageFailure of kind import."""
+    """Return the object that `module:attribute` names. Raises StageFailure of kind import."""
     module_name, _, path = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -139,8 +139,8 @@ def _library_model(reference: str) -> Callable[..., Any]:
 def load_weights(model: nn.Module, path: str, final: torch.dtype) -> None:
     """Load a state_dict strictly: every name, shape and dtype must match, and the failure names the tensor.
 
-    A name that is missing only because it is tied to a loaded tensor is allowed: safetensors keeps one
-    of a group. Raises StageFailure of kind weights.
+    A name may be missing if it is tied to a loaded tensor: safetensors keeps one name of a group.
+    Raises StageFailure of kind weights.
     """
     given = _read_state(path)
     own = model.state_dict(keep_vars=True)
@@ -203,7 +203,7 @@ def _use_method(model: nn.Module, name: str) -> None:
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
-    """Take back what the block's runs do to the model: buffers written to, attributes and buffers set anew."""
+    """Undo what runs inside the block do to the model: buffers written to, attributes and buffers replaced."""
     attributes = [(module, type(module), dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     tensors = {id(buffer): buffer for buffer in model.buffers()}
     for _, _, own, _ in attributes:
@@ -213,9 +213,9 @@ def restored(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, kind, own, buffers in attributes:
-            if type(module) is not kind:  # a lazy module, which its first run has made what it is
+            if type(module) is not kind:  # a lazy module, whose class its first run has changed
                 continue
-            # What a first run adds stays: the hooks that libraries install then stay too, and must stay known.
+            # Attributes that a first run adds are kept: hooks that libraries install then stay too, and refer to them.
             vars(module).update(own)
             module._buffers.clear()
             module._buffers.update(buffers)

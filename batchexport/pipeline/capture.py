@@ -1,4 +1,4 @@
-"""Capture turns a built model and its inputs into one ExportedProgram, or says in the manifest's words why not."""
+"""Capture a built model as an ExportedProgram, and explain failures in the terms of the manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchexport.pipeline.failure import StageFailure, classified, one_line, tex
 
 
 def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
-    """`torch.export.export` under the spec. Raises StageFailure of kind shapes or export."""
+    """Call `torch.export.export` as the spec asks. Raises StageFailure of kind shapes or export."""
     try:
         program = torch.export.export(
             model,
@@ -56,7 +56,7 @@ def _explained(error: Exception) -> StageFailure:
 
 
 def lower(program: ExportedProgram, spec: Mapping[str, Any]) -> ExportedProgram:
-    """Decompose to the asked-for IR. Raises StageFailure of kind lower."""
+    """Decompose the program to the IR of the spec. Raises StageFailure of kind lower."""
     chosen = list(spec["decompositions"])
     if spec["ir"] == "training" and not chosen:
         return program

@@ -1,4 +1,4 @@
-"""The compile stage: a stored exported program in, code for one target out, weights inside or beside it."""
+"""The compile stage: compile a stored program for one target, with its weights inside or beside the code."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from batchexport.pipeline.identity import concrete_program_digest
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
 FROZEN = "frozen.bin"
-# What torch.export.save and package_pt2 call the only model of an archive.
+# The name that torch.export.save and package_pt2 give to the only model of an archive.
 MODEL = "model"
 _SIMD_BITS = {"cpu-avx2": 256, "cpu-avx512": 512}
 _MARCH = {"cpu-avx2": "haswell", "cpu-avx512": "skylake-avx512"}
 
 
 def load_program(task: Mapping[str, Any]) -> ExportedProgram:
-    """The stored program, which must be the one that was exported. Raises StageFailure of kind save."""
+    """Load the stored program and check that it is the exported one. Raises StageFailure of kind save."""
     for module in task["modules"]:
         with failing_as(Kind.SAVE, f"importing {module}, which defines a container of the inputs or outputs"):
             importlib.import_module(module)
@@ -47,14 +47,14 @@ def load_program(task: Mapping[str, Any]) -> ExportedProgram:
 
 
 def graph_digest(archive: str) -> str:
-    """Digest of the text that an archive keeps of its graph, signature and ranges; its weights lie elsewhere."""
+    """Return the digest of the serialized graph, signature and ranges in an archive, without weights."""
     with failing_as(Kind.SAVE, "reading the exported program back"):
         text: bytes = PT2ArchiveReader(archive).read_bytes(MODELS_FILENAME_FORMAT.format(MODEL))
     return bytes_digest(text)
 
 
 def on_target(program: ExportedProgram, target: str) -> ExportedProgram:
-    """The program with its weights, constants and example inputs where code for `target` runs; moved in place."""
+    """Move weights, constants and example inputs of a program to the device of `target`, in place; return it."""
     if not target.startswith("cuda"):
         return program
     with failing_as(Kind.COMPILE, "moving the program to the GPU"):
@@ -75,8 +75,8 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     work.mkdir()
     options = inductor_options(spec, threads=task["threads"])
     if any(bounds.lower <= 1 for bounds in program.range_constraints.values()):
-        # Where Inductor compares a size with 1 it takes 2 for the least, and the package would refuse a batch
-        # of 1 that the manifest allows. The code itself is right at 1: verify runs it there.
+        # Where Inductor compares a size with 1, it assumes at least 2, and the package would refuse a batch of 1
+        # that the manifest allows. The code itself is right at 1: verify runs it there.
         options.setdefault("aot_inductor.check_lowerbound", False)
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
@@ -89,7 +89,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         with failing_as(Kind.COMPILE, "keeping the compiled library"):
             shutil.move(str(made), Path(folder, LIBRARY))
         return {"compiled": LIBRARY, "code": None}
-    # The order in which Inductor lists its files varies; that of the archive must not.
+    # Inductor lists its files in varying order; the archive needs a fixed one.
     files = sorted(str(file) for file in made)
     with failing_as(Kind.COMPILE, "packing the compiled code"):
         package_pt2(str(Path(folder, PACKAGE)), aoti_files=list(files))
@@ -101,7 +101,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> dict[str, Any]:
-    """What packing other weights needs, seen to reproduce Inductor's own blob; or why it can't be done."""
+    """Return what packing other weights needs, proved by rebuilding Inductor's blob, or why it can't be done."""
     names = [Path(file).name for file in files]
     blobs = [file for file in files if file.endswith("_weights.blob")]
     wrappers = [file for file in files if file.endswith(".wrapper.cpp")]
@@ -124,11 +124,11 @@ def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> di
 
 
 def inductor_options(spec: Mapping[str, Any], *, threads: int) -> dict[str, Any]:
-    """Inductor's options for a compile spec; what the user sets wins over what we choose."""
+    """Return Inductor's options for a compile spec; the user's options override ours."""
     options: dict[str, Any] = {
-        # Inductor bakes the thread count into loops: it is the machine's, not the share of this child.
+        # Inductor bakes the thread count into loops, so it is the machine's and not this child's share.
         "cpp.threads": threads,
-        # Or small tensors end up in the code as literals, and a weight swap is silently wrong.
+        # Otherwise small tensors become literals in the code, and a weight swap is silently wrong.
         "always_keep_tensor_constants": True,
     }
     target = spec["target"]

@@ -1,9 +1,9 @@
-"""Compiled code with other weights: only where the code's own table of constants says that they fit.
+"""Check that other weights fit compiled code, and lay them out as its blob.
 
-The runtime checks neither dtype nor shape nor strides of what it is given (FACTS 2), so all of that is
-checked here, against `constants_info_` of the generated wrapper. Whether a package's weights can be
-written anew at all is tried when it is compiled: the blob is rebuilt from the program and must equal
-Inductor's own, byte for byte.
+AOTInductor's `load_constants` checks neither dtype nor shape nor strides, and wrong input gives wrong numbers or a
+segfault. So weights are checked here, against `constants_info_` of the generated wrapper. Whether the weights of a
+package can be exchanged at all is tried when it is compiled: the blob rebuilt from the program must equal Inductor's
+own, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch.export import ExportedProgram
 from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 
-# torch/_inductor/codecache.py pads each constant to a multiple of this, except where all are on CUDA.
+# torch/_inductor/codecache.py pads each constant to a multiple of this, unless all are on CUDA.
 _ALIGN_BYTES = 64
 _FIELD = re.compile(r"constants_info_\[(\d+)\]\.(\w+) = (.+);$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
-    """One row of `constants_info_`. `size` is in bytes, with the padding; `fqn` is empty where there is no name."""
+    """One row of `constants_info_`. `size` is in bytes, with padding; `fqn` is empty for a constant without a name."""
 
     fqn: str
     dtype: str
@@ -37,14 +37,14 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where each constant begins in a blob, and how long the blob is, in bytes."""
+    """The offset of each constant in a blob, and the size of the blob, in bytes."""
 
     rows: tuple[tuple[Constant, int], ...]
     size: int
 
 
 def read_layout(wrapper: str) -> Layout:
-    """The layout of the blob that the generated C++ `wrapper` expects."""
+    """Return the layout of the blob that the generated C++ `wrapper` expects."""
     fields: dict[int, dict[str, str]] = {}
     for index, name, value in _FIELD.findall(wrapper):
         fields.setdefault(int(index), {})[name] = value
@@ -71,9 +71,9 @@ def _numbers(braces: str) -> tuple[int, ...]:
 
 
 def baked_constants(layout: Layout, blob: bytes | memoryview, program: ExportedProgram) -> dict[int, bytes]:
-    """The parts of Inductor's blob that no named tensor of the program gives: values the code relies on.
+    """Return the parts of Inductor's blob that belong to no named tensor of the program, by index.
 
-    Raises Unpackable where the blob can't be rebuilt from the program.
+    The code relies on their values. Raises WeightsNotSwappable if the blob can't be rebuilt from the program.
     """
     if len(blob) != layout.size:
         raise WeightsNotSwappable(f"the blob has {len(blob)} bytes, its table says {layout.size}")
@@ -98,11 +98,11 @@ def _is_padded(raw: memoryview, part: bytes | memoryview) -> bool:
 
 
 class WeightsNotSwappable(Exception):
-    """Weights can't be exchanged in this code, and why."""
+    """The weights of this code can't be exchanged; the message says why."""
 
 
 def mismatch_reason(constant: Constant, tensor: torch.Tensor) -> str | None:
-    """Why `tensor` can't stand where the code expects `constant`, or None where it can."""
+    """Return why `tensor` can't take the place of `constant`, or None if it can."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype != constant.dtype:
         return f"dtype {dtype}, the code expects {constant.dtype}"
@@ -118,9 +118,9 @@ def mismatch_reason(constant: Constant, tensor: torch.Tensor) -> str | None:
 
 
 def blob(layout: Layout, state: Mapping[str, torch.Tensor], frozen: Mapping[int, bytes]) -> bytearray:
-    """The blob of these weights for code of this layout.
+    """Return the blob of these weights for code of this layout.
 
-    Raises StageFailure of kind compile, with the tensor's name, where one does not fit.
+    Raises StageFailure of kind compile, with the tensor's name, if one does not fit.
     """
     return bytearray().join(_parts(layout, state, frozen))
 
@@ -145,7 +145,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def _storage(tensor: torch.Tensor) -> memoryview:
-    """All bytes of a tensor's storage."""
+    """Return all bytes of a tensor's storage."""
     if not tensor.numel():
         return memoryview(b"")
     storage = tensor.detach().cpu().untyped_storage()

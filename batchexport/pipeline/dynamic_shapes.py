@@ -1,4 +1,4 @@
-"""The dynamic shapes of an export mirror its inputs: one leaf per tensor, one Dim object per name."""
+"""Make the dynamic_shapes of torch.export, in the structure of the inputs and with one Dim object per name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchexport.core.sizes import Affine, parse_size
 
 
 def dynamic_shapes(inputs: Mapping[str, Any] | str, dims: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """`torch.export`'s dynamic_shapes for the inputs of a spec; None where they come from a factory or a file."""
+    """Return the dynamic_shapes for the inputs of a spec; None if they come from a factory or a file."""
     if isinstance(inputs, str):
         return None
     bases = {name: _base(name, dim) for name, dim in dims.items()}

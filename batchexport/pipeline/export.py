@@ -1,4 +1,4 @@
-"""The export stage: build, capture, lower, check, save, and keep eager's own numbers for verify."""
+"""The export stage: build, capture, lower, check and save, and keep eager's outputs for verify."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ REFERENCE = "reference.pt"
 def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `exported.pt2` and `reference.pt` in `folder`; return digests, state ids and stats.
 
-    `task` holds spec (the export spec), root, samples (`"corners"` or `"example"`) and, where an earlier
-    export differs in nothing but its weights, base: what that export gave, with code compiled from it, or None.
-    The weights are packed around that code too: `compiled.pt2`, and its seconds in `packed`. Raises StageFailure.
+    `task` holds spec (the export spec), root, samples (`"corners"` or `"example"`) and base: None, or the result of
+    an export that differs in its weights only, with its compiled code. New weights are then packed around that code
+    too, as `compiled.pt2`, and `packed` holds the seconds it took. Raises StageFailure.
     """
     spec, root = task["spec"], task["root"]
     clock = _Clock()
@@ -47,8 +47,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if isinstance(spec["inputs"], str):
         example.check_names(model, given)
     chosen = points if task["samples"] == "corners" else points[:1]
-    # A model that fails at the example is broken; one that fails elsewhere does not hold for its shape-spec.
-    # The artifact will run the samples in this order, too, from the state that the model has now.
+    # A model that fails at the example is broken; one that fails elsewhere does not support its shape-spec.
+    # Verify runs the artifact at the samples in this order too, from the state that the model has now.
     with restored(model):
         cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
     clock.lap("eager")
@@ -64,7 +64,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
-    # Dynamo may choose by anything that it finds in a model, so in strict mode no likeness is enough.
+    # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
     alike = None if spec["strict"] else structure_digest(model)
     clock.lap("identity")
     program = lower(capture(model, given, spec), spec)
@@ -115,7 +115,7 @@ def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], r
 def _refused(
     spec: Mapping[str, Any], dims: Mapping[str, Dim], point: Mapping[str, int], root: str
 ) -> dict[str, Any] | None:
-    """One call outside the ranges: the first bounded dim, one step past its maximum."""
+    """Return a call outside the ranges: the first bounded dim, one step above its maximum."""
     for name, dim in dims.items():
         if not dim.auto and dim.max is not None:
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
@@ -125,7 +125,7 @@ def _refused(
 
 
 def _forget_positions(program: ExportedProgram) -> None:
-    """Drop file names and line numbers, so that a comment edit leaves the archive as it is, bit for bit."""
+    """Drop file names and line numbers, so that a comment edit does not change the archive."""
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -134,7 +134,7 @@ def _forget_positions(program: ExportedProgram) -> None:
 
 
 def check(model: nn.Module, program: ExportedProgram) -> None:
-    """Names and verifier: what the archive calls its state must be what the model calls it.
+    """Check that torch's verifier passes and that the state has the model's names.
 
     Raises StageFailure of kind export.
     """
@@ -160,11 +160,11 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
 
 
 def node_modules(program: ExportedProgram) -> list[str]:
-    """Modules that define the container types of inputs and outputs: who loads the archive must import them."""
+    """Return the modules that define container types of inputs and outputs; loading the archive needs them."""
     found: set[str] = set()
 
     def visit(spec: Any) -> None:
-        # The type of a named tuple's node is `namedtuple`, and its context is the class.
+        # The node type of a named tuple is `namedtuple`; its class is the context.
         context = getattr(spec, "context", None)
         kind = context if isinstance(context, type) else getattr(spec, "type", None)
         module = getattr(kind, "__module__", "builtins")
@@ -180,7 +180,7 @@ def node_modules(program: ExportedProgram) -> list[str]:
 
 
 def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:
-    """Op count and set, parameter and buffer bytes, seconds of each step."""
+    """Return op count and set, parameter and buffer bytes, and the seconds of each step."""
     ops: Counter[str] = Counter()
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -1,6 +1,6 @@
-"""In a child every failure is plain data: a kind, one line, a remedy, and the traceback for the log.
+"""Turn exceptions into plain data: a kind, one line and a remedy; the traceback goes to the log.
 
-Some of torch's exceptions can't be pickled or sent; none of them leaves the child.
+Some of torch's exceptions can't be pickled, so none of them leaves the child.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MESSAGE_LENGTH = 400
 
 
 class StageFailure(Exception):
-    """A stage can't go on. Raised inside the pipeline only; becomes data at its edge."""
+    """A failed stage. Raised only inside the pipeline, and turned into data at its edge."""
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -34,14 +34,14 @@ class StageFailure(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The exception's type and the first telling line of its text, at most 400 characters."""
+    """Return the type of an exception and the first informative line of its text, at most 400 characters."""
     lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
 
 
 def text_of(error: BaseException) -> str:
-    """What the exception says; an exception of model code may fail even at that."""
+    """Return the text of an exception; for one of model code, `str()` may itself raise."""
     try:
         return str(error)
     except Exception as problem:
@@ -60,7 +60,7 @@ def failing_as(kind: Kind, doing: str, remedy: str | None = None) -> Iterator[No
 
 
 def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
-    """The StageFailure for `error`, met while `doing` something."""
+    """Return the StageFailure for an error that was raised while `doing` something."""
     for cause in _causes(error):
         if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text_of(cause):
             return StageFailure(

@@ -1,6 +1,6 @@
-"""A loaded program knows an example value for each of its symbols, as it did when it was exported.
+"""Restore the example values of symbols in a loaded program.
 
-torch restores the value of a symbol that is itself a size of an input, and forgets one that only occurs
+torch.export.load restores the value of a symbol that is itself a size of an input, but not of one that only occurs
 inside a size (`8*s0`, from `multiple_of`); Inductor then fails with "unexpected None!".
 """
 

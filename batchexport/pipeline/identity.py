@@ -1,4 +1,4 @@
-"""Digests of what was got: the program without its weights and positions, and the weights without the program."""
+"""Digest an exported program (without weights and source positions) and its state (names, layout, contents)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PROGRAM_VERSION = 1
 
 
 def program_digest(program: ExportedProgram) -> str:
-    """The canonical graph with its signature, range constraints, guards, hints and tree specs.
+    """Return the digest of the canonical graph with its signature, range constraints, guards, hints and tree specs.
 
-    Blind to names of files, line numbers, stack traces, node names and values of weights; sub-graphs of
-    higher-order ops are part of it.
+    File names, line numbers, stack traces, node names and values of weights do not count; sub-graphs of
+    higher-order ops do.
     """
     return _digest("program", program, str)
 
 
 def concrete_program_digest(program: ExportedProgram) -> str:
-    """As `program_digest`, with sizes as they are for the example inputs.
+    """Return the digest of the program with the sizes of its example inputs instead of symbols.
 
-    torch simplifies symbolic sizes as it loads an archive (`Min(32, 32*s0)` comes back as `32`), so this is
-    what a program and its archive, loaded back, have in common.
+    torch simplifies symbolic sizes when it loads an archive (`Min(32, 32*s0)` comes back as `32`), so this digest
+    is what a program and its loaded archive have in common.
     """
     return _digest("skeleton", program, _hint)
 
@@ -71,7 +71,7 @@ def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[A
     def form(value: Any) -> Any:
         if isinstance(value, Node):
             return ["node", order[value]]
-        if isinstance(value, list | tuple):  # an archive gives back the tuple of torch.cond's operands as a list
+        if isinstance(value, list | tuple):  # the tuple of torch.cond's operands comes back from an archive as a list
             return ["list", *(form(item) for item in value)]
         if isinstance(value, dict):
             return {str(key): form(item) for key, item in value.items()}
@@ -113,7 +113,7 @@ def _argument(argument: Any) -> list[str]:
 
 
 def _hints(program: ExportedProgram) -> list[Any]:
-    """The example sizes behind the symbols: Inductor consults them where it must choose."""
+    """Return the example values of the symbols, which Inductor uses for its choices."""
     hints: dict[str, str] = {}
     for placeholder in program.graph_module.graph.nodes:
         if placeholder.op != "placeholder":
@@ -125,7 +125,7 @@ def _hints(program: ExportedProgram) -> list[Any]:
 
 
 def state_ids(program: ExportedProgram) -> list[list[Any]]:
-    """`[name, kind, dtype, shape, strides, tie group, content digest]` of every parameter, buffer and constant.
+    """Return `[name, kind, dtype, shape, strides, tie group, content digest]` of every parameter, buffer and constant.
 
     Tensors of one tie group share their storage.
     """
@@ -156,18 +156,18 @@ def state_ids(program: ExportedProgram) -> list[list[Any]]:
 
 
 def storage_of(tensor: torch.Tensor) -> int:
-    """What tied tensors have in common; an empty tensor has no storage to share."""
+    """Return what identifies the storage that tied tensors share; empty tensors share none."""
     return tensor.untyped_storage().data_ptr() if tensor.numel() else id(tensor)
 
 
 def content_digests(tensors: Iterable[torch.Tensor]) -> list[str]:
-    """`content_digest` of each, in parallel threads: hashlib gives up the GIL."""
+    """Return the `content_digest` of each tensor, computed in parallel threads: hashlib releases the GIL."""
     found: list[str] = Parallel(n_jobs=2, prefer="threads")(delayed(content_digest)(tensor) for tensor in tensors)
     return found
 
 
 def content_digest(tensor: torch.Tensor) -> str:
-    """SHA-256 of a tensor's elements in row-major order."""
+    """Return the SHA-256 of a tensor's elements in row-major order."""
     plain = tensor.detach().cpu().contiguous()
     if not plain.numel():
         return hashlib.sha256(b"").hexdigest()

@@ -1,4 +1,4 @@
-"""Example inputs are a pure function of the spec, the seed and the values of the dims."""
+"""Make example inputs from the spec, the seed and the values of the dims, and from nothing else."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Values = Mapping[str, int]
 
 
 def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
-    """Every input must be a parameter of the method, and every required parameter an input.
+    """Check that every input is a parameter of the method, and every required parameter an input.
 
-    Raises StageFailure of kind inputs, with the nearest name.
+    Raises StageFailure of kind inputs, with the most similar name.
     """
     parameters = inspect.signature(model.forward).parameters
     kinds = inspect.Parameter
@@ -48,7 +48,7 @@ def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
 
 
 def make(spec: Mapping[str, Any], values: Values, root: str) -> dict[str, Any]:
-    """The inputs by name, at the given dim values. Floats are standard normal, integers uniform in their range."""
+    """Return the inputs by name for these dim values. Floats are standard normal, integers uniform in their range."""
     given = spec["inputs"]
     if isinstance(given, str):
         return _from_reference(given, root)
@@ -56,13 +56,13 @@ def make(spec: Mapping[str, Any], values: Values, root: str) -> dict[str, Any]:
 
 
 def packed(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as leaves and structure, so that no class of the model's is in the file that keeps them."""
+    """Return the inputs as leaves and structure, so that a file of them holds no class of the model."""
     leaves, structure = pytree.tree_flatten(dict(inputs))
     return {"leaves": leaves, "structure": pytree.treespec_dumps(structure)}
 
 
 def unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs again; modules that define their containers must be imported by now."""
+    """Rebuild inputs from leaves and structure; modules that define their containers must be imported before."""
     inputs: dict[str, Any] = pytree.tree_unflatten(kept["leaves"], pytree.treespec_loads(kept["structure"]))
     return inputs
 
@@ -101,7 +101,7 @@ def _tensor(spec: Mapping[str, Any], values: Values, seed: int, path: str) -> to
     dtype = dtype_of(spec["dtype"])
     if spec["value"] is not None:
         return torch.full(shape, spec["value"], dtype=dtype)
-    # Each input has a generator of its own, so that adding one input leaves the numbers of the others alone.
+    # Each input has its own generator, so that adding an input does not change the others.
     salt = int.from_bytes(hashlib.sha256(f"{seed}:{path}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(salt)
     bounds = spec["range"]

@@ -1,4 +1,4 @@
-"""A compiled artifact is loaded by the loader that ships with torch, and called as the model was exported."""
+"""Load compiled artifacts with torch's own loader, and call them as the model was exported."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch.utils import _pytree as pytree
 
 
 def load_compiled(path: str, device: str = "cpu") -> Callable[..., Any]:
-    """A callable for a compiled package (`.pt2`) or library (`.so`).
+    """Return a callable for a compiled package (`.pt2`) or library (`.so`).
 
-    The package goes straight to torch's own loader: `aoti_load_package` would probe the compiler first,
-    which takes seconds on a new machine and changes nothing.
+    Packages are passed to torch's inner loader: `aoti_load_package` would probe the compiler first, which takes
+    seconds on a new machine and changes nothing.
     """
     if path.endswith(".pt2"):
         return AOTICompiledModel(torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1))
@@ -39,9 +39,9 @@ def load_compiled(path: str, device: str = "cpu") -> Callable[..., Any]:
 
 
 def load(folder: str | Path) -> Callable[..., Any]:
-    """A callable for the compiled artifact that a run delivered into `folder`.
+    """Return a callable for the compiled artifact in an output folder.
 
-    Raises FileNotFoundError where there is none.
+    Raises FileNotFoundError if there is none.
     """
     folder = Path(folder)
     record = json.loads((folder / "job.json").read_text(encoding="utf-8"))

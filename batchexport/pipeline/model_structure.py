@@ -1,8 +1,8 @@
-"""The likeness of a built model is all that capture could see of it, but for the values of its weights.
+"""Digest everything that capture could see of a model except the values of its weights.
 
 Capture is a function of the source, the spec and the model. It runs on tensors without values, so two models
-that differ in the values of parameters and buffers only give one graph. But a model may keep in plain
-attributes what it found in its weights (a hook of `load_state_dict`, a first run), and branch on that.
+that differ only in the values of parameters and buffers have the same graph. But a model may store in plain
+attributes what it found in its weights (in a hook of `load_state_dict` or a first run), and branch on that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from batchexport.pipeline.identity import content_digest
 
 STRUCTURE_VERSION = 1
 _PLAIN = (bool, int, str, type(None))
-_LIMIT = 1_000_000  # things looked at; BERT has some 20,000
+_LIMIT = 1_000_000  # objects; BERT has some 20,000
 
 
 class NotComparable(Exception):
-    """Something in the model can't be compared."""
+    """The model holds something that can't be compared."""
 
 
 def structure_digest(model: nn.Module) -> str | None:
-    """Digest of everything reachable from `model` but the values of its parameters and buffers.
+    """Return the digest of everything reachable from `model` except the values of its parameters and buffers.
 
-    None where something in it can't be compared; such a model is captured anew for new weights.
+    None if something in it can't be compared; such a model is captured again for new weights.
     """
     try:
         return digest("likeness", STRUCTURE_VERSION, _StructureWalker(model).form(model))
@@ -42,7 +42,7 @@ def structure_digest(model: nn.Module) -> str | None:
 class _StructureWalker:
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[int, int] = {}
-        self._kept: list[Any] = []  # so that no id is used twice
+        self._kept: list[Any] = []  # kept alive, so that no id is reused
         self._state = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
 
     def form(self, value: Any) -> Any:
@@ -87,7 +87,7 @@ class _StructureWalker:
         return None
 
     def _object(self, value: Any) -> Any:
-        # Whatever keeps its state elsewhere, in slots or in native code, can't be looked into.
+        # State in slots or in native code can't be inspected.
         slots = any(getattr(kind, "__slots__", ()) for kind in type(value).__mro__)
         if slots or not hasattr(value, "__dict__") or not _is_python(type(value)):
             raise NotComparable
@@ -96,7 +96,7 @@ class _StructureWalker:
     def _cell(self, cell: Any) -> Any:
         try:
             return self.form(cell.cell_contents)
-        except ValueError:  # it is empty
+        except ValueError:  # an empty cell
             return None
 
     def _items(self, items: Mapping[Any, Any]) -> list[Any]:
@@ -116,6 +116,6 @@ def _name(kind: type) -> str:
 
 
 def _is_python(kind: type) -> bool:
-    """Whether all of a class is written in Python, so that `__dict__` holds all of its state."""
+    """Return True if a class and its bases are written in Python, so that `__dict__` holds all state."""
     heap = 1 << 9  # Py_TPFLAGS_HEAPTYPE
     return all(base is object or base.__flags__ & heap for base in kind.__mro__)

@@ -1,8 +1,7 @@
-"""Packing puts the weights of another export around code that is compiled already, and takes no more than the copying.
+"""Pack the weights of another export around compiled code, at the cost of copying them.
 
-Rebuilding an exported program takes torch a hundred times as long as reading its weights. So the graph
-is not rebuilt where its text is, byte for byte, that of the archive which the code was compiled from: what
-that came back as was seen then.
+Loading an exported program takes torch a hundred times as long as reading its weights. So the graph is not loaded if
+its serialized text equals that of the archive the code was compiled from; that archive was validated at compile time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` in `folder`: compiled code with the weights of another exported program.
 
     `task` holds exported, skeleton, modules and spec as for a compile, and code (as `compile_stage` gave it)
-    with `folder` and `frozen_file`, where its files lie. Raises StageFailure of kind save or compile.
+    with `folder` and `frozen_file`, the paths of its files. Raises StageFailure of kind save or compile.
     """
     write_package(task["code"], _state(task), Path(folder, PACKAGE))
     return {"compiled": PACKAGE, "code": None}
@@ -44,12 +43,12 @@ def write_package(code: Mapping[str, Any], state: Mapping[str, torch.Tensor], pa
         failing_as(Kind.COMPILE, "packing new weights around the compiled code"),
         PT2ArchiveWriter(str(path)) as archive,
     ):
-        for name in code["files"]:  # as package_pt2 does, which can't take a file's bytes from memory
+        for name in code["files"]:  # as package_pt2 does, which takes no bytes from memory
             place = f"{AOTINDUCTOR_DIR}{MODEL}/{name}"
             if name != code["blob"]:
                 archive.write_file(place, str(source / name))
             elif weights:
-                # A storage, unlike bytes, is written without holding up other threads.
+                # The GIL is released while a storage is written, but not for bytes.
                 storage = torch.frombuffer(weights, dtype=torch.uint8).untyped_storage()
                 archive.archive_file.write_record(place, storage, len(weights))  # type: ignore[arg-type]
             else:
@@ -57,7 +56,7 @@ def write_package(code: Mapping[str, Any], state: Mapping[str, torch.Tensor], pa
 
 
 def _state(task: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
-    """The parameters and buffers in the archive of an exported program."""
+    """Return the parameters and buffers in the archive of an exported program."""
     if graph_digest(task["exported"]) != task["code"]["graph"]:
         return dict(load_program(task).state_dict)
     with failing_as(Kind.SAVE, "reading the weights of the exported program back"):

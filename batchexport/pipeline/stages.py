@@ -1,4 +1,4 @@
-"""The one door into the pipeline: a task and a folder in; files and `result.json` out, whatever happens."""
+"""The entry point of the pipeline: run a task in a folder and always leave a `result.json` there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
 
 
 def warm() -> None:
-    """What the fork server does once for all its children; it must run no tensor operation."""
+    """Prepare the fork server, once for all its children; this must not run a tensor operation."""
     installed().of_file("")
 
 
@@ -80,7 +80,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         output = _STAGES[task["stage"]](task, folder)
         ended = time.perf_counter()
         dependencies = [dependency.to_row() for dependency in observer.dependencies()] if observer else []
-        # What it takes to know what this result is made of.
+        # The time it takes to compute what this result is made of.
         keys = time.perf_counter() - ended + output.get("stats", {}).get("seconds", {}).get("identity", 0.0)
         uncacheable = observer.uncacheable if observer else []
     except InputChanged as error:
@@ -105,10 +105,10 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _archives(spec: Mapping[str, Any]) -> list[str]:
-    """Files that torch's native reader opens, unseen by any hook."""
+    """Return the files that torch's native reader opens, which no hook observes."""
     return [spec["model"]] if spec["model"].endswith(".pt2") else []
 
 
 def _import_from(root: str) -> None:
-    """Models are imported from the manifest's folder first, then from the rest of the path."""
+    """Put the manifest's folder first on the import path."""
     sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]

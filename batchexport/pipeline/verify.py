@@ -1,4 +1,4 @@
-"""The verify stage holds the very file that will be shipped against eager's numbers, in a fresh process."""
+"""The verify stage: run the file that will be delivered in a fresh process and compare it with eager's outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     `task` holds compiled (path, or None to verify the exported program), exported, skeleton, modules,
     reference (path), spec (the verify spec) and target. Raises StageFailure of kind verify.
     """
-    # Without it a static batch of 4 accepts 9 in silence. It is read when the code runs.
+    # Without it a static batch of 4 silently accepts 9. It is read when the code runs.
     os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
     spec = task["spec"]
     device = "cuda" if task["target"].startswith("cuda") else "cpu"

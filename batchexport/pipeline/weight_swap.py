@@ -1,7 +1,7 @@
-"""New weights for a stored program: its graph stands where nothing but the values of the weights differs.
+"""Write new weights into a stored archive, if the model differs from the exported one in nothing else.
 
-The archive is then written anew, byte for byte as torch.export.save would write it: the same records in the
-same order through the same writer, with other weights in them.
+The new archive is, byte for byte, what torch.export.save would write: the same records in the same order through the
+same writer, with other weights.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from batchexport.pipeline.pack import write_package
 ARCHIVE = "exported.pt2"
 Row = Sequence[Any]
 
-# The writer adds these itself, the last with a checksum over all that it has written.
+# The writer adds these itself, the last one with a checksum over everything.
 _WRITERS_OWN = ("version", "byteorder", ".data/serialization_id")
 
 
 def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None:
-    """The state ids of `model`; None where it differs in more than values from what `base` was captured from.
+    """Return the state ids of `model`; None if it differs from the model of `base` in more than values.
 
-    `base` holds the likeness of that model, and its state ids.
+    `base` holds the structure digest of that model, and its state ids.
     """
     if base["likeness"] is None or structure_digest(model) != base["likeness"]:
         return None
@@ -45,7 +45,7 @@ def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapResult:
-    """What took the new weights: whether the archive did, and the seconds that a package took, where one did too."""
+    """Whether the archive was written, and the seconds that a package took, None without one."""
 
     archive: bool
     packed: float | None
@@ -54,8 +54,8 @@ class SwapResult:
 def swap_weights(model: nn.Module, base: Mapping[str, Any], folder: Path) -> SwapResult:
     """Write the archive `base["exported"]`, with the weights of `model`, into `folder`, and beside it a package.
 
-    The archive is not written where it keeps its weights in some other way than byte for byte. The package is that
-    of `base["code"]`; it is not written where that is None, or does not take the weights: who packs them then says why.
+    The archive is not written if it does not store its weights as plain bytes. The package is that of `base["code"]`;
+    it is not written if that is None or does not take the weights: the compile stage then reports why.
     """
     tensors = _tensors(model)
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -66,7 +66,7 @@ def swap_weights(model: nn.Module, base: Mapping[str, Any], folder: Path) -> Swa
 
 
 def _packed(tensors: Mapping[str, torch.Tensor], base: Mapping[str, Any], path: Path) -> float | None:
-    """The seconds that the package took; None where it was not written."""
+    """Write the package and return the seconds it took; None if it was not written."""
     code, started = base["code"], time.perf_counter()
     if code is None or graph_digest(base["exported"]) != code["graph"]:
         return None
@@ -84,8 +84,8 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list[Any]] | None:
-    """The state ids with new contents; None where anything else differs."""
-    # A constant without a name in the model lies in a plain attribute, which the likeness speaks of.
+    """Return the state ids with new contents; None if anything else differs."""
+    # A constant without a name in the model is in a plain attribute, which the structure digest covers.
     named = [row for row in known if row[0] in tensors or row[1] != "constant"]
     ties: dict[int, set[int]] = {}
     owners: dict[int, set[int]] = {}
@@ -106,7 +106,7 @@ def _ids(known: Sequence[Row], tensors: Mapping[str, torch.Tensor]) -> list[list
 
 
 def _payloads(archive: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.UntypedStorage] | None:
-    """What to write in place of each record that holds weights; None where they are not stored plainly."""
+    """Return the new content of each record that holds weights; None if they are not stored as plain bytes."""
     config = json.loads(torch._C.PyTorchFileReader(archive).get_record(WEIGHTS_CONFIG_FILENAME_FORMAT.format(MODEL)))[
         "config"
     ]
@@ -120,13 +120,13 @@ def _payloads(archive: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, to
 
 
 def _write(archive: str, payloads: Mapping[str, torch.UntypedStorage], path: str) -> bool:
-    """Write the archive anew; False, and it is gone again, where it is not laid out like the old one."""
+    """Write the archive with other payloads. Return False and remove it if its layout differs from the old one."""
     reader = torch._C.PyTorchFileReader(archive)
     with failing_as(Kind.SAVE, "writing the archive with other weights", "free some disk space, or see the log"):
         writer = torch._C.PyTorchFileWriter(path)
         for name in reader.get_all_records():
             if name in payloads:
-                # Storages are written without a copy, and without holding up other threads.
+                # Storages are written without a copy and without the GIL.
                 writer.write_record(name, payloads[name], payloads[name].nbytes())  # type: ignore[arg-type]
             elif name not in _WRITERS_OWN:
                 content = reader.get_record(name)
