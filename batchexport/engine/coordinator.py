@@ -242,7 +242,7 @@ class Coordinator:
 
     def _retry_on_other_device(self, attempt: StageAttempt, device: str, step: Step) -> Step:
         """Run a stage again on another device if the one that it failed on is lost; else return `step`."""
-        if not self._gpus.lost(device):
+        if not self._gpus.drop_if_lost(device):
             return step
         run, stage = attempt.run, attempt.stage
         run.stages.pop(stage, None)
@@ -285,7 +285,7 @@ class Coordinator:
         """Start nothing more, kill the children, and report every open job as cancelled."""
         self._stopping = reason
         open_runs = [(queued.run, queued.stage) for queued in self._queue.clear()]
-        for attempt, process_exit in self._supervisor.ended():  # they finished in time: keep their results
+        for attempt, process_exit in self._supervisor.exited():  # they finished in time: keep their results
             self._handle_exit(attempt, process_exit)
         open_runs += [(attempt.run, attempt.stage) for attempt in self._supervisor.kill()]
         for run, stage in open_runs:

@@ -42,8 +42,8 @@ class Gpus:
             self._schedule.update_free_memory(self._devices.room())
             self._refreshed = time.monotonic()
 
-    def lost(self, device: str) -> bool:
-        """Return True if a device is lost, checked after a stage on it failed; it then gets no more stages."""
+    def drop_if_lost(self, device: str) -> bool:
+        """Take a device on which a stage failed out of use if the driver no longer lists it; return True if so."""
         if device in self._devices.room():
             return False
         self._schedule.lose(device)

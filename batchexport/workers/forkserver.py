@@ -46,7 +46,7 @@ class ForkServer:
         self._ready = False
         # The pid of every started child by the id of its request; None until the server has sent it.
         self._pids: dict[str, int | None] = {}
-        self._ended: list[ProcessExit] = []
+        self._exits: list[ProcessExit] = []
         self.note: str | None = None
 
     def open(self) -> None:
@@ -68,7 +68,7 @@ class ForkServer:
             messages = self._channel.receive()
             if messages is None:
                 return
-            self._ended += self._handle(messages)
+            self._exits += self._handle(messages)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the process group of a child."""
@@ -78,9 +78,9 @@ class ForkServer:
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
         """Return the children that ended, after waiting up to `timeout` seconds for a message."""
-        if self._ended:
-            ended, self._ended = self._ended, []
-            return ended
+        if self._exits:
+            exits, self._exits = self._exits, []
+            return exits
         if self._channel is None:
             time.sleep(timeout or 0)
             return []
@@ -92,7 +92,7 @@ class ForkServer:
         return self._server_died() if messages is None else self._handle(messages)
 
     def _handle(self, messages: list[dict[str, Any]]) -> list[ProcessExit]:
-        ended = []
+        exits = []
         for message in messages:
             if message["event"] == "broken":
                 self.close()
@@ -111,7 +111,7 @@ class ForkServer:
                 self._pids[message["id"]] = message["pid"]
             if message["event"] == "ended":
                 self._pids.pop(message["id"], None)
-                ended.append(
+                exits.append(
                     ProcessExit(
                         id=message["id"],
                         status=message["status"],
@@ -119,7 +119,7 @@ class ForkServer:
                         peak_rss_bytes=message["peak_rss_bytes"],
                     )
                 )
-        return ended
+        return exits
 
     def resident_bytes(self, *, exact: bool) -> dict[str, int]:
         """Return the bytes that each child holds with all that it started; see `memory.resident_bytes`."""

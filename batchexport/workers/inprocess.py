@@ -24,7 +24,7 @@ class InProcess:
     def __init__(self, environment: dict[str, str]) -> None:
         """Take the environment that torch must be imported with."""
         self._environment = environment
-        self._ended: list[ProcessExit] = []
+        self._exits: list[ProcessExit] = []
 
     def open(self) -> None:
         """Do nothing: the first stage imports torch."""
@@ -37,21 +37,21 @@ class InProcess:
             stages = importlib.import_module(PIPELINE)
             process.apply_environment(request.environment, request.task["root"])
             stages.run(request.task, request.folder)
-        self._ended.append(ProcessExit(id=request.id, status=0, seconds=time.monotonic() - started))
+        self._exits.append(ProcessExit(id=request.id, status=0, seconds=time.monotonic() - started))
 
     def signal(self, name: str, number: int) -> None:
         """Do nothing: there is no child."""
 
     def resident_bytes(self, *, exact: bool) -> dict[str, int]:
-        """Return nothing: there is no child."""
+        """Return an empty dict: there is no child."""
         return {}
 
     def wait(self, timeout: float | None) -> list[ProcessExit]:
         """Return the stages that have run since the last call."""
-        if not self._ended:
+        if not self._exits:
             time.sleep(timeout or 0)
-        ended, self._ended = self._ended, []
-        return ended
+        exits, self._exits = self._exits, []
+        return exits
 
     def close(self) -> None:
         """Do nothing: there is no child."""

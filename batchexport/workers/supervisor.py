@@ -82,7 +82,7 @@ class Supervisor(Generic[OneAttempt]):
         """Wait a moment for children to exit, and yield those that did; `poll`: wait even if no child is running."""
         yield from self._collect_exits(self._wait_seconds(poll))
 
-    def ended(self) -> Iterator[tuple[OneAttempt, ProcessExit]]:
+    def exited(self) -> Iterator[tuple[OneAttempt, ProcessExit]]:
         """Yield the children that have exited by now, without waiting."""
         yield from self._collect_exits(0.0)
 
