@@ -47,7 +47,7 @@ def _one(workspace: Workspace, kinds: Counter[str]) -> list[str]:
     wrong = [] if "Traceback" not in ran.output else [f"a traceback: {ran.output[-1000:]}"]
     failed = [line for line in ran.output.splitlines() if line.startswith("          error ")]
     for line in failed:
-        kind = line.rpartition(", ")[2].rstrip("]")
+        kind = line.rpartition("kind: ")[2].rstrip(")")
         kinds[kind] += 1
         if kind != "disk" or "free" not in line:
             wrong.append(line.strip())
