@@ -156,6 +156,12 @@ class RunOptions:
     json: Path | None = None
     output_dir: Path | None = None
 
+    @property
+    def explicit_cache_dir(self) -> Path | None:
+        """Return the cache folder that the command or its environment names; it overrides the manifest's."""
+        named = os.environ.get("BATCHEXPORT_CACHE_DIR")
+        return self.cache_dir or (Path(named) if named else None)
+
 
 def data_files(root: Path, patterns: Iterable[str]) -> list[str]:
     """Return the files that data patterns match, sorted: below `root` where they are relative.

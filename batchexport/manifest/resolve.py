@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.errors import ManifestError, Problem
-from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest, Pools, VerifySpec
+from batchexport.core.job import CompileSpec, ExportSpec, Job, Manifest
 from batchexport.core.text import describe, did_you_mean, listing, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.diagnostics import EntryDiagnostics
@@ -17,8 +17,6 @@ from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
 from batchexport.manifest.settings import read_settings
-
-__all__ = ["CompileSpec", "ExportSpec", "Job", "Manifest", "Pools", "VerifySpec", "load", "resolve"]
 
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 

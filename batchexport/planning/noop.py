@@ -88,10 +88,9 @@ def load(options: RunOptions, toolchain: probe.Toolchain, checked: CheckedFiles 
 
 def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     """Guess the cache folder from the head of the manifest; a wrong guess finds no run, as saved runs name theirs."""
-    if options.cache_dir is not None:
-        return options.cache_dir
-    if os.environ.get("BATCHEXPORT_CACHE_DIR"):
-        return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
+    explicit = options.explicit_cache_dir
+    if explicit is not None:
+        return explicit
     head = manifest.partition(b"\n[[entry]]")[0]
     try:
         text = head.decode("utf-8-sig") if len(head) <= _HEAD_BYTES else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,11 +41,7 @@ class Session:
 
 def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
     """Return the cache folder: --cache-dir, else BATCHEXPORT_CACHE_DIR, else the manifest's, else ./cache."""
-    if options.cache_dir is not None:
-        return options.cache_dir
-    if os.environ.get("BATCHEXPORT_CACHE_DIR"):
-        return Path(os.environ["BATCHEXPORT_CACHE_DIR"])
-    return manifest.cache_dir or Path("cache")
+    return options.explicit_cache_dir or manifest.cache_dir or Path("cache")
 
 
 @contextmanager

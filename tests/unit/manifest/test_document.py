@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from batchexport.core.errors import ManifestError
+from batchexport.core.job import Pools
 from batchexport.core.text import parse_bytes, parse_seconds
 from batchexport.manifest import document, locations, resolve
 
@@ -103,7 +104,7 @@ def test_settings_are_resolved_against_the_folder_of_the_manifest(
     assert resolved.output_dir == tmp_path / "out"
     assert resolved.cache_dir == Path("/var/cache")
     assert resolved.size_limit == 3 * 2**29
-    assert resolved.pools == resolve.Pools(cpu_workers=3, cpu_memory=500_000_000, cuda_devices=(0, 2))
+    assert resolved.pools == Pools(cpu_workers=3, cpu_memory=500_000_000, cuda_devices=(0, 2))
 
 
 def test_what_is_not_set_is_left_to_the_machine() -> None:
@@ -111,7 +112,7 @@ def test_what_is_not_set_is_left_to_the_machine() -> None:
     assert resolved.output_dir == Path("/m/dist")
     assert resolved.cache_dir is None
     assert resolved.size_limit is None
-    assert resolved.pools == resolve.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
+    assert resolved.pools == Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
 
 
 @pytest.mark.parametrize(

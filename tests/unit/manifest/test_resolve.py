@@ -10,9 +10,9 @@ import pytest
 
 from batchexport.core import keys
 from batchexport.core.errors import ManifestError
+from batchexport.core.job import CompileSpec, ExportSpec, Job, Pools, VerifySpec
 from batchexport.manifest import document, resolve
 from batchexport.manifest.names import folders
-from batchexport.manifest.resolve import Job
 
 DESIGN_EXAMPLE = """\
 schema = 1
@@ -130,7 +130,7 @@ def test_every_key_of_the_designs_example_arrives() -> None:
     assert result.output_dir == Path("/zoo/dist")
     assert result.cache_dir == Path("/zoo/../cache")
     assert result.size_limit == 50 * 2**30
-    assert result.pools == resolve.Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
+    assert result.pools == Pools(cpu_workers=None, cpu_memory=None, cuda_devices=None)
     assert [job.name for job in result.jobs] == ["bert-base@cpu", "bert-base@cuda"]
     assert result.jobs[0] == Job(
         name="bert-base@cpu",
@@ -139,7 +139,7 @@ def test_every_key_of_the_designs_example_arrives() -> None:
         folder="bert-base@cpu",
         tags=("text", "nightly"),
         timeout=1800.0,
-        export=resolve.ExportSpec(
+        export=ExportSpec(
             model="models.text:bert",
             args=(),
             kwargs={"layers": 12},
@@ -160,10 +160,8 @@ def test_every_key_of_the_designs_example_arrives() -> None:
             decompositions=("aten.silu",),
             extra_files={"card.json": "cards/bert.json"},
         ),
-        compile=resolve.CompileSpec(
-            target="cpu", format="package", options={"max_autotune": False}, weights="external"
-        ),
-        verify=resolve.VerifySpec(rtol=1e-4, atol=1e-5, samples="corners", negative=True),
+        compile=CompileSpec(target="cpu", format="package", options={"max_autotune": False}, weights="external"),
+        verify=VerifySpec(rtol=1e-4, atol=1e-5, samples="corners", negative=True),
     )
 
 
@@ -190,9 +188,9 @@ def test_a_name_and_a_model_are_enough() -> None:
         target="cpu",
         folder="a@cpu",
         timeout=1800.0,
-        export=resolve.ExportSpec(model="m:f"),
-        compile=resolve.CompileSpec(target="cpu"),
-        verify=resolve.VerifySpec(),
+        export=ExportSpec(model="m:f"),
+        compile=CompileSpec(target="cpu"),
+        verify=VerifySpec(),
     )
 
 
@@ -372,9 +370,9 @@ def test_an_example_leaves_every_derived_size_dynamic() -> None:
     ],
 )
 def test_tolerances_depend_on_the_dtype_unless_given(dtype: str, rtol: float, atol: float) -> None:
-    assert only(f'dtype = "{dtype}"').verify == resolve.VerifySpec(rtol=rtol, atol=atol)
+    assert only(f'dtype = "{dtype}"').verify == VerifySpec(rtol=rtol, atol=atol)
     given = only(f'dtype = "{dtype}"\nverify = {{ rtol = 0, samples = "example" }}').verify
-    assert given == resolve.VerifySpec(rtol=0.0, atol=atol, samples="example")
+    assert given == VerifySpec(rtol=0.0, atol=atol, samples="example")
 
 
 def test_a_bare_so_has_its_weights_inside() -> None:
