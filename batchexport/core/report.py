@@ -168,7 +168,7 @@ class RunReport:
         return sum(job.skipped for job in self.jobs)
 
     def keys(self) -> KeyCost | None:
-        """What the keys of all that was built cost; None where nothing was."""
+        """Return the seconds spent on the keys of all that was built; None where nothing was built."""
         built = [job for job in self.jobs if job.key_seconds and job.seconds]
         if not built:
             return None

@@ -34,7 +34,7 @@ def access(mode: Any, flags: Any) -> tuple[bool, bool]:
 
 
 def signature(path: str) -> tuple[int, ...] | None:
-    """What changes when a file does; None where there is none."""
+    """Return the parts of a stat that change when the file does, or None where there is no file."""
     try:
         status = _stat(path)
     except (OSError, ValueError):

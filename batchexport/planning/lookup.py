@@ -22,7 +22,7 @@ from batchexport.toolchain.probe import Toolchain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A stage whose result stands, and why."""
+    """A stage that need not run: its cached result, and the reason for the report."""
 
     result: Result
     reason: str
@@ -30,7 +30,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """A stage that must run, and why; from the start, unless it is one of the two cases below.
+    """A stage that must run, and the reason; from the start, unless it is of one of the two subclasses.
 
     `key` is None where it can't be known before the stage has run; `lock` names what must not be built twice at a time.
     """
@@ -113,7 +113,7 @@ class CacheLookup:
         return known
 
     def export(self, job: Job, *, swap_weights: bool = True, pack: bool = False) -> Hit | Miss:
-        """Whether an earlier export stands: the trace hit, which needs no torch.
+        """Look up an earlier export by its traces, without torch.
 
         `swap_weights` False: its graph is to be captured, even if only the weights are new.
         `pack`: a package with the new weights is wanted too, where it takes no compile.
@@ -144,13 +144,13 @@ class CacheLookup:
         return Hit(result=result, reason=UNCHANGED["export"])
 
     def _base(self, missed: TraceMiss) -> Result | None:
-        """The export whose graph a model with new weights may have."""
+        """Return the export whose graph a model with new weights may have."""
         key = missed.weights_only_base
         base = self._results.get("export", key) if key else None
         return base if base is not None and base.export_facts.structure else None
 
     def _code_of(self, job: Job, base: Result) -> Result | None:
-        """The code that a package with new weights can have."""
+        """Return the code that a package with new weights can have."""
         if "compile" in self._force:
             return None
         return _with_swappable_weights(self._results.get("code", self.code_key(job, base)))
@@ -160,7 +160,7 @@ class CacheLookup:
         self._traces.refresh(self.request_key(job))
 
     def compile(self, job: Job, export: Result, *, pack: bool = True) -> Hit | Miss:
-        """Whether code for this program, target and toolchain is there. `pack` False: packing was no use."""
+        """Look up code for this program, target and toolchain. `pack` False: packing was tried and did not work."""
         with self._timed(job, "compile"):
             return self._compile(job, export, pack=pack)
 
@@ -277,5 +277,5 @@ class CacheLookup:
 
 
 def _with_swappable_weights(code: Result | None) -> Result | None:
-    """The compiled code, if it takes other weights."""
+    """Return the compiled code if it takes other weights."""
     return code if code is not None and code.compile_facts.why_fixed is None else None
