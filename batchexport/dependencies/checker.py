@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from batchexport.core.digests import (
-    bytes_digest,
-    file_digest,
-    listing_digest,
-    stat_identity,
-    text_digest,
-    tree_digest,
+from batchexport.dependencies import machine
+from batchexport.dependencies.answers import (
+    NO,
+    OwnFiles,
+    current_stat,
+    link_text,
+    listed_kinds,
+    listing,
+    names_answer,
+    read_error,
+    text_answer,
+    variables_digest,
 )
 from batchexport.dependencies.dependency import Dependency, DependencyKind, Row, canonical_order
+from batchexport.dependencies.file_digests import CheckedFiles, FileDigests
+from batchexport.dependencies.installed import Installed
+from batchexport.dependencies.paths import exists
+from batchexport.dependencies.zones import is_system
 from batchexport.store.index import Index
-from batchexport.store.statcache import IndexedStats
-from batchexport.toolchain.distributions import Distributions
 
-_MODULE_SUFFIXES = tuple(importlib.machinery.all_suffixes())
+__all__ = ["CheckedFiles", "DependencyChecker", "location_digest", "relative_to"]
+
 # Kinds whose subject is a path that another manifest, import path or user would have found elsewhere.
 _FOUND_BY_LOCATION = (
     DependencyKind.SOURCE,
     DependencyKind.FILE,
+    DependencyKind.UNREADABLE,
     DependencyKind.LISTING,
+    DependencyKind.KINDS,
     DependencyKind.PRESENT,
     DependencyKind.ABSENT,
+    DependencyKind.STAT,
+    DependencyKind.ACCESS,
+    DependencyKind.LINK,
 )
 _FILE_LABELS = {DependencyKind.SOURCE: "source", DependencyKind.FILE: "data", DependencyKind.WEIGHTS: "weights"}
-
-
-class CheckedFiles:
-    """Digests of the files that this command has hashed, each valid while the file's stat is unchanged.
-
-    The index can't serve for this, as it doesn't store the digests of files younger than two seconds.
-    """
-
-    def __init__(self) -> None:
-        self._digests: dict[str, tuple[list[int], str]] = {}
-
-    def get(self, path: str, stat: os.stat_result) -> str | None:
-        """Return the digest that `path` had when its stat was `stat`, or None if this command did not hash it."""
-        known = self._digests.get(path)
-        return known[1] if known is not None and known[0] == stat_identity(stat) else None
-
-    def put(self, path: str, stat: os.stat_result, digest: str) -> None:
-        """Add the digest of `path`, computed after `stat` was taken."""
-        self._digests[path] = (stat_identity(stat), digest)
 
 
 class DependencyChecker:
@@ -59,30 +50,49 @@ class DependencyChecker:
     Several traces may have recorded one file with different contents; the file is hashed once all the same.
     """
 
-    def __init__(self, *, root: str, path: Sequence[str], index: Index, checked: CheckedFiles | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        root: str,
+        path: Sequence[str],
+        index: Index,
+        checked: CheckedFiles | None = None,
+        output_dir: str = "",
+        cache: str = "",
+    ) -> None:
         """Check against the manifest's folder `root` and the rest of the import path, `path`.
 
-        The index remembers digests between commands, `checked` those that this command has already computed.
+        The index remembers digests between commands, `checked` those that this command has already computed. What
+        batchexport writes into `output_dir` and `cache`, both absolute, is left out of listings.
         """
         self._root = root
         self._path = path
-        self._trees = index
-        self._remembered = IndexedStats(index, "file")
-        self._checked = CheckedFiles() if checked is None else checked
-        self._distributions = Distributions(path)
+        self._own = OwnFiles.of(output_dir, cache)
+        self._files = FileDigests(index, CheckedFiles() if checked is None else checked)
+        self._installed = Installed(root, path)
         self._reasons: dict[tuple[object, ...], str | None] = {}
-        self._names: dict[str, frozenset[str]] = {}
         self._checks: dict[DependencyKind, Callable[[Dependency], str | None]] = {
             DependencyKind.SOURCE: self._check_file,
             DependencyKind.FILE: self._check_file,
             DependencyKind.WEIGHTS: self._check_file,
+            DependencyKind.UNREADABLE: self._check_unreadable,
             DependencyKind.LISTING: self._check_listing,
+            DependencyKind.KINDS: self._check_kinds,
             DependencyKind.PRESENT: self._check_present,
             DependencyKind.ABSENT: self._check_absent,
+            DependencyKind.STAT: self._check_stat,
+            DependencyKind.ACCESS: self._check_access,
+            DependencyKind.LINK: self._check_link,
             DependencyKind.NO_MODULE: self._check_missing_module,
             DependencyKind.NAMESPACE: self._check_namespace,
             DependencyKind.DISTRIBUTION: self._check_distribution,
+            DependencyKind.METADATA: self._check_metadata,
+            DependencyKind.ENTRY_POINTS: self._check_entry_points,
+            DependencyKind.INSTALLED: self._check_installed,
+            DependencyKind.MODULES: self._installed.moved_module,
             DependencyKind.ENVIRONMENT: self._check_environment,
+            DependencyKind.VARIABLES: self._check_variables,
+            DependencyKind.MACHINE: self._check_machine,
             DependencyKind.LOCATION: self._check_location,
         }
 
@@ -109,39 +119,89 @@ class DependencyChecker:
 
     def _check_present(self, dependency: Dependency) -> str | None:
         subject = dependency.subject
-        return None if os.path.lexists(self._absolute(subject)) else f"{subject} is gone"
+        return None if exists(self._absolute(subject)) else f"{subject} is gone"
 
     def _check_absent(self, dependency: Dependency) -> str | None:
         subject = dependency.subject
         return f"{subject} appeared" if os.path.lexists(self._absolute(subject)) else None
 
+    def _check_unreadable(self, dependency: Dependency) -> str | None:
+        _, subject, (error,) = dependency
+        now = read_error(self._absolute(subject))
+        return None if now == error else f"{subject}: opening it gave {error}, now {now or 'it can be read'}"
+
+    def _check_stat(self, dependency: Dependency) -> str | None:
+        _, subject, (question, answer) = dependency
+        same = current_stat(question or "", self._absolute(subject)) == answer
+        if same:
+            return None
+        if question == "exists":
+            return f"{subject} appeared" if answer == NO else f"{subject} is gone"
+        return f"{(question or '').lstrip('@')} of {subject} changed"
+
+    def _check_access(self, dependency: Dependency) -> str | None:
+        _, subject, (mode, answer) = dependency
+        now = "yes" if os.access(self._absolute(subject), int(mode or 0)) else NO
+        return None if now == answer else f"the permissions of {subject} changed"
+
+    def _check_link(self, dependency: Dependency) -> str | None:
+        _, subject, (text,) = dependency
+        return None if link_text(self._absolute(subject)) == text else f"link {subject} leads elsewhere"
+
     def _check_missing_module(self, dependency: Dependency) -> str | None:
         name = dependency.subject
-        found = self._is_found(name, [self._root, *self._other_entries()]) or _is_editable(name)
+        found = self._installed.provides(name) or _is_editable(name)
         return f"module {name} can be imported now" if found else None
 
     def _check_namespace(self, dependency: Dependency) -> str | None:
         name = dependency.subject
-        found = self._is_found(name, self._other_entries()) or _is_editable(name)
+        found = self._installed.provides(name, root=False) or _is_editable(name)
         return f"package {name} is in more than one place now" if found else None
-
-    def _other_entries(self) -> list[str]:
-        """Return the entries of the import path besides the manifest's folder."""
-        root = os.path.normpath(self._root)
-        return [entry for entry in self._path if os.path.normpath(entry) != root]
 
     def _check_listing(self, dependency: Dependency) -> str | None:
         _, subject, (names,) = dependency
         try:
-            same = listing_digest(self._absolute(subject)) == names
+            same = listing(self._absolute(subject), self._own) == names
         except OSError:
             return f"folder {subject} is gone"
         return None if same else f"the files in folder {subject} changed"
 
+    def _check_kinds(self, dependency: Dependency) -> str | None:
+        _, subject, (kinds,) = dependency
+        same = listed_kinds(self._absolute(subject), self._own) == kinds
+        return None if same else f"the files in folder {subject} changed, or what they are"
+
+    def _check_metadata(self, dependency: Dependency) -> str | None:
+        _, name, (version,) = dependency
+        now = self._installed.distributions.version(name)
+        return (
+            None if now == version else f"distribution {name} {version or 'not installed'} → {now or 'not installed'}"
+        )
+
+    def _check_entry_points(self, dependency: Dependency) -> str | None:
+        _, group, (recorded,) = dependency
+        same = names_answer(self._installed.entry_points(group)) == recorded
+        return None if same else f"the entry points of {group} changed"
+
+    def _check_installed(self, dependency: Dependency) -> str | None:
+        _, what, (recorded,) = dependency
+        same = names_answer(self._installed.named(what)) == recorded
+        return None if same else "other distributions are installed"
+
+    def _check_variables(self, dependency: Dependency) -> str | None:
+        _, own, (names,) = dependency
+        same = variables_digest(os.environ, own.split()) == names
+        return None if same else "other environment variables are set"
+
+    def _check_machine(self, dependency: Dependency) -> str | None:
+        _, question, (recorded,) = dependency
+        now = machine.answer(question)
+        return None if now is not None and text_answer(now) == recorded else f"{question} of the machine changed"
+
     def _check_environment(self, dependency: Dependency) -> str | None:
         _, name, (recorded,) = dependency
         value = os.environ.get(name)
-        same = recorded == (None if value is None else text_digest(value))
+        same = recorded == (None if value is None else text_answer(value))
         return None if same else f"environment variable {name} changed"
 
     def _check_location(self, dependency: Dependency) -> str | None:
@@ -153,8 +213,8 @@ class DependencyChecker:
         path = self._absolute(subject)
         label = _FILE_LABELS[kind]
         try:
-            content = self.file_digest(path)
-            if content == recorded or (kind is DependencyKind.SOURCE and [self._tree(path, content)] == tree):
+            content = self._files.digest(path)
+            if content == recorded or (kind is DependencyKind.SOURCE and [self._files.tree(path, content)] == tree):
                 return None
         except FileNotFoundError:
             return f"{label}: {subject} is gone"
@@ -162,71 +222,23 @@ class DependencyChecker:
             return f"{label}: {subject} can't be read ({error.strerror})"
         return f"{label}: {subject} changed"
 
-    def _tree(self, path: str, content: str) -> str:
-        """Return the digest of the syntax tree of the file whose bytes have the digest `content`."""
-        known = self._trees.get("tree", content)
-        if isinstance(known, str):
-            return known
-        source = Path(path).read_bytes()
-        tree = tree_digest(source)
-        if bytes_digest(source) == content:  # else the file was edited after it was hashed
-            self._trees.put("tree", content, tree)
-        return tree
-
-    def file_digest(self, path: str) -> str:
-        """Return the SHA-256 of a file, without reading it if its stat is unchanged. Raises OSError."""
-        stat = os.stat(path)
-        return self._known(path, stat) or self._remember(path, stat, file_digest(path))
-
-    def prehash(self, subjects: Iterable[str]) -> None:
-        """Hash those of these files whose digests are unknown, several at a time, as hashlib releases the GIL."""
-        stats = {path: os.stat(path) for path in map(self._absolute, subjects) if os.path.isfile(path)}
-        unknown = {path: stat for path, stat in stats.items() if self._known(path, stat) is None}
-        if len(unknown) < 2:
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        with suppress(OSError), ThreadPoolExecutor() as threads:  # the check of an unreadable file reports the error
-            for (path, stat), content in zip(unknown.items(), threads.map(file_digest, unknown), strict=True):
-                self._remember(path, stat, content)
-
-    def _known(self, path: str, stat: os.stat_result) -> str | None:
-        return self._checked.get(path, stat) or self._remembered.get(Path(path), stat)
-
-    def _remember(self, path: str, stat: os.stat_result, content: str) -> str:
-        """Remember the digest of a file that was hashed after `stat` was taken, unless it changed meanwhile."""
-        if os.stat(path).st_mtime_ns == stat.st_mtime_ns:
-            self._checked.put(path, stat, content)
-            self._remembered.put(Path(path), stat, content)
-        return content
-
     def _check_distribution(self, dependency: Dependency) -> str | None:
         _, name, (version, record) = dependency
-        found = self._distributions.get(name)
+        found = self._installed.distributions.get(name)
         if found is None:
             return f"distribution {name} is not installed any more"
         if found.version != version:
             return f"distribution {name} {version} → {found.version}"
-        try:
-            content = self.file_digest(found.record)
-        except OSError:
-            content = ""  # as `Distribution.digest` returns it
-        return None if content == record else f"distribution {name} {version} was reinstalled with other content"
+        same = self._files.record_digest(found.record) == record
+        return None if same else f"distribution {name} {version} was reinstalled with other content"
 
-    def _is_found(self, name: str, entries: Iterable[str]) -> bool:
-        """Return True if one of the folders contains a module or a folder of this name."""
-        for entry in entries:
-            if entry not in self._names:
-                try:
-                    self._names[entry] = frozenset(os.listdir(entry))
-                except OSError:
-                    self._names[entry] = frozenset()
-            names = self._names[entry]
-            if name in names or any(name + suffix in names for suffix in _MODULE_SUFFIXES):
-                return True
-        return False
+    def prehash(self, subjects: Iterable[str]) -> None:
+        """Hash the files among these subjects whose digests are unknown."""
+        self._files.prehash(map(self._absolute, subjects))
 
     def _absolute(self, subject: str) -> str:
+        if subject == ".":
+            return self._root
         return subject if subject.startswith("/") else os.path.join(self._root, subject)
 
 
@@ -238,7 +250,8 @@ def relative_to(root: str, dependencies: Iterable[Dependency], path: Sequence[st
     """
     folders = (os.path.normpath(root), os.path.realpath(root))
     found = [dependency._replace(subject=_relative(dependency.subject, folders)) for dependency in dependencies]
-    if any(kind in _FOUND_BY_LOCATION and os.path.isabs(subject) for kind, subject, _ in found):
+    outside = (subject for kind, subject, _ in found if kind in _FOUND_BY_LOCATION and os.path.isabs(subject))
+    if not all(map(is_system, outside)):
         found.append(Dependency(DependencyKind.LOCATION, location_digest(root, path)))
     return canonical_order(found)
 
@@ -255,7 +268,7 @@ def _relative(subject: str, folders: Iterable[str]) -> str:
 def location_digest(root: str, path: Sequence[str]) -> str:
     """Return a digest of all that absolute paths depend on: the manifest's folder, the import path and the user."""
     user = [os.environ.get(name) for name in ("HOME", "USER", "LOGNAME")]
-    return text_digest("\0".join(map(repr, [os.path.normpath(root), list(path), user])))
+    return text_answer("\0".join(map(repr, [os.path.normpath(root), list(path), user])))
 
 
 def _is_editable(name: str) -> bool:

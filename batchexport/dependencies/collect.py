@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import cache
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from batchexport.core.digests import listing_digest
+from batchexport.dependencies import collect_answers
+from batchexport.dependencies.answers import NO, current_stat, listed_kinds, listing, read_error
 from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
+from batchexport.dependencies.installed import installed
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     digest_or_none,
+    exists,
     folder_of_module,
     import_candidates,
     is_newer,
@@ -25,17 +28,10 @@ from batchexport.dependencies.paths import (
     shadowing_paths,
     signature,
 )
-from batchexport.dependencies.zones import Zone, third_party_roots, within
-from batchexport.toolchain.distributions import Distributions
+from batchexport.dependencies.zones import Zone
 
 LAG_NS = 100_000_000  # the file system's clock lags a little behind
 _SINCE = time.time_ns() - LAG_NS  # modules loaded before the observer don't show edits made after this
-
-
-@cache
-def installed() -> Distributions:
-    """Return the installed distributions. The fork server reads them once for all its children."""
-    return Distributions(third_party_roots())
 
 
 def dependencies(seen: Observations) -> list[Dependency]:
@@ -45,14 +41,12 @@ def dependencies(seen: Observations) -> list[Dependency]:
         InputChanged: if a file has changed since the stage read it.
     """
     found = [*_modules(seen), *_sources(seen), *_files(seen), *_folders(seen), *_missing_modules(seen)]
-    found += [Dependency(DependencyKind.ENVIRONMENT, name, (digest,)) for name, digest in seen.environment.items()]
-    return canonical_order(found)
+    return canonical_order([*found, *collect_answers.answers(seen, found, installed().version)])
 
 
 def _modules(seen: Observations) -> list[Dependency]:
     """Return the distributions of loaded modules; record the paths that would have been imported instead of them."""
     found: list[Dependency] = []
-    distributions: dict[str, Dependency] = {}
     paths = set(seen.third_party_files)
     for name, module in list(sys.modules.items()):
         path = module_path(name, module)
@@ -70,15 +64,37 @@ def _modules(seen: Observations) -> list[Dependency]:
             paths.add(path)
         if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.preloaded_modules:
             seen.absent |= _first_party_shadows(seen, name, path)
+    return [*found, *_distributions(seen, paths), *_imported(seen)]
+
+
+def _distributions(seen: Observations, paths: Iterable[str]) -> Iterator[Dependency]:
+    """Yield the distributions of these files and those that model code asked for; record files that are in none."""
+    owned = {one.name: one for one in map(installed().get, seen.distributions) if one is not None}
     for path in paths:
         owners = installed().of_file(path)
         if not owners and os.path.exists(path):
             seen.record_read(path)
-        for owner in owners:
-            if owner.name not in distributions:  # thousands of paths are torch's, whose RECORD takes long to hash
-                recorded = (owner.version, owner.digest)
-                distributions[owner.name] = Dependency(DependencyKind.DISTRIBUTION, owner.name, recorded)
-    return [*found, *distributions.values()]
+        owned.update((owner.name, owner) for owner in owners)
+    for name, found in owned.items():
+        yield Dependency(DependencyKind.DISTRIBUTION, name, (found.version, found.digest))
+
+
+def _imported(seen: Observations) -> Iterator[Dependency]:
+    """Yield the installed modules that this stage imported, by distribution; all stages share the fork server's."""
+    names: dict[str, list[str]] = {}
+    for name, module in list(sys.modules.items()):
+        path = module_path(name, module)
+        if path is None or "." in name or name in seen.preloaded_modules:
+            continue
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        zone = seen.zones.of(path)
+        if zone is Zone.STDLIB and origin not in ("frozen", "built-in"):
+            names.setdefault("", []).append(name)
+        elif zone is Zone.THIRD:
+            for owner in installed().of_file(path)[:1]:
+                names.setdefault(owner.name, []).append(name)
+    for owned_by, modules in names.items():
+        yield Dependency(DependencyKind.MODULES, owned_by, (" ".join(sorted(modules)),))
 
 
 def _record_loaded(seen: Observations, path: str, *, preloaded: bool) -> None:
@@ -129,53 +145,66 @@ def _files(seen: Observations) -> list[Dependency]:
         if then is None:
             seen.absent.add(path)
             continue
-        if os.path.exists(path) and not os.path.isfile(path):
-            continue  # a folder or a device
+        if exists(path) and not os.path.isfile(path):
+            if os.path.isdir(path):
+                seen.stats.setdefault((path, "kind"), current_stat("kind", path))
+            continue
         content = digest_or_none(path)
         if content is not None and signature(path) == then:
             files[path] = content
+        elif content is None and signature(path) == then and (error := read_error(path)) is not None:
+            found.append(Dependency(DependencyKind.UNREADABLE, path, (error,)))
         elif path in seen.written:
             seen.uncacheable.setdefault(f"{path} is read and then written")
         else:
             raise InputChanged(path)
-    for path in seen.absent:
-        if not os.path.lexists(path):
-            found.append(Dependency(DependencyKind.ABSENT, path))
-        elif path in seen.written and os.path.isfile(path):
-            # Probed, then written by the stage: had the file existed, the stage would have read it.
-            files.setdefault(path, digest_or_none(path) or "")
-        elif os.path.isfile(path) and not _is_own(seen, path):
-            raise InputChanged(path)
+    found += _absent(seen, files)
     for path, content in files.items():
         kind = DependencyKind.WEIGHTS if path in seen.weights else DependencyKind.FILE
         found.append(Dependency(kind, path, (content,)))
-    return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent})]
+    asked = {path for path, _ in seen.stats}
+    return [*found, *_present(seen, {*files, *seen.sources, *seen.listed, *seen.written, *seen.absent, *asked})]
+
+
+def _absent(seen: Observations, files: dict[str, str]) -> Iterator[Dependency]:
+    """Yield the paths that did not exist; add to `files` those that the stage wrote after it had looked for them."""
+    for path in seen.absent:
+        if not os.path.lexists(path):
+            yield Dependency(DependencyKind.ABSENT, path)
+        elif not exists(path):  # a link to nothing
+            yield Dependency(DependencyKind.STAT, path, ("exists", NO))
+        elif path in seen.written and os.path.isfile(path):
+            # Probed, then written by the stage: had the file existed, the stage would have read it.
+            files.setdefault(path, digest_or_none(path) or "")
+        elif os.path.isfile(path) and not seen.is_own(path):
+            raise InputChanged(path)
 
 
 def _present(seen: Observations, known: set[str]) -> list[Dependency]:
     found: list[Dependency] = []
     for path in seen.present - known:
-        if not os.path.lexists(path) and not _is_own(seen, path):
+        if not exists(path) and not seen.is_own(path):
             raise InputChanged(path)
-        if os.path.lexists(path) and not within(seen.root, path):
+        if exists(path):
             found.append(Dependency(DependencyKind.PRESENT, path))
     return found
-
-
-def _is_own(seen: Observations, path: str) -> bool:
-    """Return True if this stage wrote `path` or a folder above it, or ran programs that may have."""
-    return bool(seen.uncacheable) or any(within(path, made) for made in seen.written)
 
 
 def _folders(seen: Observations) -> list[Dependency]:
     found: list[Dependency] = []
     filled = {os.path.dirname(path) for path in seen.written}
     for path, names in seen.listed.items():
-        if path in seen.absent:
+        if path in seen.absent or (path in seen.written and not os.path.isdir(path)):
             continue
-        if path not in filled and os.path.isdir(path) and listing_digest(path) != names:
+        if path not in filled and os.path.isdir(path) and listing(path, seen.own) != names:
             raise InputChanged(path)
         found.append(Dependency(DependencyKind.LISTING, path, (names,)))
+    for path, kinds in seen.kinds.items():
+        if path in seen.written and not os.path.isdir(path):
+            continue
+        if path not in filled and listed_kinds(path, seen.own) != kinds:
+            raise InputChanged(path)
+        found.append(Dependency(DependencyKind.KINDS, path, (kinds,)))
     return found
 
 

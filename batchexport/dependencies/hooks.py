@@ -1,12 +1,12 @@
-"""Wrap the calls that raise no audit event: report to the observer, then call the original."""
+"""Wrap the calls that raise no audit event, except those about paths: report to the observer, call the original."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import os
 import sys
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import Callable, Sequence
+from types import CodeType, ModuleType
 from typing import Any
 
 # Functions that read files in native code.
@@ -28,10 +28,13 @@ def watch_loader(is_watched: Callable[[str], bool], read: Callable[[str], bytes]
     loader.get_code = get_code  # type: ignore[method-assign]
 
 
-def watch_environment(on_read: Callable[[Any, Any], None], on_write: Callable[[Any], None]) -> None:
-    """Report each variable that is read, with its value or None if it is unset, and each that is set or deleted."""
+def watch_environment(
+    on_read: Callable[[Any, Any], None], on_write: Callable[[Any], None], on_list: Callable[[], None]
+) -> None:
+    """Report each variable that is read, with its value or None; each that is set or deleted; and listings."""
     mapping = type(os.environ)
     get, put, drop = mapping.__getitem__, mapping.__setitem__, mapping.__delitem__
+    iterate, count, represent = mapping.__iter__, mapping.__len__, mapping.__repr__
 
     def getitem(self: Any, key: Any) -> Any:
         try:
@@ -50,44 +53,89 @@ def watch_environment(on_read: Callable[[Any, Any], None], on_write: Callable[[A
         drop(self, key)
         on_write(key)
 
+    def iterator(self: Any) -> Any:
+        on_list()
+        return iterate(self)
+
+    def length(self: Any) -> int:
+        on_list()
+        return count(self)
+
+    def text(self: Any) -> str:
+        for _ in self.values():  # reads each
+            pass
+        return represent(self)
+
     mapping.__getitem__ = getitem  # type: ignore[method-assign]
     mapping.__setitem__ = setitem  # type: ignore[method-assign]
     mapping.__delitem__ = delitem  # type: ignore[method-assign]
+    mapping.__iter__ = iterator  # type: ignore[method-assign]
+    mapping.__len__ = length  # type: ignore[method-assign]
+    mapping.__repr__ = text  # type: ignore[method-assign]
 
 
-def watch_stat(on_stat: Callable[[str | bytes | os.PathLike[Any], bool], None]) -> None:
-    """Report each path that stat, lstat or access is called with, and whether it exists."""
+def watch_processes(on_start: Callable[[], None]) -> None:
+    """Report each process that multiprocessing or a library like it starts, for which there is no audit event."""
+    import _posixsubprocess
 
-    def watched(original: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
-        def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
-            named = not isinstance(path, int) and kwargs.get("dir_fd") is None
-            try:
-                status = original(path, *args, **kwargs)
-            except (FileNotFoundError, NotADirectoryError):
-                if named:
-                    on_stat(path, False)
-                raise
-            if named:
-                on_stat(path, True)
-            return status
+    original = _posixsubprocess.fork_exec
 
-        return stat
+    def fork_exec(*args: Any) -> int:
+        on_start()
+        return original(*args)
 
-    for name in ("stat", "lstat"):
-        original = getattr(os, name)
-        replaced = watched(original)
-        setattr(os, name, replaced)
-        for abilities in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-            if original in abilities:
-                abilities.add(replaced)
-    original_access = os.access
+    _posixsubprocess.fork_exec = fork_exec
 
-    def watched_access(path: Any, *args: Any, **kwargs: Any) -> bool:
-        if kwargs.get("dir_fd") is None and not isinstance(path, int):
-            os.path.lexists(path)  # calls lstat, which is watched
-        return original_access(path, *args, **kwargs)
 
-    os.access = watched_access
+def watch_metadata(
+    on_distribution: Callable[[str], None], on_all: Callable[[], None], on_entry_points: Callable[[str | None], None]
+) -> None:
+    """Report each distribution that `importlib.metadata` is asked for by name, requests for all, and entry points."""
+    from importlib import metadata
+
+    finder = metadata.MetadataPathFinder
+    find, entry_points = finder.find_distributions, metadata.entry_points
+    looking: list[bool] = []  # for entry points, which takes a look at all distributions
+
+    def find_distributions(*args: Any, **kwargs: Any) -> Any:
+        context: Any = next(iter((*args, *kwargs.values())), None)
+        name = getattr(context, "name", None)
+        if name is None:
+            if not looking:
+                on_all()
+        else:
+            on_distribution(name)
+        return find(*args, **kwargs)
+
+    def watched_entry_points(**params: Any) -> Any:
+        on_entry_points(params.get("group"))
+        looking.append(True)
+        try:
+            return entry_points(**params)
+        finally:
+            looking.pop()
+
+    finder.find_distributions = staticmethod(find_distributions)  # type: ignore[method-assign]
+    metadata.entry_points = watched_entry_points
+
+
+def watch_databases(on_attach: Callable[[str | None], None]) -> None:
+    """Report the files that SQL attaches to a database, by SQLite's authorizer; None if SQL does not name the file."""
+    import sqlite3
+
+    original = sqlite3.connect
+
+    def authorize(action: int, name: str | None, *rest: str | None) -> int:
+        if action == sqlite3.SQLITE_ATTACH:
+            on_attach(name)
+        return sqlite3.SQLITE_OK
+
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        connection = original(*args, **kwargs)
+        connection.set_authorizer(authorize)
+        return connection
+
+    sqlite3.connect = sqlite3.dbapi2.connect = connect
 
 
 def watch_readers(on_open: Callable[[Any], None]) -> None:
@@ -111,3 +159,38 @@ def watch_readers(on_open: Callable[[Any], None]) -> None:
             attributes = getattr(holder, "__dict__", None)
             if isinstance(attributes, dict) and attributes.get(name) is original:
                 attributes[name] = reader
+    if hasattr(sys.modules.get("torch"), "UntypedStorage"):
+        _watch_torch(watched, on_open)
+
+
+def _watch_torch(watched: Callable[[Callable[..., Any]], Callable[..., Any]], on_open: Callable[[Any], None]) -> None:
+    """Report what torch's native readers open: archives, packages and storages that are mapped."""
+    torch: Any = sys.modules["torch"]
+    original: Any = torch._C.PyTorchFileReader
+
+    class PyTorchFileReader(original):  # type: ignore[misc]
+        def __init__(self, given: Any, *rest: Any) -> None:
+            if isinstance(given, str | bytes | os.PathLike):
+                on_open(given)
+            super().__init__(given, *rest)
+
+    torch._C.PyTorchFileReader = PyTorchFileReader
+    torch.UntypedStorage.from_file = staticmethod(watched(torch.UntypedStorage.from_file))
+
+
+class MissingModules:
+    """A finder that finds nothing. It comes last, so each module it is asked for was not found anywhere.
+
+    It calls `on_module` with the name of a top-level module, and `on_submodule` with the last part of a module's name
+    and a folder of its package.
+    """
+
+    def __init__(self, on_module: Callable[[str], None], on_submodule: Callable[[str, str], None]) -> None:
+        self._on_module, self._on_submodule = on_module, on_submodule
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        if path is None:
+            self._on_module(name)
+            return
+        for folder in path:
+            self._on_submodule(name.rpartition(".")[2], folder)

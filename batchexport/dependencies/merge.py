@@ -26,12 +26,12 @@ def merge_dependencies(known: Iterable[Dependency], observed: Iterable[Dependenc
         StaleGraph: if the two differ in anything but weights, as after an edit made while the export ran.
     """
     known, observed = list(known), list(observed)
-    before = {(dependency.kind, dependency.subject): dependency for dependency in known}
+    before = {dependency.identity: dependency for dependency in known}
     content = {dependency.subject for dependency in known if dependency.kind in _CONTENT}
     for dependency in observed:
         if dependency.kind is DependencyKind.WEIGHTS:
             continue
-        other = before.get((dependency.kind, dependency.subject))
+        other = before.get(dependency.identity)
         if other is None:
             is_gone = dependency.kind is DependencyKind.ABSENT and dependency.subject in content
             differs = is_gone or dependency.kind in _CONTENT
@@ -39,11 +39,11 @@ def merge_dependencies(known: Iterable[Dependency], observed: Iterable[Dependenc
             differs = _meaning(dependency) != _meaning(other)
         if differs:
             raise StaleGraph(dependency.subject)
-    seen = {(dependency.kind, dependency.subject) for dependency in observed}
+    seen = {dependency.identity for dependency in observed}
     unseen = [
         dependency
         for dependency in known
-        if dependency.kind is not DependencyKind.WEIGHTS and (dependency.kind, dependency.subject) not in seen
+        if dependency.kind is not DependencyKind.WEIGHTS and dependency.identity not in seen
     ]
     return [*observed, *unseen]
 

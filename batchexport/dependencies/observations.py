@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from batchexport.dependencies.answers import OwnFiles
 from batchexport.dependencies.paths import module_files, signature
-from batchexport.dependencies.zones import Zone, Zones
+from batchexport.dependencies.zones import Zone, Zones, within
 
 
 class InputChanged(Exception):
@@ -17,24 +18,34 @@ class InputChanged(Exception):
 class Observations:
     """What one stage has read, probed and written so far. Paths are absolute and first-party except where noted.
 
-    - `root`: the manifest's folder
-    - `since` (Unix time in ns), `preloaded_modules` (names), `initial_sys_path`: the state when the stage began
+    - `root`: the manifest's folder; `real_root`: the same without links
+    - `since` (Unix time in ns), `preloaded_modules` (names), `initial_sys_path`, `initially_mapped` (files): the state
+      when the stage began
     - `sources`: the digests of bytes and syntax tree of each loaded module
     - `read`: the signature of each file when it was read, None if it did not exist
     - `weights`: the files that only weights are read from
     - `third_party_files`: files of installed distributions
-    - `listed`: the digest of each folder's listing
+    - `listed`: the digest of each folder's listing; `kinds`: the digest of what the entries of a folder are
     - `present`, `absent`: paths that were probed and did or did not exist
-    - `environment`: the digest of each variable's value, None if it was unset
+    - `stats`: the answer to each question that a stat of a path was asked; `accesses` those of `os.access`
+    - `links`: the digest of the text of each link that was read
+    - `environment`: the given value of each variable that was read, None if it was unset
+    - `variables`: the given names of all variables if they were listed; `own_variables`: those that batchexport sets
     - `missing_modules`: names of top-level modules that could not be imported
+    - `metadata`: names of distributions whose version was asked for; `distributions`: those that model code asks for
+    - `entry_points`: groups of entry points; `installed`: see `installed.Installed.named`
+    - `machine`: the answer to each question about the machine
     - `uncacheable`: why the dependencies are incomplete, as an ordered set
     """
 
     root: str
+    real_root: str
     zones: Zones
+    own: OwnFiles = field(default_factory=OwnFiles)
     since: int = 0
     preloaded_modules: frozenset[str] = frozenset()
     initial_sys_path: frozenset[str] = frozenset()
+    initially_mapped: frozenset[str] = frozenset()
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
     read: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
@@ -43,8 +54,19 @@ class Observations:
     listed: dict[str, str] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
+    stats: dict[tuple[str, str], str] = field(default_factory=dict)
+    accesses: dict[tuple[str, str], bool] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)
+    variables: frozenset[str] | None = None
+    own_variables: frozenset[str] = frozenset()
     missing_modules: set[str] = field(default_factory=set)
+    metadata: set[str] = field(default_factory=set)
+    distributions: set[str] = field(default_factory=set)
+    entry_points: set[str] = field(default_factory=set)
+    installed: set[str] = field(default_factory=set)
+    machine: dict[str, str] = field(default_factory=dict)
     uncacheable: dict[str, None] = field(default_factory=dict)
 
     def is_first(self, path: str) -> bool:
@@ -65,3 +87,7 @@ class Observations:
         base = os.path.join(os.path.abspath(folder), stem)
         for candidate in (base, *module_files(base)):
             self.record_absent(candidate)
+
+    def is_own(self, path: str) -> bool:
+        """Return True if this stage wrote `path` or a folder above it, or ran programs that may have."""
+        return bool(self.uncacheable) or any(within(path, made) for made in self.written)

@@ -1,9 +1,10 @@
 """Observe what this process, which runs one stage of one job, reads: dependencies are recorded, never guessed.
 
-- An audit hook sees `open`, folder listings, shared libraries, subprocesses and sockets.
+- An audit hook sees `open`, folder listings, shared libraries, databases, subprocesses and sockets.
 - A loader hook sees the exact bytes of each first-party module, and never uses a stale `.pyc`.
 - A finder at the end of `sys.meta_path` sees the modules that were not found.
-- Wrapped functions see stat calls, native readers, and the variables that model code and its libraries read.
+- Wrapped functions see stats, links, native readers, and what is asked about the environment, the installed
+  distributions and the machine: see `asked.py`.
 
 A read that can't be observed makes the stage uncacheable, with a reason, so that it is never cached wrongly.
 """
@@ -13,63 +14,64 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
-from batchexport.core.digests import bytes_digest, listing_digest, text_digest, tree_digest
-from batchexport.dependencies import collect, hooks
+from batchexport.dependencies import collect, hooks, machine, path_hooks
+from batchexport.dependencies.answers import OwnFiles, current_stat, listing
+from batchexport.dependencies.asked import LISTERS, Asked, initial_environment
 from batchexport.dependencies.collect import LAG_NS
 from batchexport.dependencies.dependency import Dependency
+from batchexport.dependencies.installed import ALL_NAMES
 from batchexport.dependencies.observations import Observations
-from batchexport.dependencies.paths import absolute, access
-from batchexport.dependencies.zones import Zone, Zones, called_by_model_or_library, calling_zone, model_on_stack
-
-# Terminals, shells and batch systems set these, and no model means them. Paths made of them are covered by the
-# dependency on the location: see `batchexport.dependencies.dependency`.
-_UNTRACKED = frozenset(
-    [
-        "HOME",
-        "PATH",
-        "PWD",
-        "OLDPWD",
-        "TERM",
-        "COLUMNS",
-        "LINES",
-        "USER",
-        "LOGNAME",
-        "SHLVL",
-        "_",
-        "TMPDIR",
-        "TEMP",
-        "TMP",
-    ]
+from batchexport.dependencies.paths import absolute, access, mapped_files, source_digests
+from batchexport.dependencies.zones import (
+    Zone,
+    Zones,
+    asked_by_model,
+    called_by_model_or_library,
+    calling_zone,
+    direct_caller,
+    model_on_stack,
+    third_party_roots,
 )
-# Their listings are not dependencies: they list every folder of the path to find one module, which
-# `paths.shadowing_paths` covers, or to find the installed distributions.
-_LISTERS = ("<frozen importlib", "/importlib/metadata/", "/importlib_metadata/", "/pkg_resources/")
+
 _CODE = (".py", ".pyc", ".so")  # the distributions of these are known from `sys.modules`
 
 
 class Observer:
     """Observes this process from `install()` on. One per process, as an audit hook can't be removed."""
 
-    def __init__(self, *, root: str, ignored: tuple[str, ...], own_environment: frozenset[str]) -> None:
+    def __init__(
+        self,
+        *,
+        root: str,
+        ignored: tuple[str, ...],
+        own_environment: frozenset[str],
+        output_dir: str = "",
+        cache: str = "",
+        given: Mapping[str, str] | None = None,
+    ) -> None:
         """Record reads of model code in the manifest's folder `root` and elsewhere.
 
-        Reads in the folders `ignored` and of the variables `own_environment` are batchexport's own.
+        Reads in the folders `ignored` and of the variables `own_environment` are batchexport's own; listings leave out
+        what it writes into `output_dir` and `cache`. `given` is the environment that this process was started with.
         """
         root = os.path.abspath(root)
         self._zones = Zones(root, ignored)
-        self._seen = Observations(root=root, zones=self._zones)
-        self._untracked = {*_UNTRACKED, *own_environment}
+        self._seen = Observations(
+            root=root, real_root=os.path.realpath(root), zones=self._zones, own=OwnFiles.of(output_dir, cache)
+        )
+        self._asked = Asked(self._seen, initial_environment() if given is None else given, own_environment)
         self._active = False
         self._handlers: dict[str, Callable[..., None]] = {
             "open": self._opened,
             "import": self._imported,
             "ctypes.dlopen": self._loaded,
             "sqlite3.connect": self._connected_to,
+            "sqlite3.load_extension": self._extension,
             "os.mkdir": self._made,
             "os.rename": self._moved,
             "os.link": self._moved,
@@ -87,16 +89,26 @@ class Observer:
 
     def install(self) -> None:
         """Start observing."""
-        self._active = True
+        asked = self._asked
+        machine.watch_machine(asked.on_machine, asked.on_unrepeatable)
+        hooks.watch_metadata(asked.on_distribution, asked.on_all_distributions, asked.on_entry_points)
+        self._active = asked.active = True
         self._seen.since = time.time_ns() - LAG_NS
         self._seen.preloaded_modules = frozenset(sys.modules)
         self._seen.initial_sys_path = frozenset(sys.path)
+        self._seen.initially_mapped = frozenset(mapped_files())
         sys.addaudithook(self._audit)
-        sys.meta_path.append(_MissingModules(self))
+        sys.meta_path.append(hooks.MissingModules(self._missing_module, self._missing_submodule))
         hooks.watch_loader(self._is_watched, self._source)
-        hooks.watch_environment(self._env_read, self._env_write)
-        hooks.watch_stat(self._stat)
+        hooks.watch_environment(asked.on_variable, asked.on_variable_set, asked.on_variables)
+        hooks.watch_processes(self._ran)
         hooks.watch_readers(self._native_read)
+        hooks.watch_databases(self._attached)
+        path_hooks.watch_stats(asked)
+        path_hooks.watch_links(asked)
+        path_hooks.watch_access(asked)
+        path_hooks.watch_scans(asked)
+        path_hooks.watch_relative_opens(self._opened_at)
 
     def declare(self, path: str, *, weights: bool = False) -> None:
         """Record `path` as read, for readers that no hook sees."""
@@ -116,7 +128,11 @@ class Observer:
 
     def dependencies(self) -> list[Dependency]:
         """Stop observing and return all dependencies. Raises InputChanged: see `collect.dependencies`."""
-        self._active = False
+        self._active = self._asked.active = False
+        for path in mapped_files() - self._seen.initially_mapped:
+            known = path in self._seen.read or path in self._seen.sources or path in self._seen.written
+            if not known and self._seen.is_first(path) and not path.startswith("/dev/"):
+                self._seen.record_read(path)
         return collect.dependencies(self._seen)
 
     # ── audit events ─────────────────────────────────────────────────────────────────────────────
@@ -131,8 +147,10 @@ class Observer:
             return
         reads, writes = access(mode, flags)
         zone = self._zones.of(path)
-        if zone is Zone.THIRD and not writes and not path.endswith(_CODE) and ".dist-info/" not in path:
-            self._seen.third_party_files.add(path)
+        if zone is Zone.THIRD and not writes:
+            self._opened_installed(path)
+        elif zone is Zone.SYSTEM and reads:
+            self._opened_system(path)
         if zone is not Zone.FIRST:
             return
         # Tracebacks read the source of loaded modules too, which doesn't reach the result.
@@ -143,6 +161,24 @@ class Observer:
                 self._seen.weights.discard(path)  # model code may use more of the file than its weights
         if writes:
             self._seen.written.add(path)
+
+    def _opened_installed(self, path: str) -> None:
+        if ".dist-info/" not in path:
+            if not path.endswith(_CODE):
+                self._seen.third_party_files.add(path)
+        elif asked_by_model(self._zones):
+            self._seen.distributions.add(path.partition(".dist-info/")[0].rpartition("/")[2].partition("-")[0])
+
+    def _opened_system(self, path: str) -> None:
+        if path.startswith(("/proc/", "/sys/")):
+            if asked_by_model(self._zones):
+                self.mark_uncacheable(f"model code reads the state of the machine from {path}")
+        elif os.path.isfile(path) and called_by_model_or_library(self._zones):
+            self._seen.record_read(path)
+
+    def _opened_at(self, path: str, flags: int) -> None:
+        if self._active:
+            self._opened(path, None, flags)
 
     def _made(self, given: Any, *rest: Any) -> None:
         path = absolute(given)
@@ -161,26 +197,58 @@ class Observer:
             self._opened(name)
 
     def _connected_to(self, database: Any) -> None:
-        if database not in ("", ":memory:"):
-            self._opened(database, "r+")
+        name = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
+        if name.startswith("file:"):  # a URI (https://www.sqlite.org/uri.html)
+            path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
+            name = unquote("/" + path.lstrip("/") if path.startswith("/") else path)
+            name = "" if "mode=memory" in query else name
+        if name in ("", ":memory:"):
+            return
+        self._opened(name, "r+")
+        for end in ("-wal", "-journal", "-shm"):
+            beside = absolute(name + end)
+            if beside is not None and self._seen.is_first(beside):
+                if end != "-shm":  # the others hold changes that are not in the file yet
+                    self._seen.stats.setdefault((beside, "log"), current_stat("log", beside))
+                self._seen.written.add(beside)
+
+    def _attached(self, name: str | None) -> None:
+        if not self._active:
+            return
+        if name is None:
+            self.mark_uncacheable("a database is attached whose name can't be seen")
+        else:
+            self._connected_to(name)
+
+    def _extension(self, connection: Any, path: Any) -> None:
+        self._opened(path)
 
     def _list(self, given: Any = None) -> None:
         path = absolute("." if given is None else given)
-        if path is None or path in self._seen.listed or not self._seen.is_first(path):
+        if path is None or path in self._seen.listed:
             return
-        lister = sys._getframe(2).f_code.co_filename
-        if any(word in lister for word in _LISTERS):
+        lister = direct_caller(self._zones)
+        if any(word in lister for word in LISTERS):
+            return
+        if path in third_party_roots() and asked_by_model(self._zones):
+            self._seen.installed.add(ALL_NAMES)
+        if not self._seen.is_first(path):
             return
         self._seen.listed[path] = ""  # the next line raises this event, too
         try:
-            self._seen.listed[path] = listing_digest(path)
+            self._seen.listed[path] = listing(path, self._seen.own)
         except OSError:
             del self._seen.listed[path]
             self._seen.absent.add(path)
+            self._seen.stats.setdefault((path, "mode"), current_stat("mode", path))
 
     def _ran(self, *args: Any) -> None:
+        if not self._active:
+            return
         if calling_zone(self._zones) is Zone.FIRST:
             self.mark_uncacheable("model code runs another program")
+        elif asked_by_model(self._zones):
+            self.mark_uncacheable("a library that model code calls runs another program")
 
     def _forked(self) -> None:
         self.mark_uncacheable("it forks a process whose reads can't be tracked")
@@ -197,42 +265,16 @@ class Observer:
     def _source(self, path: str) -> bytes:
         was_data = path in self._seen.read
         source = Path(path).read_bytes()
-        self._seen.sources[path] = (bytes_digest(source), tree_digest(source))
+        self._seen.sources[path] = source_digests(source)
         if not was_data:
             self._seen.read.pop(path, None)
         return source
-
-    def _env_read(self, key: Any, value: Any) -> None:
-        if not self._active:
-            return
-        name = os.fsdecode(key)
-        if name in self._untracked or name in self._seen.environment:
-            return
-        if called_by_model_or_library(self._zones):
-            self._seen.environment[name] = None if value is None else text_digest(os.fsdecode(value))
-
-    def _env_write(self, key: Any) -> None:
-        """Stop tracking a variable that this process sets itself."""
-        if self._active:
-            self._untracked.add(os.fsdecode(key))
-
-    def _stat(self, given: Any, exists: bool) -> None:
-        if not self._active:
-            return
-        path, known = absolute(given), self._seen.present if exists else self._seen.absent
-        if (
-            path is not None
-            and path not in known
-            and self._seen.is_first(path)
-            and called_by_model_or_library(self._zones)
-        ):
-            known.add(path)
 
     def _native_read(self, given: Any) -> None:
         if self._active:
             self._opened(given)
 
-    def record_missing_module(self, name: str) -> None:
+    def _missing_module(self, name: str) -> None:
         """Record that no top-level module of this name can be imported."""
         if not self._active:
             return
@@ -241,21 +283,7 @@ class Observer:
             if entry not in self._seen.initial_sys_path:  # model code added it, so the coordinator doesn't know it
                 self._seen.record_missing_module(name, entry)
 
-    def record_missing_submodule(self, stem: str, folder: str) -> None:
+    def _missing_submodule(self, stem: str, folder: str) -> None:
         """Record that the package folder `folder` contains no module of this name."""
         if self._active:
             self._seen.record_missing_module(stem, folder)
-
-
-class _MissingModules:
-    """A finder that finds nothing. It comes last, so each module it is asked for was not found anywhere."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        if path is None:
-            self._observer.record_missing_module(name)
-            return
-        for folder in path:
-            self._observer.record_missing_submodule(name.rpartition(".")[2], folder)

@@ -7,20 +7,45 @@ import os
 import sys
 from typing import Any
 
-from batchexport.core.digests import file_digest, stat_identity
+from batchexport.core.digests import bytes_digest, file_digest, stat_identity, tree_digest
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-_stat = os.stat  # bound before the observer wraps it
+_stat, _readlink = os.stat, os.readlink  # bound before the observer wraps them
 
 
 def absolute(given: Any) -> str | None:
     """Return the absolute path of a path-like or descriptor argument, or None if it has none."""
     try:
         if isinstance(given, int):
-            return os.readlink(f"/proc/self/fd/{given}")
+            return _readlink(f"/proc/self/fd/{given}")
         return os.path.abspath(os.fsdecode(given))
     except (OSError, TypeError, ValueError):
         return None
+
+
+def joined(dir_fd: int | None, given: Any) -> str | None:
+    """Return the absolute path of an argument that may be relative to an open folder; None for a descriptor."""
+    if isinstance(given, int):
+        return None
+    if dir_fd is None:
+        return absolute(given)
+    folder = absolute(dir_fd)
+    try:
+        return None if folder is None else os.path.normpath(os.path.join(folder, os.fsdecode(given)))
+    except (TypeError, ValueError):
+        return None
+
+
+def mapped_files() -> set[str]:
+    """Return the files that are mapped into this process or open in it, without those that are deleted."""
+    found = set()
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            found = {line[at:-1] for line in file if (at := line.find("/")) > 0}
+        found |= {path for name in os.listdir("/proc/self/fd") if (path := absolute(int(name))) is not None}
+    except OSError:  # not Linux
+        return found
+    return {path for path in found if path.startswith("/") and not path.endswith(" (deleted)") and os.path.isfile(path)}
 
 
 def access(mode: Any, flags: Any) -> tuple[bool, bool]:
@@ -50,6 +75,11 @@ def digest_or_none(path: str) -> str | None:
         return None
 
 
+def source_digests(source: bytes) -> tuple[str, str]:
+    """Return the digests of a Python file: of its bytes and of its syntax tree."""
+    return bytes_digest(source), tree_digest(source)
+
+
 def module_files(base: str) -> set[str]:
     """Return the files that a module could be loaded from; `base` is its path without a suffix."""
     return {base + ".py", *(base + suffix for suffix in _EXTENSIONS)}
@@ -74,8 +104,17 @@ def folder_of_module(path: str) -> str:
 
 
 def missing_paths(paths: set[str]) -> set[str]:
-    """Return the paths that do not exist; a broken link exists."""
-    return {path for path in paths if not os.path.lexists(path)}
+    """Return the paths that do not exist; neither does a link to nothing, which no import follows."""
+    return {path for path in paths if not exists(path)}
+
+
+def exists(path: str) -> bool:
+    """Return True if there is something at `path`; a link counts as what it leads to."""
+    try:
+        _stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def shadowing_paths(name: str, path: str) -> set[str]:

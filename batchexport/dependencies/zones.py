@@ -12,8 +12,9 @@ from enum import Enum
 from functools import cache
 from types import FrameType
 
-_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin",
-           "/usr/lib", "/usr/lib64", "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale")  # fmt: skip
+# What every process reads. A file there counts only if model code or one of its libraries reads it by itself.
+_SYSTEM = ("/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64",
+           "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale", "/proc", "/sys")  # fmt: skip
 # Users keep files of their own in these, although they lie in system folders.
 _USER = ("/dev/shm",)  # noqa: S108
 _OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
@@ -25,6 +26,7 @@ class Zone(Enum):
     FIRST = "first-party"
     THIRD = "third-party"
     STDLIB = "standard library"
+    SYSTEM = "system"
     OWN = "batchexport"
     IGNORED = "ignored"
 
@@ -52,14 +54,24 @@ def within(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
+def is_system(path: str) -> bool:
+    """Return True if an absolute path lies in a folder of the system, where it is on every machine."""
+    return path.startswith(tuple(folder + "/" for folder in _SYSTEM)) and not path.startswith(_USER)
+
+
 class Zones:
     """Assigns absolute paths to zones by the innermost known folder that contains them.
 
-    `root` is the manifest's folder; `ignored` are batchexport's own folders: staging, caches, outputs.
+    `root` is the manifest's folder; `ignored` are folders that only batchexport writes to.
     """
 
     def __init__(self, root: str, ignored: tuple[str, ...]) -> None:
-        folders = dict.fromkeys(_SYSTEM, Zone.IGNORED)
+        folders = dict.fromkeys(_SYSTEM, Zone.SYSTEM)
+        folders |= {
+            os.path.join(prefix, part): Zone.SYSTEM
+            for prefix in (sys.prefix, sys.base_prefix)
+            for part in ("lib", "bin", "include")
+        }
         folders |= dict.fromkeys(_USER, Zone.FIRST)
         folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
         folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
@@ -104,9 +116,38 @@ def calling_zone(zones: Zones, *, skip_torch: bool = False) -> Zone:
     return Zone.STDLIB if threading.current_thread() is threading.main_thread() else Zone.FIRST
 
 
+def direct_caller(zones: Zones) -> str:
+    """Return the file of the nearest calling frame outside batchexport, whatever its zone."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and zones.of(frame.f_code.co_filename) is Zone.OWN:
+        frame = frame.f_back
+    return "" if frame is None else frame.f_code.co_filename
+
+
 def called_by_model_or_library(zones: Zones) -> bool:
     """Return True if the call that a hook sees comes from model code or a library other than torch."""
     return calling_zone(zones, skip_torch=True) in (Zone.FIRST, Zone.THIRD)
+
+
+_COMPILERS = re.compile(r"/(site|dist)-packages/torch/_(inductor|dynamo)/")
+
+
+def asked_by_model(zones: Zones) -> bool:
+    """Return True if model code makes this call, by itself or through a library that it calls.
+
+    What a library does while it is imported, and what torch's compilers do, is not the model's.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path == "<frozen importlib._bootstrap>" or _COMPILERS.search(path):
+            return False
+        if path.endswith(("/linecache.py", "/traceback.py")):
+            return False
+        if zones.of(path) is Zone.FIRST:
+            return True
+        frame = frame.f_back
+    return threading.current_thread() is not threading.main_thread()
 
 
 def model_on_stack(zones: Zones) -> bool:

@@ -111,7 +111,16 @@ class StageRequests:
         root = self.manifest.root
         if job.export.model.endswith(".pt2"):
             vet(root / job.export.model)
-        ours = (self.store.layout.home, self.manifest.output_dir)
+        layout = self.store.layout
+        ours = (
+            layout.objects,
+            layout.entries,
+            layout.index,
+            layout.staging,
+            layout.inductor,
+            layout.locks,
+            layout.logs,
+        )
         data = [str(root / path) for path in data_files(root, job.export.data)]
         return {
             "spec": job.export.to_json(),
@@ -119,6 +128,8 @@ class StageRequests:
             "base": base,
             "data": data,
             "ignored": sorted({read(str(folder)) for folder in ours for read in (os.path.abspath, os.path.realpath)}),
+            "output_dir": str(self.manifest.output_dir),
+            "cache": str(layout.root),
             "own_environment": sorted({*self._server_settings(), *job.export.env}),
         }
 

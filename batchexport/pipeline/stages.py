@@ -18,7 +18,7 @@ import torch.export
 import torch.export.pt2_archive._package
 
 from batchexport.core.errors import Kind
-from batchexport.dependencies.collect import installed
+from batchexport.dependencies.installed import installed
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
 from batchexport.pipeline.compile import compile_stage
@@ -67,6 +67,8 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
                 root=task["root"],
                 ignored=tuple(task["ignored"]),
                 own_environment=frozenset(task["own_environment"]),
+                output_dir=task["output_dir"],
+                cache=task["cache"],
             )
             import safetensors  # noqa: F401 - so that its reader can be replaced
 

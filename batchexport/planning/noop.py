@@ -110,10 +110,17 @@ def _is_current(saved: Mapping[str, Any], index: Index, checked: CheckedFiles | 
     sets = index.get_many("set", saved["sets"])
     if len(sets) != len(saved["sets"]):
         return False
-    checker = DependencyChecker(root=root, path=probe.import_path(), index=index, checked=checked)
+    output_dir = saved["output_dir"]
+    checker = DependencyChecker(
+        root=root,
+        path=probe.import_path(),
+        index=index,
+        checked=checked,
+        output_dir=output_dir,
+        cache=saved["cache"],
+    )
     if any(checker.change_reason(row) for rows in sets.values() for row in rows):
         return False
-    output_dir = saved["output_dir"]
     return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in saved["jobs"])
 
 

@@ -60,7 +60,12 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
     with Store.open(cache_folder(options, manifest)) as store:
         toolchain = probe.toolchain()
         checker = DependencyChecker(
-            root=str(manifest.root), path=probe.import_path(), index=store.index, checked=checked
+            root=str(manifest.root),
+            path=probe.import_path(),
+            index=store.index,
+            checked=checked,
+            output_dir=str(manifest.output_dir),
+            cache=str(store.layout.root),
         )
         traces = Traces(store, checker)
         results = Results(store)

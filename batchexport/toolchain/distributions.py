@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from batchexport.core.digests import file_digest
+from batchexport.core.digests import file_digest, text_digest
 
 _SUFFIXES = (".dist-info", ".egg-info")
 
@@ -28,11 +28,33 @@ class Distribution:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of RECORD, which lists the SHA-256 of every installed file (PEP 376)."""
-        try:
-            return file_digest(self.record)
-        except OSError:
-            return ""
+        """Return the digest of RECORD; see `record_digest`."""
+        return record_digest(self.record)
+
+
+# Rows of RECORD for files that tell how and from where a distribution was installed, not what.
+_HOW = (".dist-info/RECORD", ".dist-info/INSTALLER", ".dist-info/REQUESTED", ".dist-info/direct_url.json")
+
+
+def record_digest(path: str) -> str:
+    """Return the digest of RECORD, or of the file that stands for it; "" if it can't be read.
+
+    RECORD lists the SHA-256 of every installed file (PEP 376).
+    Files outside the folder that packages are imported from don't count: scripts in bin/ name their environment in the
+    first line. Neither does compiled bytecode.
+    """
+    try:
+        if not path.endswith("RECORD"):
+            return file_digest(path)
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    names = ((line, line.partition(",")[0]) for line in lines)
+    return text_digest(
+        "\n".join(
+            sorted(line for line, name in names if not name.startswith("../") and not name.endswith((".pyc", *_HOW)))
+        )
+    )
 
 
 def normalized(name: str) -> str:
@@ -75,6 +97,11 @@ class Distributions:
     def get(self, name: str) -> Distribution | None:
         """Return the distribution of that name, or None if it is not installed."""
         return self.by_name.get(normalized(name))
+
+    def version(self, name: str) -> str | None:
+        """Return the version of the distribution of that name, or None if it is not installed."""
+        found = self.get(name)
+        return None if found is None else found.version
 
     @cached_property
     def _owners(self) -> dict[tuple[str, str], list[Distribution]]:

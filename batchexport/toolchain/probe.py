@@ -29,11 +29,17 @@ _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of the package, what makes its requests, and what publishes its results.
 _BESIDE = ("core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text",
-           "dependencies/checker", "dependencies/collect", "dependencies/dependency", "dependencies/hooks",
-           "dependencies/merge", "dependencies/observations", "dependencies/observer", "dependencies/paths",
-           "dependencies/zones", "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
+           "dependencies/answers", "dependencies/asked", "dependencies/checker", "dependencies/collect",
+           "dependencies/collect_answers", "dependencies/dependency", "dependencies/hooks", "dependencies/installed",
+           "dependencies/machine", "dependencies/merge", "dependencies/observations", "dependencies/observer",
+           "dependencies/path_hooks", "dependencies/paths", "dependencies/zones", "engine/publish", "engine/requests",
+           "toolchain/distributions")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
+_SHADOWED = sys.stdlib_module_names | {
+    *_STACK,
+    *("filelock", "fsspec", "functorch", "jinja2", "markupsafe", "mpmath", "networkx", "torchgen", "typing_extensions"),
+}
 _ISA_WORDS = ("sse4", "ssse3", "avx", "fma", "f16c", "bmi", "amx", "vnni", "bf16", "neon", "asimd", "sve")
 
 
@@ -57,6 +63,7 @@ def toolchain() -> Toolchain:
         "platform": f"{sys.platform} {platform.machine()}",
         "batchexport": _pipeline_digest()[:16],
     }
+    capture |= _startup()
     for name in _STACK:
         found = installed.get(name)
         capture[name] = found.version if found else None
@@ -66,6 +73,39 @@ def toolchain() -> Toolchain:
     code: dict[str, Any] = {"cxx": compiler(), "isa": isa(), "threads": usable_cores()}
     code |= {name: os.environ[name] for name in COMPILER if name in os.environ}
     return Toolchain(capture=capture, code=code)
+
+
+def _startup() -> dict[str, Any]:
+    """Return what changes every Python process before it imports torch, if there is anything of the kind.
+
+    `startup` is the digest of the customization modules and of the import lines of .pth files (see the module `site`);
+    `shadowed` are the modules of Python and of torch's stack that another folder of the import path provides.
+    """
+    lines, shadowed = [], set()
+    for entry in import_path():
+        standard = entry.startswith(os.path.dirname(os.__file__)) or entry.endswith(".zip")
+        installed = entry.endswith(("site-packages", "dist-packages"))
+        try:
+            names = os.listdir(entry)
+        except OSError:
+            continue
+        for name in names:
+            stem, _, suffix = name.partition(".")
+            if name in ("sitecustomize.py", "usercustomize.py") or (installed and name.endswith(".pth")):
+                lines += _startup_lines(os.path.join(entry, name))
+            elif not standard and not installed and suffix in ("", "py") and stem in _SHADOWED:
+                shadowed.add(stem)
+    found: dict[str, Any] = {"startup": text_digest("\n".join(sorted(lines)))[:16]} if lines else {}
+    return found | ({"shadowed": " ".join(sorted(shadowed))} if shadowed else {})
+
+
+def _startup_lines(path: str) -> list[str]:
+    """Return the lines that are run at startup: the whole of a module, and the import lines of a .pth file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if not path.endswith(".pth") or line.startswith(("import ", "import\t"))]
 
 
 def import_path() -> list[str]:

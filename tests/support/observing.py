@@ -20,9 +20,10 @@ from typing import Any
 # What stages.py does around the export stage, without torch. Its own frames are nobody's code.
 _SERVER = """
 import importlib, json, os, sys, tempfile, traceback
-from batchexport.dependencies.collect import installed
+from batchexport.dependencies.installed import installed
 from batchexport.dependencies.observer import Observer
 from batchexport.dependencies.observations import InputChanged
+from batchexport.dependencies.zones import third_party_roots
 installed().of_file("")
 
 def work(task):
@@ -31,8 +32,14 @@ def work(task):
     os.environ.update(task["env"])
     os.chdir(task["root"])
     sys.path[:] = [task["root"], *task["path"], *(entry for entry in sys.path if entry != task["root"])]
+    if any(entry.endswith("site-packages") for entry in task["path"]):  # as a server started now would find them
+        installed.cache_clear()
+        third_party_roots.cache_clear()
     exec(task["before"], globals())
-    observer = Observer(root=task["root"], ignored=tuple(task["ignored"]), own_environment=frozenset(task["own"]))
+    observer = Observer(
+        root=task["root"], ignored=tuple(task["ignored"]), own_environment=frozenset(task["own"]),
+        output_dir=task["output"], cache=task["cache"], given=task["env"],
+    )
     import safetensors  # as stages.py does
     observer.install()
     for path, weights in task["declared"]:
@@ -82,7 +89,7 @@ class Seen:
 
     def all(self) -> set[str]:
         """Every path and name that anything depends on, whatever the kind, but for what is absent."""
-        return {subject for kind, subject, *_ in self.found if kind not in ("absent", "no-module")}
+        return {subject for kind, subject, *_ in self.found if kind not in ("absent", "no-module", "modules")}
 
 
 @cache
@@ -103,6 +110,8 @@ def observe(
     code: str,
     *,
     ignored: Sequence[Path] = (),
+    output: Path | None = None,
+    cache: Path | None = None,
     own: Sequence[str] = (),
     declared: Sequence[tuple[str, bool]] = (),
     path: Sequence[Path] = (),
@@ -119,6 +128,8 @@ def observe(
     task = {
         "root": str(root),
         "ignored": [str(folder) for folder in ignored],
+        "output": str(output or ""),
+        "cache": str(cache or ""),
         "own": list(own),
         "declared": list(declared),
         "path": [str(folder) for folder in path],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from batchexport.core.digests import bytes_digest, file_digest, listing_digest, text_digest, tree_digest
-from batchexport.dependencies import checker
+from batchexport.dependencies import file_digests
 from batchexport.dependencies.checker import (
     CheckedFiles,
     DependencyChecker,
@@ -58,7 +58,7 @@ def change(tmp_path: Path, root: Path, site: Path) -> Callable[..., str | None]:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read to be hashed."""
-    return watched(monkeypatch, checker)
+    return watched(monkeypatch, file_digests)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_edit_between_digest_and_tree_is_not_remembered_as_the_tree_of_the_di
         return digest
 
     with monkeypatch.context() as patch:
-        patch.setattr(checker, "file_digest", edited_at_once)
+        patch.setattr(file_digests, "file_digest", edited_at_once)
         change(*then)
     path.write_bytes(b"x = 1000")
     assert change(*then) == "source: m.py changed"
@@ -395,7 +395,7 @@ def test_a_file_recorded_with_different_digests_is_hashed_once(tmp_path: Path, r
     assert [current.change_reason(row) for row in rows] == ["weights: data changed"] * 2 + [None]
     assert hashed == ["data"]
     (root / "data").write_bytes(b"more data")
-    assert current.file_digest(f"{root}/data") == bytes_digest(b"more data")
+    assert current._files.digest(f"{root}/data") == bytes_digest(b"more data")
 
 
 def test_a_file_hashed_by_one_part_of_a_command_is_known_to_another(root: Path, hashed: list[str]) -> None:

@@ -145,11 +145,19 @@ def test_a_file_in_an_ignored_folder_does_not_count(root: Path, tmp_path: Path) 
     assert not any("dist" in path or "cache" in path for path in seen.of("absent"))
 
 
-def test_files_of_the_system_and_of_python_do_not_count(root: Path) -> None:
-    code = 'open("/proc/cpuinfo").read(); open("/etc/hosts").read(); import json; open(json.__file__).read()'
-    seen = observe(root, code)
+def test_files_of_python_do_not_count(root: Path) -> None:
+    seen = observe(root, "import json; open(json.__file__).read()")
     assert seen.of("file") == {}
     assert seen.of("source").keys() == {"model.py"}
+
+
+def test_a_file_of_the_system_counts_if_model_code_reads_it(root: Path) -> None:
+    assert observe(root, 'open("/etc/hosts").read()').of("file").keys() == {"/etc/hosts"}
+
+
+def test_model_code_that_reads_the_state_of_the_machine_is_uncacheable(root: Path) -> None:
+    seen = observe(root, 'open("/proc/meminfo").read()')
+    assert seen.uncacheable == ["model code reads the state of the machine from /proc/meminfo"]
 
 
 def test_a_file_that_was_written_first_does_not_count(root: Path) -> None:
@@ -246,7 +254,8 @@ def test_a_probed_path_that_is_absent_may_not_appear(root: Path, code: str) -> N
 @pytest.mark.parametrize("code", ASKS.values(), ids=ASKS)
 def test_a_probed_path_that_is_present_may_not_vanish(root: Path, code: str) -> None:
     write(root, {"flag": "f"})
-    assert observe(root, ASKING + code.format("flag")).of("present") == {"flag": None}
+    seen = observe(root, ASKING + code.format("flag"))
+    assert (seen.of("present") | seen.of("stat")).keys() == {"flag"}
 
 
 def test_a_file_that_could_not_be_opened_may_not_appear(root: Path) -> None:
@@ -559,8 +568,16 @@ def test_variables_that_python_torch_and_this_package_read_do_not_count(root: Pa
 
 
 def test_the_variables_of_the_entry_and_of_the_terminal_do_not_count(root: Path) -> None:
-    code = 'import os\n[os.environ.get(name) for name in ("OWN", "HOME", "PATH", "TERM", "TMPDIR", "OTHER")]'
+    code = 'import os\n[os.environ.get(name) for name in ("OWN", "TERM", "TMPDIR", "PWD", "OTHER")]'
     assert observe(root, code, own=["OWN"], env={"OWN": "1"}).of("environment") == {"OTHER": None}
+
+
+def test_home_and_path_count_only_if_model_code_itself_reads_them(root: Path) -> None:
+    library = "import safetensors\n"
+    library += "code = compile('import os; os.environ.get(\\'HOME\\')', safetensors.__file__, 'exec'); exec(code)"
+    assert observe(root, library).of("environment") == {}
+    asked = observe(root, 'import os; os.environ["PATH"]; os.path.expanduser("~/x")').of("environment")
+    assert asked.keys() == {"HOME", "PATH"}
 
 
 def test_a_variable_that_model_code_itself_has_set_does_not_count(root: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from batchexport.core.archives import UnsafeArchive
 from batchexport.core.job import Job
+from batchexport.dependencies.answers import OwnFiles
 from batchexport.engine.requests import StageRequests
 from batchexport.store.results import Results
 from batchexport.store.store import Store
@@ -117,9 +118,12 @@ def test_what_a_run_itself_writes_is_ignored_under_every_path(tmp_path: Path) ->
     (tmp_path / "link").symlink_to("project")
     store = Store.open(tmp_path / "link" / "sub" / ".." / "cache")
     requests = make_requests(root, store, output_dir=tmp_path / "link" / "sub" / ".." / "dist")
-    ignored = requests.export_task(job())["ignored"]
-    assert {str(root / "cache/v1"), str(root / "dist"), str(tmp_path / "link/dist")} <= set(ignored)
-    assert not any(".." in path for path in ignored)
+    task = requests.export_task(job())
+    assert {str(root / "cache/v1/objects"), str(tmp_path / "link/cache/v1/staging")} <= set(task["ignored"])
+    assert not any(".." in path for path in task["ignored"])
+    own = OwnFiles.of(task["output_dir"], task["cache"])
+    assert {str(root / "dist"), str(tmp_path / "link/dist")} <= own.outputs
+    assert not any(".." in path for path in own.outputs)
 
 
 def test_data_files_are_listed_one_by_one(requests: StageRequests, tmp_path: Path) -> None:

@@ -27,7 +27,20 @@ def test_a_distribution_has_the_digest_of_its_record(tmp_path: Path) -> None:
     found = Distributions([str(tmp_path)]).get("foo-bar-baz")
     assert found is not None
     assert (found.name, found.version) == ("foo-bar-baz", "1.0")
-    assert found.digest == bytes_digest((folder / "RECORD").read_bytes())
+    rows = sorted((folder / "RECORD").read_text().splitlines())
+    assert found.digest == bytes_digest("\n".join(row for row in rows if "RECORD" not in row).encode())
+
+
+def test_scripts_bytecode_and_the_way_it_was_installed_are_not_in_the_digest(tmp_path: Path) -> None:
+    record = install(tmp_path, "foo", "1.0", "foo/__init__.py") / "RECORD"
+    found = Distributions([str(tmp_path)]).by_name["foo"]
+    before, rows = found.digest, record.read_text()
+    record.write_text(
+        rows + "../../../bin/foo,sha256=1,1\nfoo/__pycache__/a.pyc,,\nfoo-1.0.dist-info/direct_url.json,sha256=2,1\n"
+    )
+    assert found.digest == before
+    record.write_text(rows + "foo/more.py,sha256=1,1\n")
+    assert found.digest != before
 
 
 def test_a_distribution_without_a_record_has_the_digest_of_its_metadata(tmp_path: Path) -> None:
