@@ -12,6 +12,7 @@ A read that can't be observed makes the stage uncacheable, with a reason, so tha
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ from batchexport.dependencies.zones import (
     third_party_roots,
 )
 
+_OF_A_PROCESS = re.compile(r"/proc/(self|thread-self|\d+)/")
 _CODE = (".py", ".pyc", ".so")  # the distributions of these are known from `sys.modules`
 
 
@@ -171,7 +173,7 @@ class Observer:
 
     def _opened_system(self, path: str) -> None:
         if path.startswith(("/proc/", "/sys/")):
-            if asked_by_model(self._zones):
+            if not _OF_A_PROCESS.match(path) and asked_by_model(self._zones):
                 self.mark_uncacheable(f"model code reads the state of the machine from {path}")
         elif os.path.isfile(path) and called_by_model_or_library(self._zones):
             self._seen.record_read(path)
