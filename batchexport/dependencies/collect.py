@@ -15,7 +15,7 @@ from typing import Any
 from batchexport.dependencies import collect_answers
 from batchexport.dependencies.answers import NO, current_stat, listed_kinds, listing, read_error
 from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
-from batchexport.dependencies.installed import installed
+from batchexport.dependencies.installed import NO_DISTRIBUTION, PYTHON, installed
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     digest_or_none,
@@ -89,10 +89,10 @@ def _imported(seen: Observations) -> Iterator[Dependency]:
         origin = getattr(getattr(module, "__spec__", None), "origin", None)
         zone = seen.zones.of(path)
         if zone is Zone.STDLIB and origin not in ("frozen", "built-in"):
-            names.setdefault("", []).append(name)
+            names.setdefault(PYTHON, []).append(name)
         elif zone is Zone.THIRD:
-            for owner in installed().of_file(path)[:1]:
-                names.setdefault(owner.name, []).append(name)
+            owners = installed().of_file(path)
+            names.setdefault(owners[0].name if owners else NO_DISTRIBUTION, []).append(name)
     for owned_by, modules in names.items():
         yield Dependency(DependencyKind.MODULES, owned_by, (" ".join(sorted(modules)),))
 
@@ -106,12 +106,15 @@ def _record_loaded(seen: Observations, path: str, *, preloaded: bool) -> None:
 
 
 def _first_party_shadows(seen: Observations, name: str, path: str) -> set[str]:
-    """Return missing first-party files that, if created, would be imported instead of an installed module."""
+    """Return missing files that, if created, would be imported instead of an installed module.
+
+    They are those in folders that model code added to the import path; `_imported` covers the others.
+    """
     shadows: set[str] = set()
     for entry in map(os.path.abspath, sys.path):
         if entry == folder_of_module(path):
             break
-        if seen.is_first(entry):
+        if entry not in seen.initial_sys_path and seen.is_first(entry):
             base = os.path.join(entry, name)
             shadows |= {base + ".py", os.path.join(base, "__init__.py")}
     return missing_paths(shadows)

@@ -15,6 +15,8 @@ _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _DISTRIBUTION_SUFFIXES = (".dist-info", ".egg-info")
 ALL_DISTRIBUTIONS = "distributions"
 ALL_NAMES = "names"
+# The owners of modules that no distribution owns: of the standard library, and of single files in `site-packages`.
+PYTHON, NO_DISTRIBUTION = "", "site-packages"
 
 
 @cache
@@ -61,17 +63,21 @@ class Installed:
         return next((entry for entry in entries if self._holds(entry, name, packages_only=True)), None)
 
     def moved_module(self, dependency: Dependency) -> str | None:
-        """Return what changed about the modules of a distribution, or of the standard library: another has the name."""
+        """Return what changed if a module that was imported from a distribution is found elsewhere now."""
         _, owner, (names,) = dependency
-        found = self.distributions.get(owner) if owner else None
         for name in (names or "").split():
             entry = self.provider(name)
-            if entry is None or (found is not None and os.path.normpath(entry) == os.path.normpath(found.root)):
-                continue
-            if found is None and (owner or _is_standard(entry)):  # a missing distribution has a row of its own
-                continue
-            return f"module {name} is found in {entry} now"
+            if entry is not None and not self._is_of(owner, entry):
+                return f"module {name} is found in {entry} now"
         return None
+
+    def _is_of(self, owner: str, entry: str) -> bool:
+        if owner == PYTHON:
+            return _is_standard(entry)
+        if owner == NO_DISTRIBUTION:
+            return _is_third_party(entry)
+        found = self.distributions.get(owner)  # one that is not installed any more has a row of its own
+        return found is None or os.path.normpath(entry) == os.path.normpath(found.root)
 
     def named(self, what: str) -> list[str]:
         """Return all distributions with versions and entry points, or all names beside them."""

@@ -22,7 +22,7 @@ from batchexport.pipeline.build import build, restored, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, program_digest, state_ids
-from batchexport.pipeline.model_structure import structure_digest
+from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
@@ -65,7 +65,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
     # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
-    alike = None if spec["strict"] else structure_digest(model)
+    alike = None if spec["strict"] else structure_digest(model, first_party_modules())
     clock.lap("identity")
     program = lower(capture(model, given, spec), spec)
     _forget_positions(program)

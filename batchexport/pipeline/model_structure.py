@@ -1,25 +1,34 @@
 """Digest everything that capture could see of a model except the values of its weights.
 
 Capture is a function of the source, the spec and the model. It runs on tensors without values, so two models
-that differ only in the values of parameters and buffers have the same graph. But a model may store in plain
-attributes what it found in its weights (in a hook of `load_state_dict` or a first run), and branch on that.
+that differ only in the values of parameters and buffers have the same graph. But a model may store what it found in
+its weights (in a hook of `load_state_dict` or a first run) and branch on that: in plain attributes, in globals of its
+modules, in attributes of classes or functions. So all of these are in the digest.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+import logging
+import os
+import re
+import sys
+import sysconfig
+import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from batchexport.core.keys import digest
 from batchexport.pipeline.identity import content_digest
 
-STRUCTURE_VERSION = 1
+STRUCTURE_VERSION = 2
 _PLAIN = (bool, int, str, type(None))
 _LIMIT = 1_000_000  # objects; BERT has some 20,000
 
@@ -28,19 +37,52 @@ class NotComparable(Exception):
     """The model holds something that can't be compared."""
 
 
-def structure_digest(model: nn.Module) -> str | None:
+# Objects that hold nothing a model could have stored, each with the text that stands for it.
+_BY_TEXT = (re.Pattern, PurePath, np.dtype, np.generic, torch.Size)
+_STATELESS = (logging.Logger, logging.LoggerAdapter, type(threading.Lock()), type(threading.RLock()))
+_NAMED = (types.ModuleType, types.BuiltinFunctionType, types.GenericAlias, types.UnionType, types.MemberDescriptorType,
+          types.GetSetDescriptorType, torch._ops.OpOverload, torch._ops.OpOverloadPacket)  # fmt: skip
+
+
+def structure_digest(model: nn.Module, modules: Iterable[types.ModuleType] = ()) -> str | None:
     """Return the digest of everything reachable from `model` except the values of its parameters and buffers.
 
-    None if something in it can't be compared; such a model is captured again for new weights.
+    So is what is reachable from the globals of `modules`, and from the classes and functions in them. None if something
+    in it can't be compared; such a model is captured again for new weights.
     """
+    found = {module.__name__: module for module in modules}
+    walker = _StructureWalker(model, frozenset(found))
     try:
-        return digest("likeness", STRUCTURE_VERSION, _StructureWalker(model).form(model))
+        form = walker.form(model)
+        return digest(
+            "likeness", STRUCTURE_VERSION, form, [[name, walker.globals(found[name])] for name in sorted(found)]
+        )
     except (NotComparable, RecursionError):
         return None
 
 
+def first_party_modules() -> list[types.ModuleType]:
+    """Return the loaded modules that belong neither to Python nor to an installed distribution nor to batchexport."""
+    paths = sysconfig.get_paths()
+    foreign = {os.path.dirname(os.path.dirname(__file__)), *(paths[name] for name in ("stdlib", "platstdlib"))}
+    foreign |= {os.path.realpath(folder) for folder in foreign}
+    found = []
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__dict__", {}).get("__file__")
+        if not isinstance(path, str) or not os.path.isabs(path) or module.__name__ == "__main__":
+            continue
+        if not path.startswith(tuple(f"{folder}/" for folder in foreign)) and not _INSTALLED.search(path):
+            found.append(module)
+    return found
+
+
+_INSTALLED = re.compile(r"/(site|dist)-packages/")
+
+
 class _StructureWalker:
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, modules: frozenset[str]) -> None:
+        self._modules = modules
+        self._in_model = True
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # kept alive, so that no id is reused
         self._state = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
@@ -50,7 +92,11 @@ class _StructureWalker:
             return value
         if isinstance(value, float | complex | bytes | slice | range | torch.dtype | torch.device | torch.layout):
             return [type(value).__name__, repr(value)]
-        if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | torch._ops.OpOverload):
+        if isinstance(value, _BY_TEXT) or type(value).__module__ == "typing":
+            return [type(value).__name__, repr(value)]
+        if isinstance(value, _STATELESS):
+            return ["stateless", type(value).__name__]
+        if self._is_named(value):
             return ["name", getattr(value, "__module__", ""), getattr(value, "__qualname__", str(value))]
         if isinstance(value, enum.Enum):
             return [_name(type(value)), value.name]
@@ -63,7 +109,41 @@ class _StructureWalker:
         self._kept.append(value)
         return [_name(type(value)), self._parts(value)]
 
+    def _is_named(self, value: Any) -> bool:
+        """Return True if a name stands for `value`: for what is not first-party, and for modules, which are walked."""
+        if isinstance(value, type):
+            return value.__module__ not in self._modules or issubclass(value, enum.Enum)
+        return isinstance(value, _NAMED)
+
+    def globals(self, module: types.ModuleType) -> Any:
+        """Return the form of the globals of a module; call it after that of the model."""
+        self._in_model = False
+        return [[name, self._global(value)] for name, value in sorted(vars(module).items()) if not _is_dunder(name)]
+
+    def _global(self, value: Any) -> Any:
+        if isinstance(value, types.FunctionType) and value.__module__ not in self._modules:
+            return ["name", value.__module__, value.__qualname__]
+        return self.form(value)
+
+    def _class(self, kind: type) -> Any:
+        """Return the form of what a class stores, without what every class has."""
+        about = []
+        for name, value in sorted(vars(kind).items()):
+            if isinstance(value, staticmethod | classmethod):
+                about.append([name, self._global(value.__func__)])
+            elif isinstance(value, property):
+                about.append([name, [self._global(part) for part in (value.fget, value.fset, value.fdel)]])
+            elif isinstance(value, types.FunctionType):
+                about.append([name, self._global(value)])
+            elif not _is_dunder(name) and name != "_abc_impl":
+                about.append([name, self.form(value)])
+        return about
+
     def _parts(self, value: Any) -> Any:
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, np.ndarray):
+            return self._array(value)
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, Mapping):
@@ -83,8 +163,19 @@ class _StructureWalker:
             return [self.form(value.__func__), self.form(value.__self__)]
         if isinstance(value, types.FunctionType):
             cells = [self._cell(cell) for cell in value.__closure__ or ()]
-            return [value.__module__, value.__qualname__, self.form(value.__defaults__), cells]
+            rest = [self.form(part) for part in (value.__defaults__, value.__kwdefaults__, value.__dict__)]
+            return [value.__module__, value.__qualname__, *rest, cells]
+        if isinstance(value, functools._lru_cache_wrapper):
+            if value.cache_info().currsize:  # nothing tells what is in it
+                raise NotComparable
+            return [self.form(value.__wrapped__)]
         return None
+
+    def _array(self, array: np.ndarray[Any, Any]) -> Any:
+        try:
+            return self._tensor(torch.from_numpy(np.array(array)))
+        except TypeError:  # of objects or text
+            raise NotComparable from None
 
     def _object(self, value: Any) -> Any:
         # State in slots or in native code can't be inspected.
@@ -107,8 +198,14 @@ class _StructureWalker:
             raise NotComparable
         about = [str(tensor.dtype), str(tensor.device), list(tensor.shape), list(tensor.stride()), tensor.requires_grad]
         if id(tensor) in self._state:
+            if not self._in_model:  # capture may take it for a constant
+                raise NotComparable
             return about
         return [*about, content_digest(tensor)]
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
 
 
 def _name(kind: type) -> str:

@@ -23,7 +23,7 @@ from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
 from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of
-from batchexport.pipeline.model_structure import structure_digest
+from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.pack import write_package
 
 ARCHIVE = "exported.pt2"
@@ -38,7 +38,7 @@ def new_ids(model: nn.Module, base: Mapping[str, Any]) -> list[list[Any]] | None
 
     `base` holds the structure digest of that model, and its state ids.
     """
-    if base["likeness"] is None or structure_digest(model) != base["likeness"]:
+    if base["likeness"] is None or structure_digest(model, first_party_modules()) != base["likeness"]:
         return None
     return _ids(base["state"], _tensors(model))
 

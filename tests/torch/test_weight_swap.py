@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from batchexport.pipeline import export, weight_swap
 from batchexport.pipeline.model_structure import structure_digest
 from support.exporting import Export, Exported
 from support.models import Affine, Buffers, Tied
@@ -91,18 +92,122 @@ class Keeps(Plain):
     def look(self):
         self.fixed.copy_(self.linear.weight.sum(0).detach())
 
+CLIP = {}
+LOGGER = __import__("logging").getLogger(__name__)
+
+class Outside(Plain):
+    scale = 1.0  # `look` stores somewhere else what it finds in the weights
+
+    def __init__(self):
+        super().__init__()
+        self.register_load_state_dict_post_hook(lambda self, _: self.look())
+
+    def found(self):
+        return float(self.linear.weight.sum())
+
+    def forward(self, x):
+        return super().forward(x) * self.stored()
+
+class InGlobalDict(Outside):
+    def look(self): CLIP["a"] = self.found()
+    def stored(self): return CLIP.get("a", 1.0)
+
+class InGlobal(Outside):
+    def look(self):
+        global SCALE
+        SCALE = self.found()
+    def stored(self): return globals().get("SCALE", 1.0)
+
+class InClass(Outside):
+    def look(self): type(self).scale = self.found()
+    def stored(self): return self.scale
+
+class InBaseClass(Outside):
+    def look(self): Outside.scale = self.found()
+    def stored(self): return self.scale
+
+class InFunction(Outside):
+    def look(self): InFunction.stored.scale = self.found()
+    def stored(self): return getattr(InFunction.stored, "scale", 1.0)
+
+class InDefault(Outside):
+    def look(self): InDefault.stored.__defaults__ = (self.found(),)
+    def stored(self, scale=1.0): return scale
+
+class InKeywordDefault(Outside):
+    def look(self): InKeywordDefault.stored.__kwdefaults__ = {"scale": self.found()}
+    def stored(self, *, scale=1.0): return scale
+
+def counter():
+    value = 1.0
+    def put(new):
+        nonlocal value
+        value = new
+    def get():
+        return value
+    return put, get
+
+PUT, GET = counter()
+
+class InClosure(Outside):
+    def look(self): PUT(self.found())
+    def stored(self): return GET()
+
+class Box:
+    pass
+
+BOX = Box()
+
+class InObject(Outside):
+    def look(self): BOX.held = [self.found()]
+    def stored(self): return getattr(BOX, "held", [1.0])[0]
+
+class InCache(Outside):
+    @staticmethod
+    @__import__("functools").lru_cache
+    def cached(key, value=None): return value
+    def look(self): self.kept = None; InCache.cached("a", self.found())
+    def stored(self): return 2.0 if InCache.cached.cache_info().currsize else 1.0
+
+class InTensor(Outside):
+    def look(self): CLIP["tensor"] = self.linear.weight.detach().sum()
+    def stored(self): return CLIP["tensor"]
+
+class InArray(Outside):
+    def look(self): CLIP["array"] = self.linear.weight.detach().sum().numpy()
+    def stored(self): return float(CLIP["array"])
+
+class InFirstRun(Outside):
+    def look(self): pass
+    def stored(self):
+        if not torch.compiler.is_exporting():
+            CLIP["run"] = self.found()
+        return CLIP["run"]
+
+class InAlias(Outside):
+    def look(self): CLIP["alias"] = self.linear.weight
+    def stored(self): return CLIP["alias"].detach().sum()
+
 class Hides(Plain):
     def __init__(self):
         super().__init__()
-        self.lock = __import__("threading").Lock()
+        self.held = iter([1])
 """
+
+
+# Where a model may store what it finds in its weights, other than in itself.
+OUTSIDE = ["InGlobalDict", "InGlobal", "InClass", "InBaseClass", "InFunction", "InDefault", "InKeywordDefault",
+           "InClosure", "InObject", "InCache", "InTensor", "InArray", "InFirstRun", "InAlias"]  # fmt: skip
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "reweighed.py").write_text(MODELS)
     monkeypatch.syspath_prepend(tmp_path)
-    return pytest.importorskip("reweighed")
+    made = pytest.importorskip("reweighed")
+    for place in (export, weight_swap):  # this process has more first-party modules than a child has: the tests
+        monkeypatch.setattr(place, "first_party_modules", lambda: [made])
+    return made
 
 
 def write_weights(root: Path, made: nn.Module, value: float) -> None:
@@ -134,7 +239,7 @@ def test_an_archive_with_new_weights_is_what_a_new_capture_gives_byte_for_byte(
     assert len(kept.verify()["samples"]) == 3
 
 
-@pytest.mark.parametrize("name", ["Branches", "Remembers", "Derives", "Keeps", "Hides"])
+@pytest.mark.parametrize("name", ["Branches", "Remembers", "Derives", "Keeps", "Hides", *OUTSIDE])
 def test_a_model_that_could_know_its_weights_is_captured_anew(
     exported: Export, tmp_path: Path, model: Any, name: str
 ) -> None:

@@ -318,6 +318,8 @@ CASES = {
     # 5: the import path
     "an installed module shadowed": Case("import yaml", nothing, module_ahead("yaml")),
     "an installed package shadowed": Case("import yaml", nothing, module_ahead("yaml", package=True)),
+    "an installed module shadowed by the project": Case("import yaml", nothing, files("yaml.py", text="")),
+    "a package of Python shadowed by the project": Case("import xml.dom", nothing, files("xml/__init__.py", text="")),
     "a module of Python shadowed": Case("import wave", nothing, module_ahead("wave")),
     "an installed submodule shadowed": Case("import yaml.nodes", nothing, module_ahead("yaml", package=True)),
     "an optional module appears": Case(
