@@ -17,11 +17,12 @@ from batchexport.core.digests import file_digest, names_digest, text_digest
 # Bound before the observer wraps them.
 _stat, _lstat, _readlink, _scandir, _listdir = os.stat, os.lstat, os.readlink, os.scandir, os.listdir
 
-# Terminals, shells, batch systems and batchexport set these, and no model means them.
+# Terminals, shells, batch systems and batchexport set these, and no model means them. A user's LD_PRELOAD is in the
+# toolchain.
 SESSION = frozenset(
     ["PWD", "OLDPWD", "SHLVL", "_", "TERM", "COLUMNS", "LINES", "LS_COLORS", "WINDOWID", "TMUX", "TMUX_PANE", "STY",
      "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "XDG_SESSION_ID", "INVOCATION_ID", "JOURNAL_STREAM",
-     "TMPDIR", "TEMP", "TMP"]
+     "TMPDIR", "TEMP", "TMP", "LD_PRELOAD"]
 )  # fmt: skip
 NO = "no"
 LINK_ITSELF = "@"  # the prefix of a question that lstat was asked

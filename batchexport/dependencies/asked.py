@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,6 +141,40 @@ class Asked:
             self.on_all_distributions()
         elif self.active and called_by_model_or_library(self._zones):
             self._seen.entry_points.add(group)
+
+    def on_missing_module(self, name: str) -> None:
+        """Record that no top-level module of this name can be imported."""
+        if not self.active:
+            return
+        self._seen.missing_modules.add(name)
+        for entry in sys.path:
+            if entry not in self._seen.initial_sys_path:  # model code added it, so the coordinator doesn't know it
+                self._seen.record_missing_module(name, entry)
+
+    def on_missing_submodule(self, stem: str, folder: str) -> None:
+        """Record that the package folder `folder` contains no module of this name."""
+        if self.active:
+            self._seen.record_missing_module(stem, folder)
+
+    # ── processes and the network ────────────────────────────────────────────────────────────────
+
+    def on_program(self, *args: Any) -> None:
+        """Record that model code starts another program, by itself or through a library."""
+        if not self.active:
+            return
+        if calling_zone(self._zones) is Zone.FIRST:
+            self._seen.uncacheable.setdefault("model code runs another program")
+        elif asked_by_model(self._zones):
+            self._seen.uncacheable.setdefault("a library that model code calls runs another program")
+
+    def on_fork(self) -> None:
+        """Record that a process is forked."""
+        self._seen.uncacheable.setdefault("it forks a process whose reads can't be tracked")
+
+    def on_connection(self, sock: Any, address: Any) -> None:
+        """Record that a network connection is opened; Unix sockets do not count."""
+        if isinstance(address, tuple):
+            self._seen.uncacheable.setdefault("the network is read")
 
     # ── machine ──────────────────────────────────────────────────────────────────────────────────
 

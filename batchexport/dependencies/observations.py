@@ -19,8 +19,8 @@ class Observations:
     """What one stage has read, probed and written so far. Paths are absolute and first-party except where noted.
 
     - `root`: the manifest's folder; `real_root`: the same without links
-    - `since` (Unix time in ns), `preloaded_modules` (names), `initial_sys_path`, `initially_mapped` (files): the state
-      when the stage began
+    - `started`, `since` (Unix time in ns; the second allows for a clock that lags), `preloaded_modules` (names),
+      `initial_sys_path`, `initially_mapped` (files): the state when the stage began
     - `sources`: the digests of bytes and syntax tree of each loaded module
     - `read`: the signature of each file when it was read, None if it did not exist
     - `weights`: the files that only weights are read from
@@ -42,6 +42,7 @@ class Observations:
     real_root: str
     zones: Zones
     own: OwnFiles = field(default_factory=OwnFiles)
+    started: int = 0
     since: int = 0
     preloaded_modules: frozenset[str] = frozenset()
     initial_sys_path: frozenset[str] = frozenset()

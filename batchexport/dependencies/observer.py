@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from batchexport.dependencies import collect, hooks, machine, path_hooks
 from batchexport.dependencies.answers import OwnFiles, current_stat, listing
@@ -26,8 +25,17 @@ from batchexport.dependencies.asked import LISTERS, Asked, initial_environment
 from batchexport.dependencies.collect import LAG_NS
 from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.installed import ALL_NAMES
-from batchexport.dependencies.observations import Observations
-from batchexport.dependencies.paths import absolute, access, mapped_files, source_digests
+from batchexport.dependencies.native import NativeOpens
+from batchexport.dependencies.observations import InputChanged, Observations
+from batchexport.dependencies.paths import (
+    absolute,
+    access,
+    database_file,
+    library_shadows,
+    mapped_files,
+    missing_paths,
+    source_digests,
+)
 from batchexport.dependencies.zones import (
     Zone,
     Zones,
@@ -66,7 +74,9 @@ class Observer:
         self._seen = Observations(
             root=root, real_root=os.path.realpath(root), zones=self._zones, own=OwnFiles.of(output_dir, cache)
         )
-        self._asked = Asked(self._seen, initial_environment() if given is None else given, own_environment)
+        asked = self._asked = Asked(self._seen, initial_environment() if given is None else given, own_environment)
+        self._native = NativeOpens()
+        self._relative: set[str] = set()
         self._active = False
         self._handlers: dict[str, Callable[..., None]] = {
             "open": self._opened,
@@ -80,13 +90,13 @@ class Observer:
             "os.symlink": self._moved,
             "os.listdir": self._list,
             "os.scandir": self._list,
-            "subprocess.Popen": self._ran,
-            "os.system": self._ran,
-            "os.exec": self._ran,
-            "os.posix_spawn": self._ran,
-            "os.fork": self._forked,
-            "os.forkpty": self._forked,
-            "socket.connect": self._connected,
+            "subprocess.Popen": asked.on_program,
+            "os.system": asked.on_program,
+            "os.exec": asked.on_program,
+            "os.posix_spawn": asked.on_program,
+            "os.fork": asked.on_fork,
+            "os.forkpty": asked.on_fork,
+            "socket.connect": asked.on_connection,
         }
 
     def install(self) -> None:
@@ -95,15 +105,17 @@ class Observer:
         machine.watch_machine(asked.on_machine, asked.on_unrepeatable)
         hooks.watch_metadata(asked.on_distribution, asked.on_all_distributions, asked.on_entry_points)
         self._active = asked.active = True
-        self._seen.since = time.time_ns() - LAG_NS
+        self._seen.started = time.time_ns()
+        self._seen.since = self._seen.started - LAG_NS
         self._seen.preloaded_modules = frozenset(sys.modules)
         self._seen.initial_sys_path = frozenset(sys.path)
         self._seen.initially_mapped = frozenset(mapped_files())
+        self._native.start()
         sys.addaudithook(self._audit)
-        sys.meta_path.append(hooks.MissingModules(self._missing_module, self._missing_submodule))
+        sys.meta_path.append(hooks.MissingModules(asked.on_missing_module, asked.on_missing_submodule))
         hooks.watch_loader(self._is_watched, self._source)
         hooks.watch_environment(asked.on_variable, asked.on_variable_set, asked.on_variables)
-        hooks.watch_processes(self._ran)
+        hooks.watch_processes(asked.on_program)
         hooks.watch_readers(self._native_read)
         hooks.watch_databases(self._attached)
         path_hooks.watch_stats(asked)
@@ -131,11 +143,29 @@ class Observer:
     def dependencies(self) -> list[Dependency]:
         """Stop observing and return all dependencies. Raises InputChanged: see `collect.dependencies`."""
         self._active = self._asked.active = False
+        for path, flags in self._native.stop():
+            self._opened_unseen(path, flags)
+        if self._native.lost:
+            self.mark_uncacheable("native code opens more files than can be recorded")
         for path in mapped_files() - self._seen.initially_mapped:
-            known = path in self._seen.read or path in self._seen.sources or path in self._seen.written
-            if not known and self._seen.is_first(path) and not path.startswith("/dev/"):
-                self._seen.record_read(path)
+            self._opened_unseen(path, os.O_RDONLY)
+            if ".so" in path and self._seen.is_first(path):
+                self._seen.absent |= missing_paths(library_shadows(path))
         return collect.dependencies(self._seen)
+
+    def _opened_unseen(self, path: str, flags: int) -> None:
+        """Record a first-party file that no hook has seen, after the fact. Raises InputChanged if it is new."""
+        seen = self._seen
+        if path in seen.written or path in seen.sources or path in seen.read or not seen.is_first(path):
+            return
+        reads, writes = access(None, flags)
+        if writes:
+            seen.written.add(path)
+        elif reads and not os.path.isdir(path) and not path.startswith("/dev/"):
+            seen.record_read(path)
+            now = seen.read[path]
+            if now is not None and max(now[-2:]) > seen.started:
+                raise InputChanged(path)
 
     # ── audit events ─────────────────────────────────────────────────────────────────────────────
 
@@ -146,6 +176,9 @@ class Observer:
     def _opened(self, given: Any, mode: Any = None, flags: Any = 0) -> None:
         path = absolute(given)
         if path is None:
+            return
+        if self._relative and given in self._relative:
+            self._relative.discard(given)
             return
         reads, writes = access(mode, flags)
         zone = self._zones.of(path)
@@ -178,9 +211,11 @@ class Observer:
         elif os.path.isfile(path) and called_by_model_or_library(self._zones):
             self._seen.record_read(path)
 
-    def _opened_at(self, path: str, flags: int) -> None:
+    def _opened_at(self, given: str, path: str, flags: int) -> None:
+        """Record a file that is opened relative to a folder, and ignore the audit event, which names it wrongly."""
         if self._active:
             self._opened(path, None, flags)
+            self._relative.add(given)
 
     def _made(self, given: Any, *rest: Any) -> None:
         path = absolute(given)
@@ -199,12 +234,8 @@ class Observer:
             self._opened(name)
 
     def _connected_to(self, database: Any) -> None:
-        name = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
-        if name.startswith("file:"):  # a URI (https://www.sqlite.org/uri.html)
-            path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
-            name = unquote("/" + path.lstrip("/") if path.startswith("/") else path)
-            name = "" if "mode=memory" in query else name
-        if name in ("", ":memory:"):
+        name = database_file(database)
+        if name is None:
             return
         self._opened(name, "r+")
         for end in ("-wal", "-journal", "-shm"):
@@ -244,21 +275,6 @@ class Observer:
             self._seen.absent.add(path)
             self._seen.stats.setdefault((path, "mode"), current_stat("mode", path))
 
-    def _ran(self, *args: Any) -> None:
-        if not self._active:
-            return
-        if calling_zone(self._zones) is Zone.FIRST:
-            self.mark_uncacheable("model code runs another program")
-        elif asked_by_model(self._zones):
-            self.mark_uncacheable("a library that model code calls runs another program")
-
-    def _forked(self) -> None:
-        self.mark_uncacheable("it forks a process whose reads can't be tracked")
-
-    def _connected(self, sock: Any, address: Any) -> None:
-        if isinstance(address, tuple):
-            self.mark_uncacheable("the network is read")
-
     # ── reports of the wrapped functions ─────────────────────────────────────────────────────────
 
     def _is_watched(self, path: str) -> bool:
@@ -275,17 +291,3 @@ class Observer:
     def _native_read(self, given: Any) -> None:
         if self._active:
             self._opened(given)
-
-    def _missing_module(self, name: str) -> None:
-        """Record that no top-level module of this name can be imported."""
-        if not self._active:
-            return
-        self._seen.missing_modules.add(name)
-        for entry in sys.path:
-            if entry not in self._seen.initial_sys_path:  # model code added it, so the coordinator doesn't know it
-                self._seen.record_missing_module(name, entry)
-
-    def _missing_submodule(self, stem: str, folder: str) -> None:
-        """Record that the package folder `folder` contains no module of this name."""
-        if self._active:
-            self._seen.record_missing_module(stem, folder)

@@ -221,7 +221,7 @@ def watch_scans(observer: PathObserver) -> None:
     _replace("scandir", scandir)
 
 
-def watch_relative_opens(on_open: Callable[[str, int], None]) -> None:
+def watch_relative_opens(on_open: Callable[[Any, str, int], None]) -> None:
     """Report the files that are opened relative to the descriptor of a folder, which no audit event names."""
     original = os.open
 
@@ -229,7 +229,7 @@ def watch_relative_opens(on_open: Callable[[str, int], None]) -> None:
         if dir_fd is not None and not os.path.isabs(path):
             where = joined(dir_fd, path)
             if where is not None:
-                on_open(where, flags)
+                on_open(path, where, flags)
         return original(path, flags, mode, dir_fd=dir_fd)
 
     _replace("open", open_)

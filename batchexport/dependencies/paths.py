@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import platform
 import sys
 from typing import Any
+from urllib.parse import unquote
 
 from batchexport.core.digests import bytes_digest, file_digest, stat_identity, tree_digest
 
@@ -34,6 +36,19 @@ def joined(dir_fd: int | None, given: Any) -> str | None:
         return None if folder is None else os.path.normpath(os.path.join(folder, os.fsdecode(given)))
     except (TypeError, ValueError):
         return None
+
+
+def database_file(given: Any) -> str | None:
+    """Return the file that `sqlite3.connect` or ATTACH opens, which may be given as a URI; None for one in memory.
+
+    See https://www.sqlite.org/uri.html.
+    """
+    name = os.fsdecode(given) if isinstance(given, str | bytes | os.PathLike) else ""
+    if name.startswith("file:"):
+        path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
+        name = unquote("/" + path.lstrip("/") if path.startswith("/") else path)
+        name = "" if "mode=memory" in query else name
+    return None if name in ("", ":memory:") else name
 
 
 def mapped_files() -> set[str]:
@@ -87,7 +102,7 @@ def module_files(base: str) -> set[str]:
 
 def import_candidates(base: str) -> set[str]:
     """Return the files that a module or package could be loaded from; `base` is its path without a suffix."""
-    return {os.path.join(base, "__init__.py"), *module_files(base)}
+    return {*module_files(os.path.join(base, "__init__")), *module_files(base)}
 
 
 def module_path(name: str, module: Any) -> str | None:
@@ -101,6 +116,20 @@ def module_path(name: str, module: Any) -> str | None:
 def folder_of_module(path: str) -> str:
     """Return the folder in which the import system found the module loaded from `path`."""
     return os.path.dirname(os.path.dirname(path) if os.path.basename(path).startswith("__init__.") else path)
+
+
+def library_shadows(path: str) -> set[str]:
+    """Return the paths that, if they existed, the dynamic loader would look into before it takes the library `path`.
+
+    They are the folders of variants beside it and the earlier folders of LD_LIBRARY_PATH (ld.so(8)).
+    """
+    folder, name = os.path.split(path)
+    found = {os.path.join(folder, variant) for variant in ("glibc-hwcaps", "tls", platform.machine())}
+    for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        if os.path.abspath(entry) == folder:
+            break
+        found.add(os.path.join(os.path.abspath(entry), name))
+    return found
 
 
 def missing_paths(paths: set[str]) -> set[str]:
@@ -122,8 +151,10 @@ def shadowing_paths(name: str, path: str) -> set[str]:
     parent, _, stem = name.rpartition(".")
     folder = folder_of_module(path)
     found = set()
-    if not os.path.basename(path).startswith("__init__."):
-        found.add(os.path.join(folder, stem, "__init__.py"))
+    if os.path.basename(path).startswith("__init__."):
+        found |= module_files(os.path.join(folder, stem, "__init__")) if path.endswith(".py") else set()
+    else:
+        found |= module_files(os.path.join(folder, stem, "__init__"))
         if path.endswith(".py"):
             found |= module_files(os.path.join(folder, stem))
     search = list(getattr(sys.modules.get(parent), "__path__", [])) if parent else sys.path

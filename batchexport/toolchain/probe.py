@@ -31,9 +31,9 @@ _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "
 _BESIDE = ("core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text",
            "dependencies/answers", "dependencies/asked", "dependencies/checker", "dependencies/collect",
            "dependencies/collect_answers", "dependencies/dependency", "dependencies/hooks", "dependencies/installed",
-           "dependencies/machine", "dependencies/merge", "dependencies/observations", "dependencies/observer",
-           "dependencies/path_hooks", "dependencies/paths", "dependencies/zones", "engine/publish", "engine/requests",
-           "toolchain/distributions")  # fmt: skip
+           "dependencies/machine", "dependencies/merge", "dependencies/native", "dependencies/observations",
+           "dependencies/observer", "dependencies/path_hooks", "dependencies/paths", "dependencies/zones",
+           "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _SHADOWED = sys.stdlib_module_names | {

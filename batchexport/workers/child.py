@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from batchexport.workers import process
+from batchexport.workers import native_opens, process
 from batchexport.workers.protocol import StageRequest
 
 PIPELINE = "batchexport.pipeline.stages"
@@ -59,6 +59,7 @@ def main() -> None:
     request = StageRequest.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     process.die_with_parent(int(sys.argv[2]))
     process.redirect_output(request.log)
+    native_opens.take_out(os.environ)
     load_pipeline()
     run_stage(request)
 

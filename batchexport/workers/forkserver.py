@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.errors import EnvironmentProblem
-from batchexport.workers import memory, process
+from batchexport.workers import memory, native_opens, process
 from batchexport.workers.protocol import Channel, StageRequest
 
 _CLOSE_SECONDS = 10.0  # for killed processes to be gone; the kernel may first have to free gigabytes
@@ -160,7 +160,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=native_opens.preloaded(self._environment),
                 start_new_session=True,
             )
         self._channel = Channel(ours)

@@ -20,7 +20,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from batchexport.workers import child, process
+from batchexport.workers import child, native_opens, process
 from batchexport.workers.protocol import Channel, StageRequest
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    preload = native_opens.take_out(os.environ)  # programs that models and compilers start need not load it
     try:
         child.load_pipeline()
     except Exception as error:  # noqa: BLE001 - an import may raise anything
@@ -37,7 +38,7 @@ def main() -> None:
         return
     # From here on the socket shows when the coordinator ends, and there are children to kill before exiting.
     process.outlive_parent()
-    Server(channel).serve()
+    Server(channel, preload).serve()
     # Skip the teardown of torch, which takes a second.
     os._exit(0)
 
@@ -45,8 +46,9 @@ def main() -> None:
 class Server:
     """Start children, reap them, and report each exit to the coordinator."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, preload: str | None = None) -> None:
         self._channel = channel
+        self._preload = preload
         self._threads = len(os.listdir("/proc/self/task"))
         self._children: dict[int, tuple[str, float]] = {}
         # Referenced until they are reaped here, or subprocess would reap them and their exit status would be lost.
@@ -126,6 +128,8 @@ class Server:
         path.write_text(json.dumps(request.to_json()), encoding="utf-8")
         # TMPDIR as in the server: Inductor puts precompiled headers below the one that torch is imported with.
         environment = {**os.environ, **request.environment, "TMPDIR": os.environ["TMPDIR"]}
+        if self._preload is not None:
+            environment["LD_PRELOAD"] = self._preload
         command = [sys.executable, "-P", "-m", "batchexport.workers.child", str(path), str(os.getpid())]
         spawned = subprocess.Popen(command, close_fds=True, env=environment, start_new_session=True)
         self._spawned[spawned.pid] = spawned

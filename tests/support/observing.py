@@ -10,12 +10,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from batchexport.workers.native_opens import preloaded
 
 # What stages.py does around the export stage, without torch. Its own frames are nobody's code.
 _SERVER = """
@@ -45,7 +48,9 @@ def work(task):
     for path, weights in task["declared"]:
         observer.declare(os.path.join(task["root"], path), weights=weights)
     changed, found = None, []
+    os.access("/observed-begins", os.F_OK)  # a mark for strace
     module = importlib.import_module("model")
+    os.access("/observed-ends", os.F_OK)
     try:
         found = [dependency.to_row() for dependency in observer.dependencies()]
     except InputChanged as error:
@@ -93,16 +98,26 @@ class Seen:
 
 
 @cache
-def _server(seed: str) -> subprocess.Popen[str]:
+def _server(seed: str, *, before: str = "", trace: str | None = None, native: bool = False) -> subprocess.Popen[str]:
+    """Start a server; under strace if `trace` names a file, and with the record of native opens if `native`."""
+    strace = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", "trace=%file,getdents64", "-o", trace] if trace else []
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    if native:
+        environment = preloaded({**environment, "TORCHINDUCTOR_CACHE_DIR": tempfile.gettempdir()})
     server = subprocess.Popen(
-        [sys.executable, "-P", "-c", _SERVER],
-        env={**os.environ, "PYTHONHASHSEED": seed},
+        [*strace, sys.executable, "-P", "-c", before + _SERVER],
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     atexit.register(server.communicate)  # which closes its input, and so ends it
     return server
+
+
+def traced_server(trace: Path, *, native: bool) -> subprocess.Popen[str]:
+    """Start a server with torch, which strace records in the file `trace`."""
+    return _server("0", before="import torch.export, torch.jit, torch.package\n", trace=str(trace), native=native)
 
 
 def observe(
@@ -118,6 +133,7 @@ def observe(
     before: str = "",
     env: Mapping[str, str] = {},
     seed: str = "0",
+    server: subprocess.Popen[str] | None = None,
 ) -> Seen:
     """Run `code` as the model of a project in `root`; what it calls VALUE comes back.
 
@@ -137,7 +153,7 @@ def observe(
         "env": {**os.environ, **env},
         "answer": str(answer),
     }
-    server = _server(seed)
+    server = server or _server(seed)
     assert server.stdin is not None and server.stdout is not None
     server.stdin.write(json.dumps(task) + "\n")
     server.stdin.flush()

@@ -133,15 +133,18 @@ def test_a_module_is_shadowed_by_what_comes_before_it_on_the_path_and_in_its_fol
     (project / "bert.py").touch()
     found = shadows("bert", project / "bert.py", project.parent)
     extensions = {f"bert{suffix}" for suffix in paths._EXTENSIONS}
+    packages = {f"bert/__init__{suffix}" for suffix in (".py", *paths._EXTENSIONS)}
     assert found == {
-        "before/bert.py", "before/bert/__init__.py", *(f"before/{name}" for name in extensions),
-        "project/bert/__init__.py", *(f"project/{name}" for name in extensions),
+        "before/bert.py", *(f"before/{name}" for name in extensions | packages),
+        *(f"project/{name}" for name in extensions | packages),
     }  # fmt: skip
 
 
 def test_a_package_is_shadowed_by_what_comes_before_it_on_the_path(project: Path) -> None:
     found = shadows("models", project / "models/__init__.py", project.parent)
-    assert {name.partition("/")[0] for name in found} == {"before"}
+    extensions = {f"project/models/__init__{suffix}" for suffix in paths._EXTENSIONS}
+    assert extensions <= found
+    assert {name.partition("/")[0] for name in found - extensions} == {"before"}
 
 
 def test_a_submodule_is_shadowed_inside_of_its_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,60 @@
+"""Load `native_opens.c` before the C library into the fork server, so that children can record what native code opens.
+
+It is compiled once, beside Inductor's own caches. Where there is no compiler, files that native code opens and closes
+again are not seen; `docs/keys.md` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_VARIABLE = "LD_PRELOAD"
+_SECONDS = 60.0
+
+
+def preloaded(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a process loads the library first; the same one if it can't be compiled.
+
+    It is compiled into the folder that TORCHINDUCTOR_CACHE_DIR names, by the compiler that Inductor uses.
+    """
+    library = _compiled(Path(environment["TORCHINDUCTOR_CACHE_DIR"]), environment.get("CXX", "g++"))
+    if library is None:
+        return dict(environment)
+    return {**environment, _VARIABLE: " ".join(filter(None, [str(library), environment.get(_VARIABLE)]))}
+
+
+def take_out(environment: MutableMapping[str, str]) -> str | None:
+    """Remove the library from the environment of this process, which has loaded it; return the value to restore it."""
+    value = environment.get(_VARIABLE)
+    first, _, rest = (value or "").partition(" ")
+    if not Path(first).name.startswith(_SOURCE.stem):
+        return None
+    if rest:
+        environment[_VARIABLE] = rest
+    else:
+        del environment[_VARIABLE]
+    return value
+
+
+def _compiled(folder: Path, compiler: str) -> Path | None:
+    program = shutil.which(compiler)
+    if sys.platform != "linux" or program is None or any(character in str(folder) for character in " :"):
+        return None
+    library = folder / f"{_SOURCE.stem}-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    if library.is_file():
+        return library
+    part = library.with_suffix(f".{os.getpid()}.part")
+    command = [program, "-x", "c", "-O1", "-shared", "-fPIC", "-o", str(part), str(_SOURCE), "-ldl", "-lpthread"]
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        part.replace(library)
+        return library
+    return None
