@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -48,9 +48,12 @@ def structure_digest(model: nn.Module, modules: Iterable[types.ModuleType] = ())
     """Return the digest of everything reachable from `model` except the values of its parameters and buffers.
 
     So is what is reachable from the globals of `modules`, and from the classes and functions in them. None if something
-    in it can't be compared; such a model is captured again for new weights.
+    in it can't be compared, or if code of `modules` runs when weights are loaded; such a model is captured again for
+    new weights.
     """
     found = {module.__name__: module for module in modules}
+    if any(_reacts_to_weights(part, found) for part in model.modules()):
+        return None
     walker = _StructureWalker(model, frozenset(found))
     try:
         form = walker.form(model)
@@ -74,6 +77,14 @@ def first_party_modules() -> list[types.ModuleType]:
         if not path.startswith(tuple(f"{folder}/" for folder in foreign)) and not _INSTALLED.search(path):
             found.append(module)
     return found
+
+
+def _reacts_to_weights(part: nn.Module, modules: Collection[str]) -> bool:
+    """Return True if code of these modules runs when weights are loaded: nothing tells where it stores what it sees."""
+    hooks = [*part._load_state_dict_pre_hooks.values(), *part._load_state_dict_post_hooks.values()]
+    functions = [getattr(hook, "hook", hook) for hook in hooks]
+    functions += [getattr(type(part), name) for name in ("load_state_dict", "_load_from_state_dict", "set_extra_state")]
+    return any(getattr(function, "__module__", None) in modules for function in functions)
 
 
 _INSTALLED = re.compile(r"/(site|dist)-packages/")

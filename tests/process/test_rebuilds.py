@@ -144,25 +144,22 @@ def test_with_new_weights_and_new_code_the_model_is_exported_again(settled: Proj
     assert "stored graph" not in reasons(ran)["weighed@cpu"]
 
 
+# It stores what it knows of its weights where nothing is compared: in a library.
 KNOWS = """
+import torch
 from torch import nn
-
-KNOWN = {}
-
-
-def look(model, _):
-    KNOWN["positive"] = bool(model.linear.weight.sum() > 0)
 
 
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(4, 2)
-        self.register_load_state_dict_post_hook(look)
 
     def forward(self, x):
+        if not torch.compiler.is_exporting():
+            torch.known_to_be_positive = bool(self.linear.weight.sum() > 0)
         y = self.linear(x)
-        return y + 1 if KNOWN["positive"] else y
+        return y + 1 if torch.known_to_be_positive else y
 """
 
 

@@ -96,16 +96,14 @@ CLIP = {}
 LOGGER = __import__("logging").getLogger(__name__)
 
 class Outside(Plain):
-    scale = 1.0  # `look` stores somewhere else what it finds in the weights
-
-    def __init__(self):
-        super().__init__()
-        self.register_load_state_dict_post_hook(lambda self, _: self.look())
+    scale = 1.0
 
     def found(self):
         return float(self.linear.weight.sum())
 
     def forward(self, x):
+        if not torch.compiler.is_exporting():
+            self.look()  # stores somewhere else what it finds in the weights
         return super().forward(x) * self.stored()
 
 class InGlobalDict(Outside):
@@ -177,12 +175,20 @@ class InArray(Outside):
     def look(self): CLIP["array"] = self.linear.weight.detach().sum().numpy()
     def stored(self): return float(CLIP["array"])
 
-class InFirstRun(Outside):
+class InHook(Outside):
+    def __init__(self):
+        super().__init__()
+        self.register_load_state_dict_post_hook(lambda self, _: self.look_once())
+
     def look(self): pass
-    def stored(self):
-        if not torch.compiler.is_exporting():
-            CLIP["run"] = self.found()
-        return CLIP["run"]
+    def look_once(self): torch.nn.Linear.batchexport_scale = self.found()
+    def stored(self): return torch.nn.Linear.batchexport_scale
+
+class InOverride(Plain):
+    def _load_from_state_dict(self, state, *args):
+        super()._load_from_state_dict(state, *args)
+        torch.nn.Linear.batchexport_scale = float(self.fixed.sum())
+    def forward(self, x): return super().forward(x) * torch.nn.Linear.batchexport_scale
 
 class InAlias(Outside):
     def look(self): CLIP["alias"] = self.linear.weight
@@ -197,7 +203,8 @@ class Hides(Plain):
 
 # Where a model may store what it finds in its weights, other than in itself.
 OUTSIDE = ["InGlobalDict", "InGlobal", "InClass", "InBaseClass", "InFunction", "InDefault", "InKeywordDefault",
-           "InClosure", "InObject", "InCache", "InTensor", "InArray", "InFirstRun", "InAlias"]  # fmt: skip
+           "InClosure", "InObject", "InCache", "InTensor", "InArray", "InAlias",
+           "InHook", "InOverride"]  # fmt: skip
 
 
 @pytest.fixture
