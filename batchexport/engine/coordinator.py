@@ -127,7 +127,10 @@ class Coordinator:
                 and self._last_stage != "export"
                 and self._gpus.unavailable_reason(run, "compile") is None
             )
-            return self._lookup.export(run.job, swap_weights=swap, pack=pack)
+            found = self._lookup.export(run.job, swap_weights=swap, pack=pack)
+            if self._options.paranoid and isinstance(found, Hit):
+                return Miss(key=None, lock=self._lookup.request_key(run.job), reason="built twice for --paranoid")
+            return found
         assert run.export is not None
         if stage == "compile":
             return self._lookup.compile(run.job, run.export, pack=run.retries.may_pack_weights)

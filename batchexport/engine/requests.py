@@ -65,10 +65,10 @@ class StageRequests:
         self, job: Job, stage: str, folder: Path, task: Mapping[str, Any], device: str | None = None
     ) -> StageRequest:
         """Return the request for `task`, on the device of this UUID or on none; makes the child's folders."""
-        environment = {**self._settings(), "TMPDIR": str(folder / "tmp"), **job.export.env}
+        temporary = str(self.store.temporary(folder))
+        environment = {**self._settings(), "TMPDIR": temporary, **job.export.env}
         # Over the entry's own value: CUDA reads it when it starts, and a device has one child at a time.
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
-        (folder / "tmp").mkdir()
         log = self.log(job, stage)
         ensure_real_dir(log.parent)
         log.unlink(missing_ok=True)
@@ -84,6 +84,7 @@ class StageRequests:
             task={
                 "stage": stage,
                 "root": str(self.manifest.root),
+                "temporary": temporary,
                 "worker_threads": _threads(job, self.worker_threads),
                 **task,
             },

@@ -4,9 +4,10 @@ the next run need.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from batchexport.core.errors import StoreError
+from batchexport.core.errors import StoreError, UsageError
 from batchexport.core.events import Listener, Note, RunStarted
 from batchexport.core.job import Job, RunOptions, data_files
 from batchexport.core.report import STAGES, JobReport
@@ -32,6 +33,7 @@ def run_jobs(
     """Return reports, the output folder, whether the run was interrupted, and notes. Raises as `api.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
+        _refuse_shared_folders(session)
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()
@@ -41,6 +43,19 @@ def run_jobs(
         for note in notes:
             listener(Note(text=note))
         return reports, session.manifest.output_dir, coordinator.interrupted, notes
+
+
+def _refuse_shared_folders(session: Session) -> None:
+    """Refuse to overwrite what another manifest delivers. Raises UsageError that names the first such job."""
+    for job in session.jobs:
+        other = session.delivery.other_manifest(job.folder)
+        if other is not None:
+            folder = os.path.relpath(session.delivery.folder(job.folder))
+            ours = os.path.relpath(session.manifest.path)
+            raise UsageError(
+                f"{folder} was delivered by {os.path.relpath(other)}, which still has a job of this name; "
+                f"give {ours} or that manifest another [output] dir, or rename one of the two entries"
+            )
 
 
 def workers(session: Session, options: RunOptions) -> int:

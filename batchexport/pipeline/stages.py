@@ -65,7 +65,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             _import_from(task["root"])
             observer = Observer(
                 root=task["root"],
-                ignored=tuple(task["ignored"]),
+                ignored=(*task["ignored"], task["temporary"]),
                 own_environment=frozenset(task["own_environment"]),
                 output_dir=task["output_dir"],
                 cache=task["cache"],

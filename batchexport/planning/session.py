@@ -80,7 +80,7 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
             force=options.force,
             devices=devices,
         )
-        delivery = Delivery(store, manifest.output_dir)
+        delivery = Delivery(store, manifest.output_dir, manifest.path)
         timings = Timings(store.index)
         lookup.prefetch(jobs)
         delivery.prefetch(job.folder for job in jobs)

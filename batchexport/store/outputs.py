@@ -13,6 +13,7 @@ from batchexport.core.digests import bytes_digest, file_digest, stat_identity
 from batchexport.core.files import atomic_write_sibling
 from batchexport.core.keys import digest
 from batchexport.store.errors import translate_os_errors
+from batchexport.store.gc_roots import load_root, root_key
 from batchexport.store.statcache import is_settled
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def stamp(job: Job, export: Result, compiled: Result | None, verified: Result) -
 
 
 class Delivery:
-    """The outputs of one manifest. The index remembers what was delivered, by folder."""
+    """The outputs of one manifest, `manifest`. The index remembers what was delivered, by folder, and for which one."""
 
-    def __init__(self, store: Store, output_dir: Path) -> None:
+    def __init__(self, store: Store, output_dir: Path, manifest: Path | None = None) -> None:
+        self._manifest = "" if manifest is None else str(manifest.absolute())
         self._store = store
         self._root = str(output_dir)
         self._rows: dict[str, dict[str, Any]] = {}
@@ -95,9 +97,17 @@ class Delivery:
         found = current_rows(folder, files)
         if found is None:
             return False
-        if found != files:
+        if found != files or row.get("manifest") != self._manifest:
             self._fresh[folder] = {"stamp": stamp, "files": found}
         return True
+
+    def other_manifest(self, name: str) -> Path | None:
+        """Return another manifest that delivered this folder, if it still exists and had the job in its last run."""
+        owner = (self._rows.get(self.folder(name)) or {}).get("manifest") or self._manifest
+        if owner == self._manifest or not os.path.isfile(owner):
+            return None
+        root = load_root(self._store, root_key(Path(owner)))
+        return Path(owner) if root is not None and name in root.folders else None
 
     def deliver(self, name: str, sources: Mapping[str, tuple[Record, str]], job: Mapping[str, Any], stamp: str) -> None:
         """Copy each file (name → record, name in the record) and write `job.json`.
@@ -121,7 +131,8 @@ class Delivery:
     def remember(self) -> None:
         """Store what was delivered in the index; call it at the end of a run, when most files are no longer young."""
         for folder, row in self._fresh.items():
-            self._rows[folder] = {"stamp": row["stamp"], "files": rows_to_remember(folder, row["files"])}
+            files = rows_to_remember(folder, row["files"])
+            self._rows[folder] = {"stamp": row["stamp"], "files": files, "manifest": self._manifest}
         self._store.index.put_many("delivered", {folder: self._rows[folder] for folder in self._fresh})
         self._fresh.clear()
 

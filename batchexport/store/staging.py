@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -46,6 +47,20 @@ class Staging:
             path.mkdir()
         return path
 
+    def temporary(self, attempt: Path) -> Path:
+        """Create the folder `tmp` of an attempt, and return a short path that leads to it.
+
+        The path of a Unix socket may have 107 bytes (unix(7)), fewer than many a path in a cache. If no short link can
+        be made, the long path is returned. Raises OSError if the folder can't be made.
+        """
+        folder, link = attempt / "tmp", _short_link(attempt)
+        folder.mkdir()
+        try:
+            link.symlink_to(folder)
+        except OSError:
+            return folder
+        return link
+
     def scratch(self, name: str) -> Path:
         """Return an unused path for one temporary file; it is swept like an attempt.
 
@@ -63,14 +78,14 @@ class Staging:
         """
         if path.parent != self._folder:
             raise ValueError(f"not an attempt of this store: {path}")
-        remove(path)
+        _remove(path)
 
     def sweep(self) -> int:
         """Remove the attempts of dead owners; return how many there were."""
         swept = 0
         for paths in self._dead():
             for path in paths:
-                remove(path)
+                _remove(path)
                 swept += 1
         return swept
 
@@ -120,6 +135,20 @@ class Staging:
             if match:
                 owned.setdefault(match[1], []).append(path)
         return owned
+
+
+def _short_link(attempt: Path) -> Path:
+    """Return the link in the system's temporary folder that leads to the one of an attempt, now or later."""
+    import tempfile  # which takes longer to import than a run without work may
+
+    return Path(tempfile.gettempdir(), f"bx-{hashlib.sha256(os.fsencode(attempt)).hexdigest()[:12]}")
+
+
+def _remove(attempt: Path) -> None:
+    link = _short_link(attempt)
+    if link.is_symlink():
+        remove(link)
+    remove(attempt)
 
 
 def _children(folder: Path) -> Iterator[Path]:

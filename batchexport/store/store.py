@@ -134,6 +134,10 @@ class Store:
         """Create an empty folder for one attempt; see `Staging.attempt`."""
         return self._staging.attempt(name)
 
+    def temporary(self, attempt: Path) -> Path:
+        """Create the temporary folder of an attempt; see `Staging.temporary`."""
+        return self._staging.temporary(attempt)
+
     def discard(self, path: Path) -> None:
         """Remove an attempt's folder; see `Staging.discard`."""
         self._staging.discard(path)

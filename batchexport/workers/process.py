@@ -11,10 +11,13 @@ import select
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_TRACKER_SECONDS = 1.0
 
 
 def die_with_parent(parent: int) -> None:
@@ -57,9 +60,36 @@ def _prctl(option: int, value: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill the processes that an exited child has left in its group."""
+    """Kill the processes that an exited child has left in its group.
+
+    Resource trackers of multiprocessing and loky are killed last: once the others are gone, they remove the semaphores
+    and folders in shared memory that these have left, and end by themselves.
+    """
+    try:
+        os.killpg(pid, 0)
+    except OSError:  # there are none left
+        return
+    members = _group_members(pid)
+    trackers = [member for member, command in members.items() if b"resource_tracker" in command]
+    if trackers:
+        for member in members.keys() - set(trackers):
+            with contextlib.suppress(OSError):
+                os.kill(member, signal.SIGKILL)
+        until = time.monotonic() + _TRACKER_SECONDS
+        for tracker in trackers:
+            wait_for(tracker, max(0.0, until - time.monotonic()))
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _group_members(group: int) -> dict[int, bytes]:
+    """Return the processes of a group with their command lines (Linux, proc(5))."""
+    members = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(name)) == group:
+                members[int(name)] = Path("/proc", name, "cmdline").read_bytes()
+    return members
 
 
 def wait_for(pid: int, timeout: float) -> None:

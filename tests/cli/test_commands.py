@@ -298,3 +298,20 @@ def test_a_cuda_job_without_a_gpu_is_exported_and_then_skipped_or_failed_as_aske
     assert ran.code == 1
     assert ran.outcomes() == {"a@cuda": "cached"}
     assert ran.error("a@cuda")["kind"] == "toolchain"
+
+
+def test_paranoid_builds_twice_what_is_cached_and_says_so(settled: Project) -> None:
+    ran = settled.run("--paranoid", "--only", "reads@cpu")
+    assert ran.outcomes() == {"reads@cpu": "built"}
+    assert ran.report["jobs"][0]["stages"]["export"]["reason"] == "built twice for --paranoid"
+    assert settled.run("--only", "reads@cpu").outcomes() == {"reads@cpu": "cached"}
+
+
+def test_two_manifests_do_not_deliver_one_job_into_one_folder(settled: Project) -> None:
+    text = (settled.root / "manifest.toml").read_text()
+    other = settled.write("other.toml", text)
+    ran = command("run", "other.toml", folder=settled.root)
+    assert ran.returncode == 2
+    assert "was delivered by manifest.toml, which still has a job of this name" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    other.unlink()

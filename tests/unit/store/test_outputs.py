@@ -15,6 +15,7 @@ from batchexport.core.digests import bytes_digest
 from batchexport.store import outputs as module
 from batchexport.store import statcache
 from batchexport.store.errors import BlobDamaged
+from batchexport.store.gc_roots import GcRoot, save_root
 from batchexport.store.outputs import FILES, JOB_FILE, Delivery
 from batchexport.store.store import Record, Store
 from support.builders import key
@@ -266,3 +267,22 @@ def test_job_json_is_the_same_bytes_for_the_same_results(store: Store, tmp_path:
     deliver(store, tmp_path)
     assert (folder / JOB_FILE).read_bytes() == first
     assert first.endswith(b"}\n")
+
+
+def test_a_folder_that_another_manifest_delivers_is_known_as_its(tmp_path: Path) -> None:
+    manifest = tmp_path / "one.toml"
+    manifest.touch()
+    with Store.open(tmp_path / "cache") as store:
+        made = store.publish("export", "a" * 64, files={}, data={})
+        assert made is not None
+        one = Delivery(store, tmp_path / "dist", manifest)
+        one.deliver(NAME, {}, {}, STAMP)
+        one.remember()
+        other = Delivery(store, tmp_path / "dist", tmp_path / "two.toml")
+        other.prefetch([NAME])
+        assert other.other_manifest(NAME) is None  # as it did not finish its run
+        save_root(store, GcRoot(manifest=manifest, size_limit=None, jobs={}, folders=(NAME,)), ())
+        assert other.other_manifest(NAME) == manifest
+        assert one.other_manifest(NAME) is None
+        manifest.unlink()
+        assert other.other_manifest(NAME) is None

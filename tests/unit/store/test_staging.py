@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,34 @@ def test_after_close_a_new_owner_takes_over(staging: Staging) -> None:
     staging.close()
     staging.close()
     assert staging.attempt("job").is_dir()
+
+
+def test_the_temporary_folder_of_an_attempt_has_a_path_short_enough_for_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp())
+    staging = make(tmp_path)
+    attempt = staging.attempt("a" * 90)
+    short = staging.temporary(attempt)
+    assert len(str(short)) < 50
+    (short / "file").touch()
+    assert (attempt / "tmp/file").is_file()
+    staging.discard(attempt)
+    assert not short.is_symlink()
+
+
+def test_sweep_removes_the_short_links_of_dead_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp())
+    dead = make(tmp_path)
+    short = dead.temporary(dead.attempt("job"))
+    dead.close()
+    assert make(tmp_path).sweep() == 1
+    assert not short.is_symlink()
+
+
+def test_without_a_short_link_the_long_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    staging = make(tmp_path)
+    attempt = staging.attempt("job")
+    assert staging.temporary(attempt) == attempt / "tmp"
+    assert (attempt / "tmp").is_dir()
