@@ -16,7 +16,7 @@ from batchexport.core import interrupts
 from batchexport.core.errors import ExitCode, StoreError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
 from batchexport.core.files import atomic_write_sibling
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, Plan
 from batchexport.core.report import JobReport, RunReport
 from batchexport.dependencies.checker import CheckedFiles

@@ -5,12 +5,12 @@ The `to_json` forms are hashed into keys, so they hold every field, under its ow
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from batchexport.core.options import data_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,10 @@ class ExportSpec:
     decompositions: tuple[str, ...] = ()
     extra_files: Mapping[str, str] = field(default_factory=dict)
     prefer_deferred_runtime_asserts: bool = False
+
+    def data_files(self, root: Path) -> list[str]:
+        """Return the files that the patterns in `data` match; see `core.options.data_files`."""
+        return data_files(root, self.data)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -132,47 +136,3 @@ class Manifest:
     size_limit: int | None
     pools: Pools
     jobs: tuple[Job, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """The options of `batchexport run`; see its `--help`.
-
-    `force` names the stages to run again even if cached; `output_dir` replaces the manifest's.
-    """
-
-    manifest: Path
-    cache_dir: Path | None = None
-    expression: str | None = None
-    tags: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    stage: str | None = None
-    jobs: int | None = None
-    fail_fast: bool = False
-    force: tuple[str, ...] = ()
-    paranoid: bool = False
-    require_all: bool = False
-    in_process: bool = False
-    json: Path | None = None
-    output_dir: Path | None = None
-
-    @property
-    def explicit_cache_dir(self) -> Path | None:
-        """Return the cache folder that the command or its environment names; it overrides the manifest's."""
-        named = os.environ.get("BATCHEXPORT_CACHE_DIR")
-        return self.cache_dir or (Path(named) if named else None)
-
-
-def data_files(root: Path, patterns: Iterable[str]) -> list[str]:
-    """Return the files that data patterns match, sorted: below `root` where they are relative.
-
-    A name without magic characters is returned even if there is no such file, so that its absence is noticed.
-    """
-    found: set[str] = set()
-    for pattern in patterns:
-        if glob.has_magic(pattern):
-            names = glob.glob(pattern, root_dir=root, recursive=True)
-            found.update(name for name in names if os.path.isfile(os.path.join(root, name)))
-        else:
-            found.add(pattern)
-    return sorted(found)

@@ -17,6 +17,11 @@ from batchexport.core.digests import file_digest, names_digest, text_digest
 # Bound before the observer wraps them.
 _stat, _lstat, _readlink, _scandir, _listdir = os.stat, os.lstat, os.readlink, os.scandir, os.listdir
 
+# What every process reads. A file there counts only if model code or one of its libraries reads it by itself.
+SYSTEM = ("/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64",
+           "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale", "/proc", "/sys")  # fmt: skip
+# Users keep files of their own in these, although they lie in system folders.
+USER = ("/dev/shm",)  # noqa: S108
 # Terminals, shells, batch systems and batchexport set these, and no model means them. A user's LD_PRELOAD is in the
 # toolchain.
 SESSION = frozenset(
@@ -75,6 +80,20 @@ def current_stat(question: str, path: str) -> str:
         return stat_answer(question, _lstat(path) if question.startswith(LINK_ITSELF) else _stat(path))
     except (OSError, ValueError):
         return NO
+
+
+def exists(path: str) -> bool:
+    """Return True if there is something at `path`; a link counts as what it leads to."""
+    try:
+        _stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_system(path: str) -> bool:
+    """Return True if an absolute path lies in a folder of the system, where it is on every machine."""
+    return path.startswith(tuple(folder + "/" for folder in SYSTEM)) and not path.startswith(USER)
 
 
 def link_text(path: str) -> str:

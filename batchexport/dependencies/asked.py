@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchexport.dependencies import machine
-from batchexport.dependencies.answers import SESSION, link_text, listed_kinds, stat_answer
+from batchexport.dependencies.answers import SESSION, exists, link_text, listed_kinds, stat_answer
 from batchexport.dependencies.installed import ALL_DISTRIBUTIONS
 from batchexport.dependencies.observations import Observations
-from batchexport.dependencies.paths import exists
 from batchexport.dependencies.zones import (
     Zone,
     Zones,

@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from batchexport.dependencies import machine
 from batchexport.dependencies.answers import (
     NO,
     OwnFiles,
     current_stat,
+    exists,
+    is_system,
     link_text,
     listed_kinds,
     listing,
@@ -22,8 +23,6 @@ from batchexport.dependencies.answers import (
 from batchexport.dependencies.dependency import Dependency, DependencyKind, Row, canonical_order
 from batchexport.dependencies.file_digests import CheckedFiles, FileDigests
 from batchexport.dependencies.installed import Installed
-from batchexport.dependencies.paths import exists
-from batchexport.dependencies.zones import is_system
 from batchexport.store.index import Index
 
 __all__ = ["CheckedFiles", "DependencyChecker", "location_digest", "relative_to"]
@@ -195,6 +194,8 @@ class DependencyChecker:
 
     def _check_machine(self, dependency: Dependency) -> str | None:
         _, question, (recorded,) = dependency
+        from batchexport.dependencies import machine  # few models need it, and a no-op run pays for every import
+
         now = machine.answer(question)
         return None if now is not None and text_answer(now) == recorded else f"{question} of the machine changed"
 

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from batchexport.dependencies import collect_answers
-from batchexport.dependencies.answers import NO, current_stat, listed_kinds, listing, read_error
+from batchexport.dependencies.answers import NO, current_stat, exists, listed_kinds, listing, read_error
 from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
 from batchexport.dependencies.installed import NO_DISTRIBUTION, PYTHON, installed
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     digest_or_none,
-    exists,
     folder_of_module,
     import_candidates,
     is_newer,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 
 from batchexport.dependencies.dependency import Dependency
-from batchexport.dependencies.zones import third_party_roots
 from batchexport.toolchain.distributions import Distribution, Distributions
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
@@ -22,6 +21,8 @@ PYTHON, NO_DISTRIBUTION = "", "site-packages"
 @cache
 def installed() -> Distributions:
     """Return the installed distributions. The fork server reads them once for all its children."""
+    from batchexport.dependencies.zones import third_party_roots  # the coordinator needs none of its imports
+
     return Distributions(third_party_roots())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from batchexport.core.digests import bytes_digest, file_digest, stat_identity, tree_digest
+from batchexport.dependencies.answers import exists
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _stat, _readlink = os.stat, os.readlink  # bound before the observer wraps them
@@ -135,15 +136,6 @@ def library_shadows(path: str) -> set[str]:
 def missing_paths(paths: set[str]) -> set[str]:
     """Return the paths that do not exist; neither does a link to nothing, which no import follows."""
     return {path for path in paths if not exists(path)}
-
-
-def exists(path: str) -> bool:
-    """Return True if there is something at `path`; a link counts as what it leads to."""
-    try:
-        _stat(path)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def shadowing_paths(name: str, path: str) -> set[str]:

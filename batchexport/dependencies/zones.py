@@ -12,11 +12,8 @@ from enum import Enum
 from functools import cache
 from types import FrameType
 
-# What every process reads. A file there counts only if model code or one of its libraries reads it by itself.
-_SYSTEM = ("/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64",
-           "/usr/include", "/usr/share/zoneinfo", "/usr/share/locale", "/proc", "/sys")  # fmt: skip
-# Users keep files of their own in these, although they lie in system folders.
-_USER = ("/dev/shm",)  # noqa: S108
+from batchexport.dependencies.answers import SYSTEM, USER
+
 _OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
 
 
@@ -54,11 +51,6 @@ def within(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def is_system(path: str) -> bool:
-    """Return True if an absolute path lies in a folder of the system, where it is on every machine."""
-    return path.startswith(tuple(folder + "/" for folder in _SYSTEM)) and not path.startswith(_USER)
-
-
 class Zones:
     """Assigns absolute paths to zones by the innermost known folder that contains them.
 
@@ -66,13 +58,13 @@ class Zones:
     """
 
     def __init__(self, root: str, ignored: tuple[str, ...]) -> None:
-        folders = dict.fromkeys(_SYSTEM, Zone.SYSTEM)
+        folders = dict.fromkeys(SYSTEM, Zone.SYSTEM)
         folders |= {
             os.path.join(prefix, part): Zone.SYSTEM
             for prefix in (sys.prefix, sys.base_prefix)
             for part in ("lib", "bin", "include")
         }
-        folders |= dict.fromkeys(_USER, Zone.FIRST)
+        folders |= dict.fromkeys(USER, Zone.FIRST)
         folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
         folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
         folders |= dict.fromkeys(ignored, Zone.IGNORED)

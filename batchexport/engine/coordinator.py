@@ -11,7 +11,7 @@ from dataclasses import replace
 from batchexport.core import interrupts
 from batchexport.core.errors import Kind
 from batchexport.core.events import Listener, Note, StageFinished, StageStarted
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, Failure, JobReport, Outcome, StageReport
 from batchexport.engine.completion import Advance, Fail, Rerun, StageCompletion, Step
 from batchexport.engine.finish import JobFinisher, store_failure

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batchexport.core.events import Listener
-from batchexport.core.job import Job, RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.engine.runner import run_jobs
 from batchexport.planning.session import open_session
@@ -23,6 +23,9 @@ from batchexport.planning.session import open_session
 # The digests in `job.json` that must be equal. Compilers write their working folder into their output, so compiled code
 # is not compared by digest but by its outputs.
 _SAME = ("exported.pt2", "program", "state")
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Rebuilt:
     differences: tuple[str, ...]
 
 
-def sample(jobs: Sequence[Job], percent: float, *, day: int | None = None) -> list[Job]:
+def sample(jobs: Sequence[_T], percent: float, *, day: int | None = None) -> list[_T]:
     """Return `percent` of the jobs, at least one, drawn at random; `day` seeds the choice, today by default."""
     count = min(len(jobs), max(1, ceil(len(jobs) * percent / 100)))
     seed = int(time.time() // 86400) if day is None else day

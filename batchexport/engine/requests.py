@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.archives import vet
-from batchexport.core.job import Job, Manifest, data_files
+from batchexport.core.job import Job, Manifest
 from batchexport.engine.job_run import JobRun
 from batchexport.planning.lookup import Miss, PackWeights, SwapWeights
 from batchexport.store.errors import BlobDamaged, BlobMissing, translate_os_errors
@@ -122,7 +122,7 @@ class StageRequests:
             layout.locks,
             layout.logs,
         )
-        data = [str(root / path) for path in data_files(root, job.export.data)]
+        data = [str(root / path) for path in job.export.data_files(root)]
         return {
             "spec": job.export.to_json(),
             "samples": job.verify.samples,

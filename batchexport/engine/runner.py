@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchexport.core.errors import StoreError, UsageError
 from batchexport.core.events import Listener, Note, RunStarted
-from batchexport.core.job import Job, RunOptions, data_files
+from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, JobReport
 from batchexport.dependencies.checker import CheckedFiles
 from batchexport.dependencies.traces import TraceHit
@@ -89,7 +89,11 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     if missing:
         session.timings.prefetch(session.jobs)
         expected = session.timings.wall_seconds(
-            ((job, _stages_to_run(session, options, job)) for job in missing), workers=slots
+            (
+                (job, _stages_to_run(session, options, target=job.target, compiled=job.compile.format != "none"))
+                for job in missing
+            ),
+            workers=slots,
         )
     listener(RunStarted(jobs=len(session.jobs), to_build=len(missing), workers=slots, expected=expected))
     return Coordinator(
@@ -102,12 +106,12 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     )
 
 
-def _stages_to_run(session: Session, options: RunOptions, job: Job) -> tuple[str, ...]:
+def _stages_to_run(session: Session, options: RunOptions, *, target: str, compiled: bool) -> tuple[str, ...]:
     """Return the stages that a job without an export goes through in this run, on this machine."""
-    if session.devices.why_not(job.target) is not None:
+    if session.devices.why_not(target) is not None:
         return STAGES[:1]
     stages = STAGES[: STAGES.index(options.stage or STAGES[-1]) + 1]
-    return tuple(stage for stage in stages if stage != "compile" or job.compile.format != "none")
+    return tuple(stage for stage in stages if stage != "compile" or compiled)
 
 
 def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:
@@ -156,6 +160,6 @@ def _save_noop(options: RunOptions, text: bytes, session: Session, reports: tupl
         root=root,
         output_dir=session.manifest.output_dir,
         sets=sets,
-        data={pattern: data_files(root, [pattern]) for pattern in patterns},
+        patterns=patterns,
         jobs=[(report, job.folder, row) for report, job, row in zip(reports, session.jobs, known, strict=True)],
     )

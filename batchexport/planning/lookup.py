@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core import keys
-from batchexport.core.job import Job, data_files
+from batchexport.core.job import Job
 from batchexport.core.report import UNCHANGED
 from batchexport.dependencies.traces import TraceHit, TraceMiss, Traces
 from batchexport.planning.history import History
@@ -108,7 +108,7 @@ class CacheLookup:
         memo = (id(job.export), job.verify.samples)
         known = self._request_keys.get(memo)
         if known is None:
-            spec = [job.export.to_json(), job.verify.samples, data_files(self._root, job.export.data)]
+            spec = [job.export.to_json(), job.verify.samples, job.export.data_files(self._root)]
             known = self._request_keys[memo] = keys.request_key(spec, self._capture)
         return known
 
@@ -184,7 +184,7 @@ class CacheLookup:
         """Return the labelled components of an export request, to explain a rebuild."""
         return {
             "spec": {**job.export.to_json(), "samples": job.verify.samples},
-            "data": dict.fromkeys(data_files(self._root, job.export.data), "given"),
+            "data": dict.fromkeys(job.export.data_files(self._root), "given"),
             "toolchain": dict(self._toolchain.capture),
         }
 

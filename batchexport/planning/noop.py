@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchexport.core import keys
 from batchexport.core.digests import bytes_digest
-from batchexport.core.job import RunOptions, data_files
+from batchexport.core.options import RunOptions, data_files
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
-from batchexport.manifest.document import deep_line
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
@@ -28,6 +27,7 @@ from batchexport.toolchain import probe
 from batchexport.version import __version__
 
 _HEAD_BYTES = 1 << 20
+_HEAD_DOTS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,9 @@ def _likely_cache(options: RunOptions, manifest: bytes) -> Path:
     head = manifest.partition(b"\n[[entry]]")[0]
     try:
         text = head.decode("utf-8-sig") if len(head) <= _HEAD_BYTES else ""
-        named = tomllib.loads("" if deep_line(text) else text).get("cache", {}).get("dir")
+        if any(line.count(".") > _HEAD_DOTS for line in text.splitlines()):
+            text = ""  # tomllib is quadratic in the parts of a dotted key
+        named = tomllib.loads(text).get("cache", {}).get("dir")
     except (ValueError, AttributeError, RecursionError):
         named = None
     return (
@@ -151,7 +153,7 @@ def save(
     root: Path,
     output_dir: Path,
     sets: Sequence[str],
-    data: Mapping[str, Sequence[str]],
+    patterns: Iterable[str],
     jobs: Sequence[tuple[JobReport, str, Mapping[str, Sequence[Any]]]],
 ) -> None:
     """Save a run whose jobs are all up to date: `jobs` are their reports, folder names and rows of output files."""
@@ -177,7 +179,7 @@ def save(
             "root": str(root),
             "output_dir": str(output_dir),
             "sets": sorted(set(sets)),
-            "data": {pattern: list(found) for pattern, found in data.items()},
+            "data": {pattern: data_files(root, [pattern]) for pattern in patterns},
             "jobs": rows,
         },
     )

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchexport.core.job import Job, Manifest, RunOptions
+from batchexport.core.job import Job, Manifest
+from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
 from batchexport.dependencies.traces import Traces
 from batchexport.manifest import resolve

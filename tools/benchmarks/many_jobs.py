@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import DependencyChecker
 from batchexport.engine import runner
 from batchexport.planning import noop

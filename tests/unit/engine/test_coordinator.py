@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.engine import runner
 from batchexport.engine.runner import run_jobs

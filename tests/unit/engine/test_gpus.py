@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchexport.core.events import Event, Note
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
 from batchexport.engine import runner
 from batchexport.engine.runner import run_jobs

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.core.events import Event, RunStarted
-from batchexport.core.job import RunOptions
+from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES
 from batchexport.engine import runner
 from batchexport.planning.session import open_session

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from batchexport.core.errors import ManifestError, StoreError, UsageError
-from batchexport.core.job import Job, RunOptions
+from batchexport.core.job import Job
+from batchexport.core.options import RunOptions
 from batchexport.core.plan import JobState, PlannedJob
 from batchexport.planning.lookup import Hit
 from batchexport.planning.planner import job_state, make_plan, plan_job
