@@ -27,7 +27,7 @@ from batchexport.store.locks import Lock
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
 
-# The damaged results that one job may meet in a row: those of its three stages, and of the eight traces of an export.
+# The damaged results that one job may meet in a row. Its stages have fewer, but rebuilt ones may be damaged again.
 _MAX_DAMAGED_RESULTS = 11
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,13 @@ class Index:
     def get_many(self, space: str, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those keys that have one."""
         names = {_name(space, key): key for key in keys}
-        found: dict[str, Any] = {}
         nothing: list[tuple[str, str]] = []
-        for name, row in self._database.read(lambda cache: self._select(cache, list(names)), nothing):
+        return self._decoded(space, names, self._database.read(lambda cache: self._select(cache, list(names)), nothing))
+
+    def _decoded(self, space: str, names: Mapping[str, str], rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return the valid ones of the rows by key; `names` are the keys by name."""
+        found: dict[str, Any] = {}
+        for name, row in rows:
             key = names[name]
             try:
                 found[key] = decode_row(f"{space}:{key}", row)
@@ -67,6 +71,28 @@ class Index:
 
         if rows:
             self._database.write(write)
+
+    def update(self, space: str, key: str, change: Callable[[Any | None], Any]) -> Any | None:
+        """Replace a value by what `change` makes of it, while no other process writes; store None by deleting it.
+
+        `change` gets None for a value that is missing or invalid. Returns the new value, or None if it can't be stored.
+        Raises ValueError or TypeError if the new value is not JSON-like.
+        """
+        name = _name(space, key)
+        stored: list[Any] = []
+
+        def write(cache: Any) -> None:
+            with cache.transact():
+                old = self._decoded(space, {name: key}, self._select(cache, [name])).get(key)
+                new = change(old)
+                if new is None:
+                    cache.delete(name)
+                elif new != old:
+                    cache.set(name, encode_row(f"{space}:{key}", new))
+            stored[:] = [new]
+
+        self._database.write(write)
+        return stored[0] if stored else None
 
     def delete(self, space: str, key: str) -> None:
         """Delete one value."""

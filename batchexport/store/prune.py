@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from batchexport.core.report import STAGES
 from batchexport.store.index import Index
@@ -15,7 +16,7 @@ _MEMO_SECONDS = 30 * 86400.0  # for the memos of no-op runs; the next run makes 
 
 
 def prune(store: Store, *, busy: bool) -> int:
-    """Drop the rows about what is gone; return how many.
+    """Drop the rows about what is gone; return how many went, traces apart.
 
     `busy`: a run is active and may be about to use a set of dependencies that no trace names yet.
     """
@@ -24,8 +25,9 @@ def prune(store: Store, *, busy: bool) -> int:
     for kind in _RESULTS:
         keys = index.keys(f"result-{kind}")
         count += _drop(index, f"result-{kind}", [key for key in keys if not _is_there(store, kind, key)])
+    used = _prune_traces(store)
     if not busy:
-        count += _prune_traces(store)
+        count += _prune_sets(index, used)
     for space in ("blob", "file", "delivered"):
         count += _drop(index, space, [path for path in index.keys(space) if not os.path.lexists(path)])
     old = time.time() - _MEMO_SECONDS
@@ -36,19 +38,26 @@ def prune(store: Store, *, busy: bool) -> int:
     return count
 
 
-def _prune_traces(store: Store) -> int:
+def _prune_traces(store: Store) -> set[str]:
+    """Drop the traces of exports that are gone; return the sets that are still named."""
+
+    def kept(traces: Any) -> list[Any] | None:  # a run may add a trace at any moment, after the record of its export
+        rows = traces if isinstance(traces, list) else []
+        return [trace for trace in rows if _is_there(store, "export", trace[1])] or None
+
     index = store.index
-    count = 0
     used: set[str] = set()
-    for ask, row in index.items("trace").items():
-        traces = row if isinstance(row, list) else []
-        kept = [trace for trace in traces if _is_there(store, "export", trace[1])]
-        used.update(trace[0] for trace in kept)
-        if not kept:
-            count += _drop(index, "trace", [ask])
-        elif len(kept) < len(traces):
-            index.put("trace", ask, kept)
-    count += _drop(index, "set", [key for key in index.keys("set") if key not in used])
+    for request_key, traces in index.items("trace").items():
+        found = kept(traces)
+        if found != traces:
+            found = index.update("trace", request_key, kept)
+        used.update(trace[0] for trace in found or ())
+    return used
+
+
+def _prune_sets(index: Index, used: set[str]) -> int:
+    """Drop the sets that no trace names, and the memos of no-op runs that name such sets; return how many."""
+    count = _drop(index, "set", [key for key in index.keys("set") if key not in used])
     there = set(index.keys("set"))
     dead = [key for key, row in index.items("conclusion").items() if not there.issuperset(row.get("sets", ["?"]))]
     return count + _drop(index, "conclusion", dead)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from batchexport.core.digests import bytes_digest
 from batchexport.dependencies.checker import DependencyChecker
 from batchexport.dependencies.dependency import Dependency, DependencyKind
 from batchexport.dependencies.traces import KEPT, TraceHit, TraceMiss, Traces
+from batchexport.store.gc import collect
 from batchexport.store.store import Store
 from support import builders
 from support.builders import key
@@ -108,15 +111,94 @@ def test_the_same_dependencies_again_replace_their_trace(store: Store, root: Pat
     assert len(store.index.get("trace", REQUEST)) == 1  # type: ignore[arg-type]
 
 
-def test_the_eight_newest_are_kept(store: Store, root: Path) -> None:
-    assert KEPT == 8
-    for number in range(KEPT + 1):
+def test_every_state_of_a_job_is_a_hit_again_however_many_were_built(store: Store, root: Path) -> None:
+    """As a user does who visits twenty branches in turn, and then again."""
+    for number in range(20):
         traces(store, root).add(REQUEST, depend(root, a=str(number)), key(str(number)))
-    for number in range(1, KEPT + 1):
+    for number in [*range(20), *range(20)]:
+        depend(root, a=str(number))
+        found = traces(store, root)
+        found.prefetch([REQUEST])
+        assert hit(found.find(REQUEST)) == key(str(number))
+
+
+def test_the_last_used_trace_is_tried_first_and_others_keep_their_order(store: Store, root: Path) -> None:
+    for number in range(4):
+        traces(store, root).add(REQUEST, depend(root, a=str(number)), key(str(number)))
+    depend(root, a="1")
+    found = traces(store, root)
+    assert hit(found.find(REQUEST)) == hit(found.find(REQUEST)) == key("1")
+    assert [export for _, export in store.index.get("trace", REQUEST) or ()] == [key(word) for word in "1320"]
+
+
+def test_a_hit_on_the_first_trace_writes_nothing(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        traces(store, root).add(REQUEST, depend(root, a=str(number)), key(str(number)))
+    found = traces(store, root)
+    monkeypatch.setattr(type(store.index), "update", None)
+    assert hit(found.find(REQUEST)) == key("1")
+
+
+def test_a_trace_that_another_process_added_stays_when_an_older_one_moves_to_the_front(
+    store: Store, root: Path
+) -> None:
+    for word in ("one", "two"):
+        traces(store, root).add(REQUEST, depend(root, a=word), key(word))
+    depend(root, a="one")
+    ours = traces(store, root)
+    ours.prefetch([REQUEST])
+    traces(store, root).add(REQUEST, depend(root, a="three"), key("three"))
+    depend(root, a="one")
+    assert hit(ours.find(REQUEST)) == key("one")
+    assert [export for _, export in store.index.get("trace", REQUEST) or ()] == [
+        key(word) for word in ("one", "three", "two")
+    ]
+
+
+def test_traces_that_were_dropped_meanwhile_do_not_come_back_when_one_moves_to_the_front(
+    store: Store, root: Path
+) -> None:
+    for word in ("one", "two"):
+        traces(store, root).add(REQUEST, depend(root, a=word), key(word))
+    depend(root, a="one")
+    ours = traces(store, root)
+    ours.prefetch([REQUEST])
+    traces(store, root).drop(REQUEST)
+    assert hit(ours.find(REQUEST)) == key("one")
+    assert store.index.get("trace", REQUEST) is None
+
+
+def test_the_traces_of_one_request_are_bounded(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KEPT >= 256
+    monkeypatch.setattr("batchexport.dependencies.traces.KEPT", 12)
+    for number in range(13):
+        traces(store, root).add(REQUEST, depend(root, a=str(number)), key(str(number)))
+    for number in range(1, 13):
         depend(root, a=str(number))
         assert hit(traces(store, root).find(REQUEST)) == key(str(number))
     depend(root, a="0")
     assert reason(traces(store, root).find(REQUEST)) == "data: a changed"
+
+
+def test_gc_drops_the_traces_and_sets_of_the_exports_that_it_evicts(store: Store, root: Path) -> None:
+    traces(store, root)
+    for number in range(20):
+        dependencies = depend(root, a=str(number))
+        publish(store, str(number), ask=REQUEST, dependencies=dependencies)
+        traces(store, root).add(REQUEST, dependencies, key(str(number)))
+    old = time.time() - 5 * 86400
+    for number in range(10):
+        os.utime(store.layout.record_path("export", key(str(number))), (old, old))
+    store.close()
+    assert collect(store.layout.root, max_size=None, max_age=86400.0, dry_run=False).removed == {"export": 10}
+    left = store.index.get("trace", REQUEST)
+    assert left is not None
+    assert [export for _, export in left] == [key(str(number)) for number in reversed(range(10, 20))]
+    assert set(store.index.keys("set")) == {set_key for set_key, _ in left}
+    for number in range(20):
+        depend(root, a=str(number))
+        found = traces(store, root).find(REQUEST)
+        assert isinstance(found, TraceHit) == (number >= 10)
 
 
 def test_a_set_that_many_jobs_share_is_checked_once(store: Store, root: Path) -> None:
@@ -266,3 +348,26 @@ def test_an_unchanged_export_or_one_with_other_changes_is_no_base(store: Store, 
     (root / "w").write_text("2")
     (root / "a").write_text("2")
     assert weights_only_base(traces(store, root).find(REQUEST)) is None
+
+
+def test_an_export_far_back_whose_weights_alone_changed_is_the_base(store: Store, root: Path) -> None:
+    traces(store, root).add(REQUEST, depend_on_weights(root, "1"), key("base"))
+    for number in range(2, 22):
+        traces(store, root).add(REQUEST, depend(root, a=str(number)), key(str(number)))
+    (root / "w").write_text("2")
+    depend(root, a="1")
+    found = traces(store, root)
+    found.prefetch([REQUEST])
+    assert weights_only_base(found.find(REQUEST)) == key("base")
+
+
+def test_of_rebuilt_traces_the_last_used_is_tried_first(store: Store, root: Path) -> None:
+    traces(store, root)
+    for days, word in enumerate(("one", "three", "two")):
+        publish(store, word, ask=REQUEST, dependencies=depend(root, a=word))
+        used = time.time() - 86400 * (3 - days)
+        os.utime(store.layout.record_path("export", key(word)), (used, used))
+    store = lose_the_index(store)
+    traces(store, root)
+    left = store.index.get("trace", REQUEST) or ()
+    assert [export for _, export in left] == [key(word) for word in ("two", "three", "one")]

@@ -210,3 +210,20 @@ def test_rows_of_the_index_about_what_is_gone_go_with_it(store: Store, tmp_path:
     assert index.keys("conclusion") == [kept[1]]
     assert index.keys("file") == [str(tmp_path)]
     assert index.keys("timing") == ["job|export"]
+
+
+def test_traces_of_evicted_exports_go_even_while_a_run_is_at_work(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = publish(store, "kept"), publish(store, "gone", days=5)
+    index = store.index
+    for name in (kept, gone):
+        index.put("set", f"set-{name[1]}", [])
+    index.put("trace", "ask", [[f"set-{name[1]}", name[1]] for name in (gone, kept)])
+    monkeypatch.setattr(Store, "others_at_work", lambda self: True)
+    gc(store, days=2)
+    assert index.get("trace", "ask") == [[f"set-{kept[1]}", kept[1]]]
+    assert len(index.keys("set")) == 2, "the run may be about to name any set"
+    monkeypatch.setattr(Store, "others_at_work", lambda self: False)
+    gc(store, days=2)
+    assert index.keys("set") == [f"set-{kept[1]}"]

@@ -75,6 +75,37 @@ def test_a_deleted_value_is_a_miss(index: Index) -> None:
     assert index.get("trace", "k") is None
 
 
+def test_a_value_is_updated_from_what_it_is(index: Index) -> None:
+    assert index.update("trace", "k", lambda old: [old]) == [None]
+    assert index.update("trace", "k", lambda old: [*old, 1]) == [None, 1]
+    assert index.get("trace", "k") == [None, 1]
+    assert index.update("trace", "k", lambda old: None) is None
+    assert index.keys("trace") == []
+
+
+def test_updates_of_several_processes_lose_nothing(index: Index, folder: Path) -> None:
+    index.close()
+    children = []
+    for number in range(4):
+        child = os.fork()
+        if child == 0:
+            own = Index(folder)
+            for turn in range(25):
+                own.update("trace", "k", lambda old, add=number * 100 + turn: [*(old or []), add])
+            own.close()
+            os._exit(0)
+        children.append(child)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert len(set(index.get("trace", "k") or ())) == 100
+
+
+def test_an_update_that_fails_leaves_the_value(index: Index) -> None:
+    index.put("trace", "k", 1)
+    with pytest.raises(TypeError):
+        index.update("trace", "k", lambda old: object())
+    assert index.get("trace", "k") == 1
+
+
 def test_a_path_that_is_not_utf8_is_a_key_like_any_other(index: Index) -> None:
     strange = os.fsdecode(b"/x/\xff")
     index.put("stat", strange, 1)
