@@ -22,7 +22,7 @@ from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
 from batchexport.planning.lookup import Hit, Miss, PackWeights
 from batchexport.planning.session import Session
-from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
+from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError, StoreReadOnly
 from batchexport.store.locks import Lock
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.supervisor import Runner, Supervisor
@@ -161,7 +161,7 @@ class Coordinator:
         while self._stopping is None and (queued := self._queue.next()) is not None:
             try:
                 lock = self._store.try_lock(f"{queued.stage}-{queued.miss.lock}")
-            except DiskFull as error:  # another StoreError means that locks don't work, and ends the run
+            except (DiskFull, StoreReadOnly) as error:  # any other means that locks don't work, and ends the run
                 self._queue.start(queued)
                 self._queue.finish(queued.task.id)
                 self._fail(queued.run, store_failure(queued.stage, error))

@@ -116,6 +116,8 @@ def _stages_to_run(session: Session, options: RunOptions, *, target: str, compil
 
 def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Listener) -> None:
     """Save which records the outputs were made from, so that gc keeps them."""
+    if session.store.read_only:  # its owner decides what gc removes
+        return
     jobs = {}
     for job, report in zip(session.jobs, reports, strict=True):
         export = session.results.get("export", report.stages["export"].key or "") if report.outputs else None

@@ -104,7 +104,17 @@ class Database:
             raise sqlite3.DatabaseError("a file or a link is in its place")
         if any((self._folder / file).is_symlink() for file in _FILES):
             raise sqlite3.DatabaseError("a link is in its place")  # SQLite would write through it
-        return diskcache.Cache(name, timeout=self._timeout, disk=TextDisk, **_SETTINGS)
+        self._folder.mkdir(parents=True, exist_ok=True)  # diskcache would make it writable for its owner only
+        cache = diskcache.Cache(name, timeout=self._timeout, disk=TextDisk, **_SETTINGS)
+        self._share()
+        return cache
+
+    def _share(self) -> None:
+        """Let whoever may write the folder write the files in it, which SQLite makes for their owner only."""
+        mode = self._folder.stat().st_mode & 0o666
+        for file in _FILES if mode & 0o022 else ():
+            with suppress(OSError):  # another user's have it already
+                (self._folder / file).chmod(mode | 0o600)
 
     def _renew(self, error: Exception) -> bool:
         """Note `error`, and set the database aside if it is damaged. Return whether a new one may be tried."""

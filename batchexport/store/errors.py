@@ -11,7 +11,7 @@ from pathlib import Path
 from batchexport.core.errors import NO_ROOM, StoreError
 from batchexport.core.text import format_bytes
 
-__all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "translate_os_errors"]
+__all__ = ["ELSEWHERE", "BlobDamaged", "BlobMissing", "DiskFull", "StoreError", "StoreReadOnly", "translate_os_errors"]
 
 ELSEWHERE = "choose another cache folder with --cache-dir"
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -20,6 +20,13 @@ _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 class DiskFull(StoreError):
     """The disk of the store or of an output is full, or the quota is used up."""
+
+
+class StoreReadOnly(StoreError):
+    """The store may not be written, and a stage has to run."""
+
+    def __init__(self, folder: object) -> None:
+        super().__init__(f"{folder} is read-only, and this stage has to run; make it writable or {ELSEWHERE}")
 
 
 class BlobMissing(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -132,6 +133,14 @@ class Layout:
     @cached_property
     def _entries(self) -> str:
         return str(self.entries)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Return True if this is a cache already, and this user may not write it. Raises StoreError if it is newer."""
+        if not self.schema.is_file() or os.access(self.home, os.W_OK | os.X_OK):
+            return False
+        self._refuse_newer()
+        return True
 
     def create(self) -> None:
         """Create missing folders, and mark a new folder as a cache.

@@ -70,7 +70,7 @@ class KeyLock:
             raise ValueError(f"not a lock's name: {key!r}")
         path = self._folder / f"{key}.lock"
         # filelock's soft lock would outlive its holder, so a file system without flock is an error.
-        held = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+        held = FileLock(path, mode=self._mode(), timeout=0, thread_local=False, fallback_to_soft=False)
         with translate_os_errors(self._folder, remedy=_ELSEWHERE):
             try:
                 held.acquire()
@@ -84,6 +84,13 @@ class KeyLock:
                 raise self._without_locks()
         self._tried = True
         return lock
+
+    def _mode(self) -> int:
+        """Return the mode of new lock files: whoever may write the folder may take its locks."""
+        try:
+            return self._folder.stat().st_mode & 0o666 | 0o600
+        except OSError:
+            return 0o644
 
     def abandoned(self) -> int:
         """Remove the lock files that killed processes left; return how many there were."""
@@ -164,4 +171,4 @@ class SharedLock:
             os.close(descriptor)
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)

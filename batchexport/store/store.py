@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batchexport.core.files import disk_usage
+from batchexport.core.files import disk_usage, remove
 from batchexport.store.blobs import Blob, Blobs
-from batchexport.store.errors import ELSEWHERE, BlobDamaged, BlobMissing, StoreError
+from batchexport.store.errors import BlobDamaged, BlobMissing, StoreReadOnly
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout, is_digest
 from batchexport.store.locks import KeyLock, Lock, SharedLock
@@ -44,9 +45,13 @@ class StoreStats:
 class Store:
     """Records, blobs, locks and staging under one folder. Use `Store.open`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, read_only: bool = False, umask: int | None = None) -> None:
+        """`umask` is that of the process before the store was opened, if opening it changed it."""
+        self._umask = umask
         self.layout = layout
-        self.index = Index(layout.index)
+        self.read_only = read_only
+        self._index_copy = _private_copy(layout.index) if read_only else None
+        self.index = Index(self._index_copy or layout.index)
         self.gate = SharedLock(layout.gate)
         self._locks = KeyLock(layout.locks)
         self._staging = Staging(layout.staging, self._locks)
@@ -57,14 +62,17 @@ class Store:
     def open(cls, root: Path) -> Self:
         """Open the store in the folder `root`, which is created if it is missing.
 
+        A store that can't be written is opened read-only: it serves what it holds, with a private copy of the index.
+
         Raises:
-            DiskFull, StoreError: if the folder can't be made or written.
+            DiskFull, StoreError: if the folder can't be made, or is of a newer format.
         """
         layout = Layout(root.absolute())
+        if layout.is_read_only:
+            return cls(layout, read_only=True)
+        sharing = _let_group_write(layout.root)
         layout.create()
-        if not os.access(layout.home, os.W_OK | os.X_OK):
-            raise StoreError(f"can't write to {root}: no permission; make it writable or {ELSEWHERE}")
-        return cls(layout)
+        return cls(layout, umask=sharing)
 
     def lookup(self, kind: str, key: str) -> Record | None:
         """Return the record of a key if all its blobs exist with their sizes, else None.
@@ -128,6 +136,8 @@ class Store:
 
     def try_lock(self, key: str) -> Lock | None:
         """Return the lock of a key (a-z, 0-9, "-"), or None if it is held; see `KeyLock.try_lock`."""
+        if self.read_only:
+            raise StoreReadOnly(self.layout.root)
         return self._locks.try_lock(f"key-{key}")
 
     def attempt(self, name: str) -> Path:
@@ -187,6 +197,11 @@ class Store:
         """Close the index and release what this process owns in staging."""
         self._staging.close()
         self.index.close()
+        if self._umask is not None:
+            os.umask(self._umask)
+            self._umask = None
+        if self._index_copy is not None:
+            remove(self._index_copy)
 
     def __enter__(self) -> Self:
         return self
@@ -207,3 +222,35 @@ def parse(kind: str, key: str, stored: Mapping[str, Any]) -> Record | None:
     if not isinstance(data, dict) or not all(is_digest(blob.digest) for blob in files.values()):
         return None
     return Record(kind=kind, key=key, data=data, files=files)
+
+
+def _let_group_write(root: Path) -> int | None:
+    """Let whoever may write a shared cache folder write what this process and its children make in it.
+
+    Return the umask to restore, or None if the folder is this user's alone. Git does so with core.sharedRepository.
+    """
+    try:
+        shared = root.stat().st_mode & 0o022
+    except OSError:
+        return None
+    if not shared:
+        return None
+    before = os.umask(0o077)
+    os.umask(before & ~(0o070 if shared & 0o020 else 0) & ~(0o007 if shared & 0o002 else 0))
+    return before
+
+
+def _private_copy(index: Path) -> Path:
+    """Copy an index to a temporary folder, as SQLite can't read one that it may not write.
+
+    What can't be copied is left out: without an index, all is found through the records.
+    """
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="batchexport-index-"))
+    with suppress(OSError):
+        for path in index.iterdir():
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, folder / path.name)
+    return folder

@@ -61,7 +61,12 @@ class Supervisor(Generic[OneAttempt]):
         return self._runner.note
 
     def open(self) -> None:
-        """Start the runner, and remove what killed runs left in staging and in the compiler's cache."""
+        """Start the runner, and remove what killed runs left in staging and in the compiler's cache.
+
+        With a read-only store nothing can run, and this does nothing.
+        """
+        if self._store.read_only:
+            return
         self._runner.open()
         self._store.sweep()
         self._compiler_cache.open()

@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,8 +142,75 @@ def test_a_file_in_the_folders_place_is_one_clear_sentence(tmp_path: Path) -> No
 def test_a_folder_without_permission_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store.open(tmp_path / "cache").close()
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(StoreError, match=r"can't write to .*cache.*make it writable or .*--cache-dir"):
-        Store.open(tmp_path / "cache")
+    with (
+        Store.open(tmp_path / "cache") as store,
+        pytest.raises(StoreError, match=r"cache is read-only.*make it writable or .*--cache-dir"),
+    ):
+        store.try_lock("a")
+
+
+def test_a_read_only_store_serves_what_it_holds(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(tmp_path / "cache") as store:
+        store.publish("export", key("a"), files={}, data={"ops": 3})
+        store.index.put("space", "name", 1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Store.open(tmp_path / "cache") as store:
+        found = store.lookup("export", key("a"))
+        assert found is not None
+        assert found.data == {"ops": 3}
+        assert store.index.get("space", "name") == 1
+        store.index.put("space", "name", 2)
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    assert {path.name for path in before if before[path] != after[path]} <= {f"export-{key('a')}.json"}  # its last use
+    with Store.open(tmp_path / "cache") as store:
+        assert store.index.get("space", "name") == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_another_user_of_its_group_can_use_a_shared_cache(tmp_path: Path, key: Key) -> None:
+    group, user = 54321, 54322
+    root = tmp_path / "cache"
+    root.mkdir()
+    os.chown(root, 0, group)
+    root.chmod(0o2775)
+    for folder in (*tmp_path.parents, tmp_path):
+        if folder != Path("/") and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    before = os.umask(0o022)
+    os.umask(before)
+
+    def use(name: str) -> None:
+        with Store.open(root) as store:
+            lock = store.try_lock("a")
+            assert lock is not None
+            lock.release()
+            store.publish("export", key(name), files={}, data={"ops": 3})
+            store.index.put("space", name, name)
+            assert store.index.get("space", name) == name
+            assert store.index.problem is None
+            store.discard(store.attempt("job"))
+
+    use("a")
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            use("b")
+            with Store.open(root) as store:
+                assert store.lookup("export", key("a")) is not None
+                assert store.index.get("space", "a") == "a"
+            code = 0
+        except BaseException:  # noqa: BLE001 - the child must not go on as pytest
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    use("c")
+    assert os.umask(before) == before
 
 
 def test_a_read_only_disk_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
