@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -170,14 +171,16 @@ def _gained(world: World) -> Change | None:
 def variable_goes(world: World, rng: Random) -> Change | None:
     if world.state.env.pop("LAB_GAIN", None) is None:
         world.state.env["LAB_GAIN"] = world.number()
-    return _gained(world)
+    change = _gained(world)
+    listed = for_all(world.jobs_of("asker"), ALLOWED)  # it lists the names of all variables
+    return None if change is None else replace(change, expected={**change.expected, **listed})
 
 
 @kind("environment variable that nobody reads", alone=True)
 def other_variable(world: World, rng: Random) -> Change:
     """A model that copies the whole environment depends on all of it."""
     world.state.env[rng.choice(["LAB_OTHER", "EDITOR"])] = f"{world.fresh()}"
-    return Change(expected=for_all(world.jobs_of("outside"), ALLOWED), note="LAB_OTHER or EDITOR")
+    return Change(expected=for_all(world.jobs_of("outside", "asker"), ALLOWED), note="LAB_OTHER or EDITOR")
 
 
 @kind("OMP_NUM_THREADS of the command", alone=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sqlite3
 from random import Random
 from typing import Any
 
@@ -58,6 +59,15 @@ def begin(rng: Random, *, compiled: bool) -> State:
         P + "data/gated/override/README": b"",
         P + "data/card.json": b"{}",
         P + "data/inputs.safetensors": tensors({"x": (3, 4)}, 0),
+        M + "asker.py": source(package.ASKER),
+        P + "data/asked/v1/value": b"1.25",
+        P + "data/asked/v10/value": b"1.25",
+        P + "data/asked/latest": Link("v1"),
+        P + "data/asked/large": Link("store/large"),
+        P + "data/asked/sizes/one": b"1",
+        P + "data/asked/sizes/two": b"22",
+        P + "data/asked/tree/file": b"",
+        P + "data/asked/a.db": database(1),
         P + "declared/one.txt": b"",
         P + "weights/base.safetensors": checkpoint(1),
         P + "weights/tuned.safetensors": checkpoint(2),
@@ -88,6 +98,7 @@ def begin(rng: Random, *, compiled: bool) -> State:
         "fed": {"model": "models.given:Given", "inputs": "data/inputs.safetensors"},
         "made": {"model": "models.given:Given", "inputs": "models.given:inputs"},
         "outside": {"model": "models.outside:Outside", "inputs": X, "data": ["declared/*.txt"]},
+        "asker": {"model": "models.asker:Asker", "inputs": X},
         "gated": {"model": "models.gated:Gated", "inputs": X, "weights": "weights/gated.safetensors"},
     }
     if compiled:
@@ -97,7 +108,12 @@ def begin(rng: Random, *, compiled: bool) -> State:
         if isinstance(table["inputs"], dict):
             table["dims"] = {"batch": {"min": 1, "max": 16, "example": 3}}
         table["compile"] = {} if compiled else {"format": "none"}
-    return State(files=files, entries=entries, env={"LAB_GAIN": "1.5"}, path=["first", "side", THIRD.rstrip("/")])
+    return State(
+        files=files,
+        entries=entries,
+        env={"LAB_GAIN": "1.5", "LOGNAME": "ann"},
+        path=["first", "side", THIRD.rstrip("/")],
+    )
 
 
 def distribution(version: str, offset: str) -> dict[str, Any]:
@@ -112,6 +128,15 @@ def distribution(version: str, offset: str) -> dict[str, Any]:
         THIRD + f"{info}/METADATA": metadata.encode(),
         THIRD + f"{info}/RECORD": record.encode(),
     }
+
+
+def database(number: int) -> bytes:
+    """The bytes of an SQLite database with this number in its only row."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("create table t (h)")
+    connection.execute("insert into t values (?)", (number,))
+    connection.commit()
+    return connection.serialize()
 
 
 def declared(state: State) -> str:

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from differential import mutations_data, mutations_manifest, mutations_other, mutations_source
+from differential import (
+    mutations_asked,
+    mutations_data,
+    mutations_manifest,
+    mutations_other,
+    mutations_source,
+)
 from differential.delivery import Delivery, differences, read, stale
 from differential.kinds import KINDS, Change, Kind
 from differential.product import LIMIT_SECONDS, Product, Ran
@@ -19,7 +25,9 @@ from differential.tally import Tally
 from differential.verdicts import NOTHING, STAGES, Verdict
 from differential.world import State, World
 
-assert all((mutations_data, mutations_manifest, mutations_other, mutations_source))  # they register their kinds
+assert all(
+    (mutations_asked, mutations_data, mutations_manifest, mutations_other, mutations_source)
+)  # they register their kinds
 
 FIRST = "the first build"
 REVERTED = "edit reverted"

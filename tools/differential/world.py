@@ -108,6 +108,7 @@ class World:
     def meaning(self, job: str) -> str:
         """A digest of all that the export of a job may depend on."""
         entry = self.jobs[job]
+        uses = USES[entry]
         table = self.state.entries[entry]
         files = [
             [path, item.meaning() if isinstance(item, Source) else repr(item)]
@@ -119,7 +120,11 @@ class World:
             files,
             {key: value for key, value in table.items() if key not in _NOT_CAPTURED},
             [weights, repr(self.state.files["project/" + weights])] if weights else None,
-            {name: value for name, value in self.state.env.items() if name in (*USES[entry], "OMP_NUM_THREADS")},
+            {
+                name: value
+                for name, value in self.state.env.items()
+                if name.startswith((*USES[entry], "OMP_NUM_THREADS"))
+            },
             self.state.path if "side/" in USES[entry] else None,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
