@@ -71,28 +71,28 @@ NAMES = ("Manages", "Parallel", "ParallelHangs", "ParallelAborts", "Threads", "A
 
 
 @pytest.fixture
-def left() -> Iterator[set[str]]:
-    """What is in shared memory and in the temporary folder after the test that was not there before."""
-    before = _present()
-    left: set[str] = set()
-    yield left
-    left |= _present() - before
-    assert left == set()
+def temporary() -> Iterator[Path]:
+    """A temporary folder with a short path, in which nothing is left, and nothing of joblib in shared memory."""
+    before = _shared()
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+        assert list(Path(folder).iterdir()) == []
+    assert _shared() <= before
 
 
-def _present() -> set[str]:
-    shared = {name for name in os.listdir("/dev/shm") if "loky" in name or "joblib" in name}
-    return shared | {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("bx-")}
+def _shared() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if "loky" in name or "joblib" in name}
 
 
-def test_models_that_start_processes_are_delivered_and_leave_nothing(tmp_path: Path, left: set[str]) -> None:
+def test_models_that_start_processes_are_delivered_and_leave_nothing(tmp_path: Path, temporary: Path) -> None:
+    environment = {"TMPDIR": str(temporary)}
     project = Project(tmp_path / ("a long folder name " * 3))
     project.write("leaving.py", MODELS)
     project.manifest(*(ENTRY.format(name, "4s" if "Hangs" in name else "60s") for name in NAMES), head=PLAIN)
-    ran = project.run()
+    ran = project.run(env=environment)
     failed = {"ParallelHangs@cpu": "failed", "ParallelAborts@cpu": "failed"}
     assert ran.outcomes() == {f"{name}@cpu": "built" for name in NAMES} | failed
-    again = project.run("-k", "not Hangs and not Aborts")
+    again = project.run("-k", "not Hangs and not Aborts", env=environment)
     assert again.outcomes() == {
         "Manages@cpu": "built",  # uncacheable: it forks
         "Parallel@cpu": "built",  # uncacheable: joblib starts programs

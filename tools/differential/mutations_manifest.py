@@ -217,7 +217,7 @@ def entry_variable(world: World, rng: Random, name: str, table: Table) -> Change
 
 def _installed(world: World, *, upgraded: bool, changed: bool) -> Change | None:
     files = world.state.files
-    (info,) = {path.split("/")[2] for path in files if path.startswith(THIRD) and ".dist-info/" in path}
+    (info,) = {path.split("/")[2] for path in files if path.startswith(THIRD + "labdist-")}
     offset = world.source(THIRD + "labdist/__init__.py").values["OFFSET"]
     version = f"1.{world.fresh()}" if upgraded else info.removeprefix("labdist-").removesuffix(".dist-info")
     for path in [path for path in files if path.startswith(THIRD)]:

@@ -113,18 +113,14 @@ class World:
         files = [
             [path, item.meaning() if isinstance(item, Source) else repr(item)]
             for path, item in sorted(self.state.files.items())
-            if path.startswith(USES[entry])
+            if path.startswith(uses)
         ]
         weights = table.get("weights") or table.get("checkpoints", {}).get(_checkpoint(job))
         parts = [
             files,
             {key: value for key, value in table.items() if key not in _NOT_CAPTURED},
             [weights, repr(self.state.files["project/" + weights])] if weights else None,
-            {
-                name: value
-                for name, value in self.state.env.items()
-                if name.startswith((*USES[entry], "OMP_NUM_THREADS"))
-            },
+            {name: value for name, value in self.state.env.items() if name.startswith((*uses, "OMP_NUM_THREADS"))},
             self.state.path if "side/" in USES[entry] else None,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
