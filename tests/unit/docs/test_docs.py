@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +176,10 @@ def test_the_page_on_keys_lists_every_kind_of_dependency() -> None:
     assert len(kinds) > 5
     text = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
     assert re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE) == kinds
+
+
+def test_the_page_on_keys_lists_every_kind_of_edit_that_is_tried() -> None:
+    code = "import differential.trial, differential.kinds as k; print(*sorted(kind.name for kind in k.KINDS), sep='; ')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", capture_output=True, text=True, check=True)
+    text = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8").partition("## Edits that are tried")[2]
+    assert done.stdout.strip() in " ".join(text.split())
