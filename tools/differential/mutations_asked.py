@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from differential.kinds import Change, for_all, kind
@@ -63,7 +64,9 @@ def name(world: World, rng: Random) -> Change | None:
 @kind("name of the user")
 def user(world: World, rng: Random) -> Change | None:
     world.state.env["LOGNAME"] = "u" * (4 + world.fresh())
-    return _change(world, "LOGNAME")
+    change = _change(world, "LOGNAME")
+    outside = for_all(world.jobs_of("outside"), ALLOWED)  # paths outside the project may have been found by the user
+    return None if change is None else replace(change, expected={**change.expected, **outside})
 
 
 @kind("version of a distribution that is not imported")

@@ -220,7 +220,7 @@ def _installed(world: World, *, upgraded: bool, changed: bool) -> Change | None:
     (info,) = {path.split("/")[2] for path in files if path.startswith(THIRD + "labdist-")}
     offset = world.source(THIRD + "labdist/__init__.py").values["OFFSET"]
     version = f"1.{world.fresh()}" if upgraded else info.removeprefix("labdist-").removesuffix(".dist-info")
-    for path in [path for path in files if path.startswith(THIRD)]:
+    for path in [path for path in files if path.startswith(THIRD + "labdist")]:
         del files[path]
     files |= distribution(version, world.number() if changed else offset)
     jobs = world.jobs_of("outside")

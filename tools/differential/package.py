@@ -364,7 +364,7 @@ class Asker(nn.Module):
 
     def forward(self, x):
         $LOCAL = self.linear(x) * self.link + self.dangling * self.size - self.folders
-        return $LOCAL * (1 + self.names) + self.user * self.version + self.row
+        return $LOCAL * (1 + self.names) + self.user * (1 + self.version) + self.row
 '''
 
 GATED = '''"""$DOC"""

@@ -96,7 +96,10 @@ class World:
 
     def users(self, path: str) -> list[str]:
         """The jobs that may depend on the file at `path`; none where another module is loaded in its place."""
-        late = path == M + "late.py" and self.source(M + "senses.py").values["LATE"] in BY_FILE
+        by_file = self.source(M + "senses.py").values["LATE"] in BY_FILE
+        if by_file and path == M + "late/__init__.py":
+            return []
+        late = path == M + "late.py" and by_file
         if path.removesuffix(".py") + "/__init__.py" in self.state.files and not late:
             return []
         return self.jobs_of(*(entry for entry, uses in USES.items() if path.startswith(uses)))
