@@ -5,12 +5,23 @@ The second export runs less code than the first, so it observes less. Everything
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from batchexport.dependencies.dependency import Dependency, DependencyKind
 
 # A new dependency of these kinds could have led to another graph, so it may not be added silently.
-_CONTENT = (DependencyKind.SOURCE, DependencyKind.FILE, DependencyKind.LISTING, DependencyKind.DISTRIBUTION)
+_CONTENT = frozenset(DependencyKind) - {
+    DependencyKind.WEIGHTS,
+    DependencyKind.PRESENT,
+    DependencyKind.ABSENT,
+    DependencyKind.NO_MODULE,
+    DependencyKind.NAMESPACE,
+    DependencyKind.MODULES,
+    DependencyKind.ENVIRONMENT,
+    DependencyKind.LOCATION,
+}
+# Which modules are imported may differ: the second export captures nothing. All of them count then.
+_EITHER = (DependencyKind.WEIGHTS, DependencyKind.MODULES)
 
 
 class StaleGraph(Exception):
@@ -29,7 +40,7 @@ def merge_dependencies(known: Iterable[Dependency], observed: Iterable[Dependenc
     before = {dependency.identity: dependency for dependency in known}
     content = {dependency.subject for dependency in known if dependency.kind in _CONTENT}
     for dependency in observed:
-        if dependency.kind is DependencyKind.WEIGHTS:
+        if dependency.kind in _EITHER:
             continue
         other = before.get(dependency.identity)
         if other is None:
@@ -45,7 +56,18 @@ def merge_dependencies(known: Iterable[Dependency], observed: Iterable[Dependenc
         for dependency in known
         if dependency.kind is not DependencyKind.WEIGHTS and dependency.identity not in seen
     ]
-    return [*observed, *unseen]
+    merged = [one for one in (*observed, *unseen) if one.kind is not DependencyKind.MODULES]
+    return [*merged, *_modules(*known, *observed)]
+
+
+def _modules(*dependencies: Dependency) -> Iterator[Dependency]:
+    """Yield the modules of each distribution that either export imported."""
+    names: dict[str, set[str]] = {}
+    for kind, owner, digests in dependencies:
+        if kind is DependencyKind.MODULES:
+            names.setdefault(owner, set()).update((digests[0] or "").split())
+    for owner, modules in names.items():
+        yield Dependency(DependencyKind.MODULES, owner, (" ".join(sorted(modules)),))
 
 
 def _meaning(dependency: Dependency) -> tuple[str | None, ...]:

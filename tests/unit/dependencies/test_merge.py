@@ -49,8 +49,27 @@ def test_a_new_probe_is_added() -> None:
         ["file", "new.json", "bytes 1"],
         ["distribution", "numpy", "2.0", "record"],
         ["absent", "data.json"],
+        ["stat", "data.json", "mtime", "1"],
+        ["kinds", "parts", "names 1"],
+        ["link", "latest", "text 1"],
+        ["metadata", "numpy", "2.0"],
     ],
 )
 def test_any_other_difference_makes_the_graph_stale(seen: list[Any]) -> None:
     with pytest.raises(StaleGraph, match=seen[1]):
         merge(KNOWN, [seen, NEW])
+
+
+def test_the_imported_modules_of_both_exports_count() -> None:
+    known, observed = ["modules", "", "json re"], ["modules", "", "json wave"]
+    found = merge([SOURCE, known, ["modules", "pyyaml", "yaml"]], [SOURCE, observed, NEW])
+    assert ["modules", "", "json re wave"] in found
+    assert ["modules", "pyyaml", "yaml"] in found
+    assert len([row for row in found if row[0] == "modules"]) == 2
+
+
+def test_each_question_about_a_path_is_compared_with_itself() -> None:
+    size, time = ["stat", "a", "size", "1"], ["stat", "a", "mtime", "2"]
+    assert [size, time] == [row for row in merge([size, time], [size, NEW]) if row[0] == "stat"]
+    with pytest.raises(StaleGraph):
+        merge([size, time], [["stat", "a", "size", "3"]])
