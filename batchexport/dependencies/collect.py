@@ -15,7 +15,7 @@ from typing import Any
 from batchexport.dependencies import collect_answers
 from batchexport.dependencies.answers import NO, current_stat, exists, listed_kinds, listing, read_error
 from batchexport.dependencies.dependency import Dependency, DependencyKind, canonical_order
-from batchexport.dependencies.installed import NO_DISTRIBUTION, PYTHON, installed
+from batchexport.dependencies.installed import NO_DISTRIBUTION, PYTHON, installed, installed_digest
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     digest_or_none,
@@ -75,15 +75,14 @@ def _distributions(seen: Observations, paths: Iterable[str]) -> Iterator[Depende
             seen.record_read(path)
         owned.update((owner.name, owner) for owner in owners)
     for name, found in owned.items():
-        yield Dependency(DependencyKind.DISTRIBUTION, name, (found.version, found.digest))
+        yield Dependency(DependencyKind.DISTRIBUTION, name, (found.version, installed_digest(found.record)))
 
 
 def _imported(seen: Observations) -> Iterator[Dependency]:
     """Yield the installed modules that this stage imported, by distribution; all stages share the fork server's."""
     names: dict[str, list[str]] = {}
     for name, module in list(sys.modules.items()):
-        path = module_path(name, module)
-        if path is None or "." in name or name in seen.preloaded_modules:
+        if "." in name or name in seen.preloaded_modules or (path := module_path(name, module)) is None:
             continue
         origin = getattr(getattr(module, "__spec__", None), "origin", None)
         zone = seen.zones.of(path)

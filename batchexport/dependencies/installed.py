@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 
 from batchexport.dependencies.dependency import Dependency
-from batchexport.toolchain.distributions import Distribution, Distributions
+from batchexport.toolchain.distributions import Distribution, Distributions, record_digest
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _DISTRIBUTION_SUFFIXES = (".dist-info", ".egg-info")
@@ -24,6 +24,19 @@ def installed() -> Distributions:
     from batchexport.dependencies.zones import third_party_roots  # the coordinator needs none of its imports
 
     return Distributions(third_party_roots())
+
+
+@cache
+def installed_digest(record: str) -> str:
+    """Return `record_digest` of a distribution, as it was when this process or the fork server first asked for it."""
+    return record_digest(record)
+
+
+def read_installed() -> None:
+    """Read all that is installed, once in the fork server for all its children."""
+    installed().of_file("")
+    for distribution in installed().by_name.values():
+        installed_digest(distribution.record)
 
 
 class Installed:

@@ -111,7 +111,9 @@ def module_path(name: str, module: Any) -> str | None:
     path = getattr(module, "__dict__", {}).get("__file__")
     if name in ("__main__", "__mp_main__") or not isinstance(path, str):
         return None
-    return os.path.abspath(path) if os.path.isabs(path) else None  # torch has modules whose `__file__` is not a path
+    if not path.startswith("/"):  # torch has modules whose `__file__` is not a path
+        return None
+    return os.path.abspath(path) if "/." in path or "//" in path else path  # there are thousands of modules
 
 
 def folder_of_module(path: str) -> str:

@@ -18,7 +18,7 @@ import torch.export
 import torch.export.pt2_archive._package
 
 from batchexport.core.errors import Kind
-from batchexport.dependencies.installed import installed
+from batchexport.dependencies.installed import read_installed
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
 from batchexport.pipeline.compile import compile_stage
@@ -38,7 +38,7 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
 
 def warm() -> None:
     """Prepare the fork server, once for all its children; this must not run a tensor operation."""
-    installed().of_file("")
+    read_installed()
 
 
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
