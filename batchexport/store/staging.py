@@ -17,6 +17,7 @@ from batchexport.store.locks import KeyLock, Lock
 
 _OWNED = re.compile(r"(\d+-[0-9a-f]+)-\d+-[a-z0-9-]*")
 _UNSAFE = re.compile(r"[^a-z0-9]+")
+_LINK = re.compile(r"bx-[0-9a-f]{12}")
 _SLUG_LENGTH = 32  # short: sockets below these folders have to stay under 108 characters
 
 
@@ -81,7 +82,8 @@ class Staging:
         _remove(path)
 
     def sweep(self) -> int:
-        """Remove the attempts of dead owners; return how many there were."""
+        """Remove the attempts of dead owners, and short links to nothing; return how many attempts there were."""
+        _drop_dangling_links()
         swept = 0
         for paths in self._dead():
             for path in paths:
@@ -142,6 +144,15 @@ def _short_link(attempt: Path) -> Path:
     import tempfile  # which takes longer to import than a run without work may
 
     return Path(tempfile.gettempdir(), f"bx-{hashlib.sha256(os.fsencode(attempt)).hexdigest()[:12]}")
+
+
+def _drop_dangling_links() -> None:
+    """Remove the short links of killed runs whose caches are gone."""
+    import tempfile
+
+    for path in _children(Path(tempfile.gettempdir())):
+        if _LINK.fullmatch(path.name) and path.is_symlink() and not path.exists():
+            remove(path)
 
 
 def _remove(attempt: Path) -> None:

@@ -129,3 +129,13 @@ def test_without_a_short_link_the_long_path_is_used(tmp_path: Path, monkeypatch:
     attempt = staging.attempt("job")
     assert staging.temporary(attempt) == attempt / "tmp"
     assert (attempt / "tmp").is_dir()
+
+
+def test_sweep_removes_links_to_nothing_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(tempfile.mkdtemp())
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    (folder / "bx-0123456789ab").symlink_to(tmp_path / "gone")
+    (folder / "bx-0123456789ac").symlink_to(tmp_path)
+    (folder / "bx-mine").symlink_to(tmp_path / "gone")
+    make(tmp_path).sweep()
+    assert {path.name for path in folder.iterdir()} == {"bx-0123456789ac", "bx-mine"}
