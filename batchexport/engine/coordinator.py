@@ -160,7 +160,8 @@ class Coordinator:
     def _start_ready(self) -> None:
         while self._stopping is None and (queued := self._queue.next()) is not None:
             try:
-                lock = self._store.try_lock(f"{queued.stage}-{queued.miss.lock}")
+                stores_files = queued.stage != "verify"
+                lock = self._store.try_lock(f"{queued.stage}-{queued.miss.lock}", stores_files=stores_files)
             except (DiskFull, StoreReadOnly) as error:  # any other means that locks don't work, and ends the run
                 self._queue.start(queued)
                 self._queue.finish(queued.task.id)

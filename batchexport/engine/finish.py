@@ -61,7 +61,8 @@ class JobFinisher:
     def fail(self, run: JobRun, failure: Failure) -> None:
         """Report a job as failed, with its log, the log's tail and a command to reproduce the failure."""
         log = self._requests.log(run.job, failure.stage)
-        shown = os.path.relpath(log, self._requests.manifest.root) if log.exists() else None
+        kept = log.exists() and not self._requests.store.read_only  # whose logs end with the run
+        shown = os.path.relpath(log, self._requests.manifest.root) if kept else None
         tail = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
         command = self._requests.reproduce(run.job, failure.stage)
         self.end(run, error=replace(failure, log=shown, log_tail=tail, reproduce=command))

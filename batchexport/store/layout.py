@@ -53,14 +53,22 @@ def valid_kind(text: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one cache. `root` is absolute."""
+    """The folders of one cache. `root` is absolute.
+
+    `private` is a folder that takes the place of `home` for all but objects and entries, where `home` is read-only.
+    """
 
     root: Path
+    private: Path | None = None
 
     @cached_property
     def home(self) -> Path:
         """All data of this format version; other versions beside it are left alone."""
         return self.root / "v1"
+
+    @cached_property
+    def _working(self) -> Path:
+        return self.private or self.home
 
     @cached_property
     def objects(self) -> Path:
@@ -75,27 +83,27 @@ class Layout:
     @cached_property
     def index(self) -> Path:
         """The disposable index."""
-        return self.home / "index"
+        return self._working / "index"
 
     @cached_property
     def staging(self) -> Path:
-        """Work in progress, on the same file system as `objects`, so that it can be renamed into it."""
-        return self.home / "staging"
+        """Work in progress, on the same file system as `objects` unless private, so that it can be renamed into it."""
+        return self._working / "staging"
 
     @cached_property
     def inductor(self) -> Path:
         """Inductor's own caches."""
-        return self.home / "inductor"
+        return self._working / "inductor"
 
     @cached_property
     def locks(self) -> Path:
         """Lock files, each there only while it is held."""
-        return self.home / "locks"
+        return self._working / "locks"
 
     @cached_property
     def logs(self) -> Path:
         """Logs of children."""
-        return self.home / "logs"
+        return self._working / "logs"
 
     @cached_property
     def gate(self) -> Path:
@@ -141,6 +149,11 @@ class Layout:
             return False
         self._refuse_newer()
         return True
+
+    def create_private(self) -> None:
+        """Create the private folders. Raises OSError."""
+        for folder in (self.index, self.staging, self.inductor, self.locks, self.logs):
+            folder.mkdir()
 
     def create(self) -> None:
         """Create missing folders, and mark a new folder as a cache.

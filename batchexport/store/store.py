@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,13 +45,12 @@ class StoreStats:
 class Store:
     """Records, blobs, locks and staging under one folder. Use `Store.open`."""
 
-    def __init__(self, layout: Layout, *, read_only: bool = False, umask: int | None = None) -> None:
+    def __init__(self, layout: Layout, *, umask: int | None = None) -> None:
         """`umask` is that of the process before the store was opened, if opening it changed it."""
         self._umask = umask
         self.layout = layout
-        self.read_only = read_only
-        self._index_copy = _private_copy(layout.index) if read_only else None
-        self.index = Index(self._index_copy or layout.index)
+        self.read_only = layout.private is not None
+        self.index = Index(layout.index)
         self.gate = SharedLock(layout.gate)
         self._locks = KeyLock(layout.locks)
         self._staging = Staging(layout.staging, self._locks)
@@ -62,14 +61,15 @@ class Store:
     def open(cls, root: Path) -> Self:
         """Open the store in the folder `root`, which is created if it is missing.
 
-        A store that can't be written is opened read-only: it serves what it holds, with a private copy of the index.
+        A store that can't be written is opened read-only: it serves what it holds. Its index is copied to a temporary
+        folder, where what is neither a record nor a blob is kept until the store is closed.
 
         Raises:
             DiskFull, StoreError: if the folder can't be made, or is of a newer format.
         """
         layout = Layout(root.absolute())
         if layout.is_read_only:
-            return cls(layout, read_only=True)
+            return cls(_with_private_folders(layout))
         sharing = _let_group_write(layout.root)
         layout.create()
         return cls(layout, umask=sharing)
@@ -96,11 +96,17 @@ class Store:
     def publish(self, kind: str, key: str, *, files: Mapping[str, Path], data: Mapping[str, Any]) -> Record:
         """Move `files` into the store, then write the record that names them.
 
+        A read-only store keeps nothing: it returns a record without files as it would have been.
+
         Raises:
             ValueError, TypeError: if `kind` or `key` is malformed or `data` is not JSON-like.
             DiskFull, StoreError: if it can't be written; the key has the record it had before.
         """
         self.layout.record_path(kind, key)
+        if self.read_only:
+            if files:
+                raise StoreReadOnly(self.layout.root)
+            return Record(kind=kind, key=key, data=dict(data), files={})
         with self.gate.shared():  # without the lock, gc could take blobs without a record for orphans
             blobs = {name: self.blobs.put(path) for name, path in files.items()}
             rows = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
@@ -134,9 +140,12 @@ class Store:
             self.records.set_aside(record.kind, record.key)
             raise
 
-    def try_lock(self, key: str) -> Lock | None:
-        """Return the lock of a key (a-z, 0-9, "-"), or None if it is held; see `KeyLock.try_lock`."""
-        if self.read_only:
+    def try_lock(self, key: str, *, stores_files: bool = True) -> Lock | None:
+        """Return the lock of a key (a-z, 0-9, "-"), or None if it is held; see `KeyLock.try_lock`.
+
+        Raises StoreReadOnly where files are to be stored in the end and can't be.
+        """
+        if self.read_only and stores_files:
             raise StoreReadOnly(self.layout.root)
         return self._locks.try_lock(f"key-{key}")
 
@@ -200,8 +209,8 @@ class Store:
         if self._umask is not None:
             os.umask(self._umask)
             self._umask = None
-        if self._index_copy is not None:
-            remove(self._index_copy)
+        if self.layout.private is not None:
+            remove(self.layout.private)
 
     def __enter__(self) -> Self:
         return self
@@ -240,17 +249,19 @@ def _let_group_write(root: Path) -> int | None:
     return before
 
 
-def _private_copy(index: Path) -> Path:
-    """Copy an index to a temporary folder, as SQLite can't read one that it may not write.
+def _with_private_folders(layout: Layout) -> Layout:
+    """Return the layout of a read-only store with new temporary folders for its work and a copy of its index.
 
-    What can't be copied is left out: without an index, all is found through the records.
+    SQLite can't read a database that it may not write. What can't be copied is left out: without an index, all is found
+    through the records.
     """
     import shutil
     import tempfile
 
-    folder = Path(tempfile.mkdtemp(prefix="batchexport-index-"))
+    private = replace(layout, private=Path(tempfile.mkdtemp(prefix="batchexport-")))
+    private.create_private()
     with suppress(OSError):
-        for path in index.iterdir():
+        for path in layout.index.iterdir():
             if path.is_file() and not path.is_symlink():
-                shutil.copyfile(path, folder / path.name)
-    return folder
+                shutil.copyfile(path, private.index / path.name)
+    return private

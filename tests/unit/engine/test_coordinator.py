@@ -54,11 +54,11 @@ def test_a_lock_file_on_a_full_disk_fails_its_job_alone(
     original = Store.try_lock
     keys: list[str] = []
 
-    def try_lock(self: Store, key: str) -> Any:
+    def try_lock(self: Store, key: str, **options: Any) -> Any:
         keys.append(key)
         if len(keys) == 2:
             raise DiskFull("no room for a lock")
-        return original(self, key)
+        return original(self, key, **options)
 
     monkeypatch.setattr(Store, "try_lock", try_lock)
     failed_alone(run(Children(first)), "b", "no room for a lock")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError
+from batchexport.store.errors import BlobDamaged, BlobMissing, DiskFull, StoreError, StoreReadOnly
 from batchexport.store.store import Store
 
 Key = Callable[[str], str]
@@ -165,6 +165,27 @@ def test_a_read_only_store_serves_what_it_holds(tmp_path: Path, key: Key, monkey
     assert {path.name for path in before if before[path] != after[path]} <= {f"export-{key('a')}.json"}  # its last use
     with Store.open(tmp_path / "cache") as store:
         assert store.index.get("space", "name") == 1
+
+
+def test_a_read_only_store_has_room_for_work_that_stores_no_file(
+    tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(tmp_path / "cache").close()
+    source = tmp_path / "source"
+    source.write_text("x")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Store.open(tmp_path / "cache") as store:
+        lock = store.try_lock("a", stores_files=False)
+        assert lock is not None
+        lock.release()
+        attempt = store.attempt("verify")
+        assert attempt.is_dir()
+        assert not attempt.is_relative_to(tmp_path / "cache")
+        assert store.publish("verify", key("a"), files={}, data={"ops": 3}).data == {"ops": 3}
+        with pytest.raises(StoreReadOnly):
+            store.publish("export", key("a"), files={"f": source}, data={})
+        assert store.lookup("verify", key("a")) is None
+    assert not attempt.exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
