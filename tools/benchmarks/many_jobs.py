@@ -64,9 +64,6 @@ dir = "dist"
 [cache]
 dir = "cache"
 
-[defaults]
-model = "tiny:Tiny"
-
 [defaults.compile]
 format = "none"
 
@@ -78,11 +75,16 @@ batch = { min = 1, max = 16, example = 3 }
 """
 
 
-def write_project(folder: Path, jobs: int) -> RunOptions:
-    """A manifest of `jobs` entries that differ in name and seed."""
+def write_project(folder: Path, jobs: int, *, own_sources: bool = False) -> RunOptions:
+    """A manifest of `jobs` entries that differ in name and seed, and with `own_sources` in their modules."""
     folder.mkdir(parents=True)
-    (folder / "tiny.py").write_text(_MODEL, encoding="utf-8")
-    entries = [f'\n[[entry]]\nname = "tiny-{seed}"\nseed = {seed}\n' for seed in range(jobs)]
+    modules = [f"tiny_{seed}_module" if own_sources else "tiny" for seed in range(jobs)]
+    for module in dict.fromkeys(modules):
+        (folder / f"{module}.py").write_text(_MODEL, encoding="utf-8")
+    entries = [
+        f'\n[[entry]]\nname = "tiny-{seed}"\nseed = {seed}\nmodel = "{module}:Tiny"\n'
+        for seed, module in enumerate(modules)
+    ]
     (folder / MANIFEST).write_text(_HEAD + "".join(entries), encoding="utf-8")
     return RunOptions(manifest=folder / MANIFEST, jobs=1)
 
@@ -114,6 +116,7 @@ class Template:
     ended: ProcessExit
     files: dict[str, bytes]
     result: dict[str, Any]
+    module: str
 
 
 class Replay:
@@ -143,7 +146,7 @@ class Replay:
         if template is None:
             ended = self._real.wait(timeout)
             if ended:
-                self._templates[stage] = _kept(ended[0], folder)
+                self._templates[stage] = _kept(ended[0], folder, _module(self._request) if stage == "export" else "")
             return ended
         mark = hashlib.sha256(self._request.id.encode()).hexdigest()
         for name, data in template.files.items():
@@ -152,7 +155,10 @@ class Replay:
         if stage == "export":
             state = [[*row[:-1], _mixed(row[-1], mark)] for row in result["output"]["state"]]
             result = {**result, "output": {**result["output"], "state": state}}
-        (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+        text = json.dumps(result)
+        if stage == "export":  # whatever the first job's module led to, this job's own would have
+            text = text.replace(template.module, _module(self._request))
+        (folder / RESULT).write_text(text, encoding="utf-8")
         return [replace(template.ended, id=self._request.id)]
 
     def signal(self, name: str, number: int) -> None:
@@ -165,10 +171,15 @@ class Replay:
         self._real.close()
 
 
-def _kept(ended: ProcessExit, folder: Path) -> Template:
+def _module(request: StageRequest) -> str:
+    """The module of an export's model."""
+    return str(request.task["spec"]["model"]).partition(":")[0]
+
+
+def _kept(ended: ProcessExit, folder: Path, module: str) -> Template:
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
     result = json.loads(files.pop(RESULT))
-    return Template(ended=ended, files=files, result=result)
+    return Template(ended=ended, files=files, result=result, module=module)
 
 
 def _mixed(digest: str, mark: str) -> str:

@@ -1,6 +1,7 @@
 """How long a run takes that has nothing to do, held against `import torch`, side by side.
 
     python tools/benchmarks/noop.py                  1,000 and 10,000 jobs, five pairs each
+    python tools/benchmarks/noop.py --own-sources    each job has a module of its own
     python tools/benchmarks/noop.py --check 200      200 jobs, really built, must give what the multiplied ones give
 
 A project of N jobs is made (see many_jobs.py for how, and why a no-op run can't tell it from one that was
@@ -53,21 +54,22 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, nargs="+", default=list(RATIOS), metavar="N", help="sizes of manifests")
     parser.add_argument("--pairs", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--check", type=int, metavar="N", help="compare with N jobs that are really built, and end")
+    parser.add_argument("--own-sources", action="store_true", help="each job has a module of its own")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark_noop-", dir=given.folder) as name:
         folder = Path(name)
         if given.check:
-            return _check(folder, given.check, given.pairs)
-        return _bench(folder, given.jobs, given.pairs)
+            return _check(folder, given.check, given.pairs, own_sources=given.own_sources)
+        return _bench(folder, given.jobs, given.pairs, own_sources=given.own_sources)
 
 
-def _bench(folder: Path, sizes: Sequence[int], pairs: int) -> int:
+def _bench(folder: Path, sizes: Sequence[int], pairs: int, *, own_sources: bool) -> int:
     rows: list[Row] = []
     print(f"{'jobs':>6}  {'way':<9} {'run':>9} {'import torch':>14} {'ratio':>7} {'peak':>8}   target", flush=True)
     for jobs in sizes:
         project = folder / str(jobs)
-        options = many_jobs.write_project(project, jobs)
+        options = many_jobs.write_project(project, jobs, own_sources=own_sources)
         started = time.monotonic()
         many_jobs.fill(options)
         many_jobs.settle(options)
@@ -95,12 +97,12 @@ def _bench(folder: Path, sizes: Sequence[int], pairs: int) -> int:
     return 0 if all(row.met for row in rows) else 1
 
 
-def _check(folder: Path, jobs: int, pairs: int) -> int:
+def _check(folder: Path, jobs: int, pairs: int, *, own_sources: bool) -> int:
     """Whether multiplied jobs are, to a no-op run, what built ones are."""
     run = batchexport("run", many_jobs.MANIFEST)
-    multiplied = many_jobs.write_project(folder / "multiplied", jobs)
+    multiplied = many_jobs.write_project(folder / "multiplied", jobs, own_sources=own_sources)
     many_jobs.fill(multiplied)
-    built = many_jobs.write_project(folder / "built", jobs)
+    built = many_jobs.write_project(folder / "built", jobs, own_sources=own_sources)
     measured(run, folder=folder / "built")
     same = True
     for options in (multiplied, built):
