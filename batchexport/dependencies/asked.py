@@ -55,6 +55,10 @@ class Asked:
 
     # ── paths ────────────────────────────────────────────────────────────────────────────────────
 
+    def ignores(self, given: object) -> bool:
+        """Return True if nothing that is asked of this path counts."""
+        return self._zones.surely_installed(given)
+
     def on_stat(self, path: str, question: str, status: os.stat_result | None) -> None:
         """Record one question to a stat and its answer; None: there is nothing at `path`."""
         if not self.active or (path, question) in self._seen.stats or not self._counts(path):

@@ -27,6 +27,7 @@ from batchexport.dependencies.paths import (
     shadowing_paths,
     signature,
 )
+from batchexport.dependencies.preloaded import PRELOADED
 from batchexport.dependencies.zones import Zone
 
 LAG_NS = 100_000_000  # the file system's clock lags a little behind
@@ -47,8 +48,13 @@ def _modules(seen: Observations) -> list[Dependency]:
     """Return the distributions of loaded modules; record the paths that would have been imported instead of them."""
     found: list[Dependency] = []
     paths = set(seen.third_party_files)
+    distributions = set(seen.distributions)
     for name, module in list(sys.modules.items()):
-        path = module_path(name, module)
+        known = PRELOADED.get(name, module)
+        if known is not None and known.owners and seen.zones.surely_installed(known.path):
+            distributions.update(known.owners)
+            continue
+        path = module_path(name, module) if known is None else known.path
         if path is None:
             found += _namespace(seen, name, module)
             continue
@@ -63,12 +69,12 @@ def _modules(seen: Observations) -> list[Dependency]:
             paths.add(path)
         if zone in (Zone.THIRD, Zone.STDLIB) and "." not in name and name not in seen.preloaded_modules:
             seen.absent |= _first_party_shadows(seen, name, path)
-    return [*found, *_distributions(seen, paths), *_imported(seen)]
+    return [*found, *_distributions(seen, distributions, paths), *_imported(seen)]
 
 
-def _distributions(seen: Observations, paths: Iterable[str]) -> Iterator[Dependency]:
-    """Yield the distributions of these files and those that model code asked for; record files that are in none."""
-    owned = {one.name: one for one in map(installed().get, seen.distributions) if one is not None}
+def _distributions(seen: Observations, names: Iterable[str], paths: Iterable[str]) -> Iterator[Dependency]:
+    """Yield the distributions of these names and those that own these files; record files that are in none."""
+    owned = {one.name: one for one in map(installed().get, names) if one is not None}
     for path in paths:
         owners = installed().of_file(path)
         if not owners and os.path.exists(path):
@@ -211,10 +217,18 @@ def _folders(seen: Observations) -> list[Dependency]:
 
 def _missing_modules(seen: Observations) -> list[Dependency]:
     names = seen.missing_modules - sys.modules.keys()
-    for name in names:
-        first = [entry for entry in map(os.path.abspath, sys.path) if seen.is_first(entry)]
-        _refuse_new(seen, {path for entry in first for path in import_candidates(os.path.join(entry, name))})
+    for entry in filter(seen.is_first, map(os.path.abspath, sys.path)):
+        for name in names & _stems(entry):
+            _refuse_new(seen, import_candidates(os.path.join(entry, name)))
     return [Dependency(DependencyKind.NO_MODULE, name) for name in names]
+
+
+def _stems(folder: str) -> set[str]:
+    """Return the names of the entries of a folder up to the first dot; none where it can't be listed."""
+    try:
+        return {name.partition(".")[0] for name in os.listdir(folder)}
+    except OSError:
+        return set()
 
 
 def _refuse_new(seen: Observations, candidates: set[str]) -> None:

@@ -10,6 +10,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 # Functions that read files in native code.
+Readers = list[tuple[dict[str, Any], str, Callable[..., Any]]]
 _READERS = (("safetensors", "safe_open"), ("torch.export", "load"), ("torch.jit", "load"), ("torch", "from_file"))
 
 
@@ -138,8 +139,23 @@ def watch_databases(on_attach: Callable[[str | None], None]) -> None:
     sqlite3.connect = sqlite3.dbapi2.connect = connect
 
 
-def watch_readers(on_open: Callable[[Any], None]) -> None:
-    """Report the files that native readers open."""
+def find_readers() -> Readers:
+    """Return where the loaded modules hold a native reader: the attributes of a module, the name, and the reader."""
+    readers: list[tuple[str, Callable[..., Any]]] = []
+    for module, name in _READERS:
+        reader = getattr(sys.modules.get(module), name, None)
+        if reader is not None:
+            readers.append((name, reader))
+    found: Readers = []
+    for holder in list(sys.modules.values()):
+        attributes: Any = getattr(holder, "__dict__", None)
+        if isinstance(attributes, dict):
+            found += [(attributes, name, reader) for name, reader in readers if attributes.get(name) is reader]
+    return found
+
+
+def watch_readers(on_open: Callable[[Any], None], readers: Readers) -> None:
+    """Report the files that these native readers open."""
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
@@ -150,15 +166,8 @@ def watch_readers(on_open: Callable[[Any], None]) -> None:
 
         return read
 
-    for module_name, name in _READERS:
-        original = getattr(sys.modules.get(module_name), name, None)
-        if original is None:
-            continue
-        reader = watched(original)
-        for holder in list(sys.modules.values()):
-            attributes = getattr(holder, "__dict__", None)
-            if isinstance(attributes, dict) and attributes.get(name) is original:
-                attributes[name] = reader
+    for attributes, name, original in readers:
+        attributes[name] = watched(original)
     if hasattr(sys.modules.get("torch"), "UntypedStorage"):
         _watch_torch(watched, on_open)
 

@@ -32,13 +32,6 @@ def installed_digest(record: str) -> str:
     return record_digest(record)
 
 
-def read_installed() -> None:
-    """Read all that is installed, once in the fork server for all its children."""
-    installed().of_file("")
-    for distribution in installed().by_name.values():
-        installed_digest(distribution.record)
-
-
 class Installed:
     """What children can import from `root`, the manifest's folder, and then from the entries of `path`."""
 

@@ -1,11 +1,25 @@
-"""Read the record of files that native code opened in this process; see `workers/native_opens.c`."""
+"""Use the library that is loaded before the C library: see `workers/native_opens.c` and `workers/audit_filter.c`."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
+
+_kept: list[object] = []  # what the library points to
+
+
+def add_audit_hook(hook: Callable[[str, tuple[Any, ...]], None], events: Collection[str]) -> None:
+    """Call `hook` with the name and arguments of each audit event of these names; of all if the library is missing."""
+    library = ctypes.PyDLL(None)
+    add = getattr(library, "audit_filter_add", None)
+    names = (ctypes.c_char_p * (len(events) + 1))(*map(str.encode, events), None)
+    if add is None or add(ctypes.py_object(hook), names) != 0:
+        sys.addaudithook(hook)
+    else:
+        _kept.extend((hook, names))
 
 
 class NativeOpens:

@@ -25,7 +25,7 @@ from batchexport.dependencies.asked import LISTERS, Asked, initial_environment
 from batchexport.dependencies.collect import LAG_NS
 from batchexport.dependencies.dependency import Dependency
 from batchexport.dependencies.installed import ALL_NAMES
-from batchexport.dependencies.native import NativeOpens
+from batchexport.dependencies.native import NativeOpens, add_audit_hook
 from batchexport.dependencies.observations import InputChanged, Observations
 from batchexport.dependencies.paths import (
     absolute,
@@ -36,6 +36,7 @@ from batchexport.dependencies.paths import (
     missing_paths,
     source_digests,
 )
+from batchexport.dependencies.preloaded import PRELOADED
 from batchexport.dependencies.zones import (
     Zone,
     Zones,
@@ -111,12 +112,13 @@ class Observer:
         self._seen.initial_sys_path = frozenset(sys.path)
         self._seen.initially_mapped = frozenset(mapped_files())
         self._native.start()
-        sys.addaudithook(self._audit)
+        add_audit_hook(self._audit, self._handlers)
         sys.meta_path.append(hooks.MissingModules(asked.on_missing_module, asked.on_missing_submodule))
         hooks.watch_loader(self._is_watched, self._source)
         hooks.watch_environment(asked.on_variable, asked.on_variable_set, asked.on_variables)
         hooks.watch_processes(asked.on_program)
-        hooks.watch_readers(self._native_read)
+        readers = PRELOADED.readers
+        hooks.watch_readers(self._native_read, hooks.find_readers() if readers is None else readers)
         hooks.watch_databases(self._attached)
         path_hooks.watch_stats(asked)
         path_hooks.watch_links(asked)
@@ -147,7 +149,7 @@ class Observer:
             self._opened_unseen(path, flags)
         if self._native.lost:
             self.mark_uncacheable("native code opens more files than can be recorded")
-        for path in mapped_files() - self._seen.initially_mapped:
+        for path in filter(os.path.isfile, mapped_files() - self._seen.initially_mapped):
             self._opened_unseen(path, os.O_RDONLY)
             if ".so" in path and self._seen.is_first(path):
                 self._seen.absent |= missing_paths(library_shadows(path))
@@ -174,6 +176,8 @@ class Observer:
             handler(*args)
 
     def _opened(self, given: Any, mode: Any = None, flags: Any = 0) -> None:
+        if self._zones.surely_installed(given) and str(given).endswith(_CODE):
+            return
         path = absolute(given)
         if path is None:
             return
@@ -260,12 +264,12 @@ class Observer:
         path = absolute("." if given is None else given)
         if path is None or path in self._seen.listed:
             return
-        lister = direct_caller(self._zones)
-        if any(word in lister for word in LISTERS):
+        first, root = self._seen.is_first(path), path in third_party_roots()
+        if not (first or root) or any(word in direct_caller(self._zones) for word in LISTERS):
             return
-        if path in third_party_roots() and asked_by_model(self._zones):
+        if root and asked_by_model(self._zones):
             self._seen.installed.add(ALL_NAMES)
-        if not self._seen.is_first(path):
+        if not first:
             return
         self._seen.listed[path] = ""  # the next line raises this event, too
         try:

@@ -15,7 +15,10 @@ from batchexport.dependencies.paths import absolute, joined
 
 
 class PathObserver(Protocol):
-    """What the wrapped functions report to. All paths are absolute."""
+    """What the wrapped functions report to. All paths are absolute, except the argument of `ignores`."""
+
+    def ignores(self, given: object) -> bool:
+        """Return True if nothing that is asked of this path counts."""
 
     def on_stat(self, path: str, question: str, status: os.stat_result | None) -> None:
         """A stat was asked one question; None: there is nothing at `path`."""
@@ -158,6 +161,8 @@ def watch_stats(observer: PathObserver) -> None:
             options: dict[str, Any] = {} if dir_fd is None else {"dir_fd": dir_fd}
             if name == "stat":
                 options["follow_symlinks"] = follow_symlinks
+            if observer.ignores(path):
+                return original(path, **options)
             prefix = "" if follow_symlinks else LINK_ITSELF
             where = absolute(path) if isinstance(path, int) else joined(dir_fd, path)
             try:
@@ -215,7 +220,9 @@ def watch_scans(observer: PathObserver) -> None:
     """Report what is asked of the entries that `os.scandir` returns."""
     original = os.scandir
 
-    def scandir(path: Any = ".") -> WatchedScan:
+    def scandir(path: Any = ".") -> Any:
+        if observer.ignores(path):
+            return original(path)
         return WatchedScan(original(path), observer, absolute("." if path is None else path))
 
     _replace("scandir", scandir)

@@ -53,7 +53,7 @@ def database_file(given: Any) -> str | None:
 
 
 def mapped_files() -> set[str]:
-    """Return the files that are mapped into this process or open in it, without those that are deleted."""
+    """Return what is mapped into this process or open in it: files that are not deleted, folders and devices."""
     found = set()
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
@@ -61,7 +61,7 @@ def mapped_files() -> set[str]:
         found |= {path for name in os.listdir("/proc/self/fd") if (path := absolute(int(name))) is not None}
     except OSError:  # not Linux
         return found
-    return {path for path in found if path.startswith("/") and not path.endswith(" (deleted)") and os.path.isfile(path)}
+    return {path for path in found if path.startswith("/") and not path.endswith(" (deleted)")}
 
 
 def access(mode: Any, flags: Any) -> tuple[bool, bool]:
@@ -113,7 +113,8 @@ def module_path(name: str, module: Any) -> str | None:
         return None
     if not path.startswith("/"):  # torch has modules whose `__file__` is not a path
         return None
-    return os.path.abspath(path) if "/." in path or "//" in path else path  # there are thousands of modules
+    plain = "/./" not in path and "/../" not in path and "//" not in path
+    return path if plain else os.path.abspath(path)  # there are thousands of modules
 
 
 def folder_of_module(path: str) -> str:

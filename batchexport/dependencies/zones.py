@@ -8,13 +8,16 @@ import site
 import sys
 import sysconfig
 import threading
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cache
+from pathlib import PurePath
 from types import FrameType
 
 from batchexport.dependencies.answers import SYSTEM, USER
 
-_OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
+# The folders of this package.
+OWN = tuple({os.path.dirname(os.path.dirname(read(__file__))) for read in (os.path.abspath, os.path.realpath)})
 
 
 class Zone(Enum):
@@ -68,10 +71,20 @@ class Zones:
         folders |= dict.fromkeys(_stdlib_roots(), Zone.STDLIB)
         folders |= dict.fromkeys(third_party_roots(), Zone.THIRD)
         folders |= dict.fromkeys(ignored, Zone.IGNORED)
-        folders |= dict.fromkeys(_OWN, Zone.OWN)
+        folders |= dict.fromkeys(OWN, Zone.OWN)
         folders[root] = Zone.FIRST
-        self._folders = sorted(folders.items(), key=lambda item: -len(item[0]))
+        self._folders = {folder.rstrip("/"): zone for folder, zone in folders.items()}
+        self._installed = _uniform(folders, {*_stdlib_roots(), *third_party_roots()})
         self._known: dict[str, Zone] = {}
+
+    def surely_installed(self, path: object) -> bool:
+        """Return True if `path` names an installed file; False if it does not, or if that takes a closer look.
+
+        Libraries open and stat thousands of these while they are imported, so this is cheap.
+        """
+        if isinstance(path, PurePath):
+            path = str(path)
+        return type(path) is str and path.startswith(self._installed) and "/.." not in path
 
     def of(self, path: str) -> Zone:
         """Return the zone of an absolute path; of `<string>` and the like, IGNORED."""
@@ -83,8 +96,17 @@ class Zones:
     def _find(self, path: str) -> Zone:
         if not path.startswith("/"):
             return Zone.STDLIB if path.startswith("<frozen") else Zone.IGNORED
-        zone = next((zone for folder, zone in self._folders if within(path, folder)), Zone.FIRST)
-        return Zone.IGNORED if zone is Zone.FIRST and "/__pycache__/" in path else zone
+        folder, _, _ = path.rpartition("/")
+        zone = self._folders.get(path.rstrip("/"))
+        if zone is None:
+            zone = self.of(folder) if folder else self._folders.get("", Zone.FIRST)
+        return Zone.IGNORED if zone is Zone.FIRST and folder.endswith("/__pycache__") else zone
+
+
+def _uniform(folders: Mapping[str, Zone], roots: Iterable[str]) -> tuple[str, ...]:
+    """Return, with a slash at their ends, the `roots` in which no folder is first-party or the system's."""
+    other = [folder for folder, zone in folders.items() if zone in (Zone.FIRST, Zone.SYSTEM)]
+    return tuple(root.rstrip("/") + "/" for root in roots if not any(within(folder, root) for folder in other))
 
 
 _TORCH = re.compile(r"/(site|dist)-packages/torch/")

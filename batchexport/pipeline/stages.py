@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors  # noqa: F401 - so that its reader can be replaced
 import torch
 import torch._inductor.compile_fx
 import torch._inductor.package
@@ -18,9 +19,9 @@ import torch.export
 import torch.export.pt2_archive._package
 
 from batchexport.core.errors import Kind
-from batchexport.dependencies.installed import read_installed
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
+from batchexport.dependencies.preloaded import take_stock
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import StageFailure, classified
@@ -38,7 +39,7 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
 
 def warm() -> None:
     """Prepare the fork server, once for all its children; this must not run a tensor operation."""
-    read_installed()
+    take_stock()
 
 
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -70,8 +71,6 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
                 output_dir=task["output_dir"],
                 cache=task["cache"],
             )
-            import safetensors  # noqa: F401 - so that its reader can be replaced
-
             observer.install()
             if task["spec"]["weights"]:
                 observer.declare(os.path.join(task["root"], task["spec"]["weights"]), weights=True)

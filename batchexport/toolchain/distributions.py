@@ -104,7 +104,8 @@ class Distributions:
         return None if found is None else found.version
 
     @cached_property
-    def _owners(self) -> dict[tuple[str, str], list[Distribution]]:
+    def owners(self) -> dict[tuple[str, str], list[Distribution]]:
+        """Return the distributions by root and top-level package or module. This reads every RECORD."""
         owners: dict[tuple[str, str], list[Distribution]] = {}
         for distribution in self.by_name.values():
             for top in _top_levels(distribution.record):
@@ -116,7 +117,7 @@ class Distributions:
         for root in self._roots:
             if path.startswith(root + "/"):
                 top = path[len(root) + 1 :].partition("/")[0]
-                return self._owners.get((root, top), [])
+                return self.owners.get((root, top), [])
         return []
 
 

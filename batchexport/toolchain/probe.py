@@ -32,7 +32,8 @@ _BESIDE = ("core/digests", "core/dims", "core/errors", "core/keys", "core/sizes"
            "dependencies/answers", "dependencies/asked", "dependencies/checker", "dependencies/collect",
            "dependencies/collect_answers", "dependencies/dependency", "dependencies/hooks", "dependencies/installed",
            "dependencies/machine", "dependencies/merge", "dependencies/native", "dependencies/observations",
-           "dependencies/observer", "dependencies/path_hooks", "dependencies/paths", "dependencies/zones",
+           "dependencies/observer", "dependencies/path_hooks", "dependencies/paths", "dependencies/preloaded",
+           "dependencies/zones",
            "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")

@@ -27,7 +27,7 @@ from batchexport.dependencies.installed import installed
 from batchexport.dependencies.observer import Observer
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.zones import third_party_roots
-installed().of_file("")
+installed().owners
 
 def work(task):
     for name in set(os.environ) - set(task["env"]):

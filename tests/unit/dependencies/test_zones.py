@@ -78,6 +78,24 @@ def test_a_distribution_installed_inside_of_a_project_is_third_party() -> None:
     assert zones.of(f"{inside}/six.py") is Zone.THIRD
 
 
+def test_what_is_surely_installed_is_neither_first_party_nor_the_systems(zones: Zones) -> None:
+    libraries = [PATHS["purelib"], PATHS["stdlib"]]
+    for path in (f"{folder}/torch/nn/__init__.py" for folder in libraries):
+        assert zones.surely_installed(path)
+        assert zones.surely_installed(Path(path))
+        assert zones.of(path) in (Zone.THIRD, Zone.STDLIB)
+        assert not zones.surely_installed(f"{path}/../../x.py")
+    assert not zones.surely_installed(f"{PATHS['stdlib']}-mine/x.py")
+    for other in (f"{ROOT}/models.py", "/etc/passwd", "models.py", b"/x", 3, None):
+        assert not zones.surely_installed(other)
+
+
+@pytest.mark.parametrize("library", ["purelib", "stdlib"])
+def test_nothing_is_surely_installed_around_models(library: str) -> None:
+    zones = Zones(f"{PATHS[library]}/mine", ())
+    assert not zones.surely_installed(f"{PATHS[library]}/mine/models.py")
+
+
 def test_a_distribution_is_third_party_by_its_real_path_too() -> None:
     roots = third_party_roots()
     assert {PATHS["purelib"], os.path.realpath(PATHS["purelib"])} <= set(roots)
