@@ -38,6 +38,14 @@ class Ran:
         """Why."""
         return str(self.jobs[job]["stages"].get(stage, {}).get("reason", ""))
 
+    def is_uncacheable(self, job: str) -> bool:
+        """Whether the export is told as one that no later run may use.
+
+        One such reason is that the model opened a file for update which an edit changed before the export ended: nobody
+        can tell who changed it.
+        """
+        return self.work(job, "export") == "built" and "uncacheable" in self.reason(job, "export")
+
     def failure(self) -> str | None:
         """What went wrong, or None."""
         for name, job in self.jobs.items():

@@ -183,6 +183,8 @@ class Trial:
         """Run again over the same tree, build it cleanly, and compare. `early`: what the first run delivered."""
         again = self._run("kept")
         for job in again.jobs:
+            if ran.is_uncacheable(job):
+                continue  # its reason is told, and the next run builds it again
             busy = [stage for stage in STAGES if again.work(job, stage) in ("built", "packed")]
             if busy:
                 kind, note = _concerning(changes, job)
@@ -192,14 +194,14 @@ class Trial:
         for name, one in (("kept", ran), ("kept again", again), ("clean", clean)):
             if (failure := one.failure()) is not None:
                 self._tally.add(" + ".join(changes), "failed", f"{name}: {failure}")
-        wrong = self._compare(changes, early)
+        wrong = self._compare(changes, early, ran)
         self._say(f"{ran.seconds:5.1f} s, again {again.seconds:.1f} s, clean {clean.seconds:.1f} s: {_told(changes)}")
         if wrong:
             self._world.base.joinpath("kept/cache").rename(self._world.base / f"wrong-{self._tally.runs['kept']}")
             self._product.sweep()
             self._run("kept")
 
-    def _compare(self, changes: dict[str, Change], early: dict[str, Delivery] | None) -> int:
+    def _compare(self, changes: dict[str, Change], early: dict[str, Delivery] | None, ran: Ran) -> int:
         kept, clean = self._deliveries("kept"), self._deliveries("clean")
         wrong = 0
         for job in self._world.jobs:
@@ -208,7 +210,12 @@ class Trial:
                 found = [f"delivered by {'nobody' if job not in clean else 'the clean build alone'}"]
             else:
                 found = differences(kept[job], clean[job])
-                if early is not None and not found and early[job].files != kept[job].files:
+                if (
+                    early is not None
+                    and not found
+                    and early[job].files != kept[job].files
+                    and not ran.is_uncacheable(job)
+                ):
                     found = ["the first run delivered something else"]
                 for stage in stale(kept[job], clean[job]) if not found else ():
                     self._tally.add(kind, "stale", f"{note}: {job}: {stage}")
