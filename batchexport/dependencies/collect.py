@@ -199,17 +199,16 @@ def _present(seen: Observations, known: set[str]) -> list[Dependency]:
 
 def _folders(seen: Observations) -> list[Dependency]:
     found: list[Dependency] = []
-    filled = {os.path.dirname(path) for path in seen.written}
     for path, names in seen.listed.items():
         if path in seen.absent or (path in seen.written and not os.path.isdir(path)):
             continue
-        if path not in filled and os.path.isdir(path) and listing(path, seen.own) != names:
+        if path not in seen.filled and os.path.isdir(path) and listing(path, seen.own) != names:
             raise InputChanged(path)
         found.append(Dependency(DependencyKind.LISTING, path, (names,)))
     for path, kinds in seen.kinds.items():
         if path in seen.written and not os.path.isdir(path):
             continue
-        if path not in filled and listed_kinds(path, seen.own) != kinds:
+        if path not in seen.filled and listed_kinds(path, seen.own) != kinds:
             raise InputChanged(path)
         found.append(Dependency(DependencyKind.KINDS, path, (kinds,)))
     return found

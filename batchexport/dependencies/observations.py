@@ -24,6 +24,7 @@ class Observations:
     - `sources`: the digests of bytes and syntax tree of each loaded module
     - `read`: the signature of each file when it was read, None if it did not exist
     - `weights`: the files that only weights are read from
+    - `written`: what the stage wrote or made; `filled`: the folders in which it made something
     - `third_party_files`: files of installed distributions
     - `listed`: the digest of each folder's listing; `kinds`: the digest of what the entries of a folder are
     - `present`, `absent`: paths that were probed and did or did not exist
@@ -51,6 +52,7 @@ class Observations:
     read: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
     third_party_files: set[str] = field(default_factory=set)
     listed: dict[str, str] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
@@ -77,6 +79,12 @@ class Observations:
     def record_read(self, path: str) -> None:
         """Record that `path` was read, or that an attempt to read it failed."""
         self.read.setdefault(path, signature(path))
+
+    def record_written(self, path: str, *, new: bool) -> None:
+        """Record that the stage writes `path`; `new`: as far as is known, there is no such file yet."""
+        self.written.add(path)
+        if new:
+            self.filled.add(os.path.dirname(path))
 
     def record_absent(self, path: str) -> None:
         """Record that `path` was probed and does not exist."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.dependencies import collect, hooks, machine, path_hooks
-from batchexport.dependencies.answers import OwnFiles, current_stat, listing
+from batchexport.dependencies.answers import OwnFiles, current_stat, exists, listing
 from batchexport.dependencies.asked import LISTERS, Asked, initial_environment
 from batchexport.dependencies.collect import LAG_NS
 from batchexport.dependencies.dependency import Dependency
@@ -162,7 +162,7 @@ class Observer:
             return
         reads, writes = access(None, flags)
         if writes:
-            seen.written.add(path)
+            seen.record_written(path, new=True)
         elif reads and not os.path.isdir(path) and not path.startswith("/dev/"):
             seen.record_read(path)
             now = seen.read[path]
@@ -199,7 +199,7 @@ class Observer:
             if path in self._seen.weights and model_on_stack(self._zones):
                 self._seen.weights.discard(path)  # model code may use more of the file than its weights
         if writes:
-            self._seen.written.add(path)
+            self._seen.record_written(path, new=not exists(path))
 
     def _opened_installed(self, path: str) -> None:
         if ".dist-info/" not in path:
@@ -224,7 +224,7 @@ class Observer:
     def _made(self, given: Any, *rest: Any) -> None:
         path = absolute(given)
         if path is not None and self._seen.is_first(path) and self._seen.read.get(path) is None:
-            self._seen.written.add(path)
+            self._seen.record_written(path, new=True)
 
     def _moved(self, source: Any, given: Any, *rest: Any) -> None:
         self._made(given)
@@ -247,7 +247,7 @@ class Observer:
             if beside is not None and self._seen.is_first(beside):
                 if end != "-shm":  # the others hold changes that are not in the file yet
                     self._seen.stats.setdefault((beside, "log"), current_stat("log", beside))
-                self._seen.written.add(beside)
+                self._seen.record_written(beside, new=True)
 
     def _attached(self, name: str | None) -> None:
         if not self._active:

@@ -89,3 +89,8 @@ def test_an_older_module_that_was_not_imported_is_no_change(root: Path) -> None:
     code = "import helper, sys; sys.path.insert(0, 'lib'); VALUE = helper.x"
     seen = observe(root, code, before="import time; time.sleep(0.2)")
     assert (seen.changed, seen.value) == (None, 1)
+
+
+def test_a_folder_that_was_listed_although_a_file_in_it_was_opened_for_update(root: Path) -> None:
+    code = f"{ANOTHER_PROCESS}\nopen('flag', 'r+').read()\nos.listdir('.')\ncreates('other')"
+    assert observe(root, code).changed == str(root)
