@@ -29,7 +29,7 @@ class ExportSpec:
     weights: str | None = None
     seed: int = 0
     method: str = "forward"
-    dtype: str = "float32"
+    dtype: str = "keep"
     inputs: Mapping[str, Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)

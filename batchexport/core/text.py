@@ -45,12 +45,6 @@ def describe(value: object) -> str:
     return "a table" if isinstance(value, dict) else "a date or time"
 
 
-def of_type(value: object) -> str:
-    """Name the type of a Python value in a message: `an int`, `a Linear`, `None`."""
-    name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
 def number(value: float) -> str:
     """Return a number as TOML writes it, or a description if it is very long."""
     if isinstance(value, int) and abs(value) > 10**30:

@@ -9,7 +9,7 @@ from typing import Any
 from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
-from batchexport.manifest.inputs import MODEL_DTYPES, read_inputs
+from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
 from batchexport.manifest.shape_spec import read_dims, resolve_dims
@@ -173,8 +173,9 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
     known = readers.read_table(table, (), say, _READERS, _elsewhere)
     if "model" not in table and not any(did_you_mean(key, ("model",)) for key in table.keys() - KEYS):
         say(("model",), "missing", 'write model = "module:attribute"')
-    dtype = known.get("dtype", "float32")
-    inputs = read_inputs(known.get("inputs", {}), dtype, say)
+    dtype = known.get("dtype", KEEP)
+    floats = "float32" if dtype == KEEP else dtype
+    inputs = read_inputs(known.get("inputs", {}), floats, say)
     declared = read_dims(known.get("dims", {}), say)
     is_open = type(inputs.tree) is str
     # If a shape is wrong, it is unknown which dims it was meant to use.
@@ -195,7 +196,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'the format "so" has its weights inside',
             'write "embedded", or format = "package"',
         )
-    rtol, atol = TOLERANCES[dtype]
+    rtol, atol = TOLERANCES[floats]
     return Reading(
         export={
             "model": known.get("model", ""),

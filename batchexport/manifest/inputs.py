@@ -12,7 +12,9 @@ from batchexport.manifest import names, readers
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, MAX_DEPTH, Report
 
-MODEL_DTYPES = ("float32", "float64", "float16", "bfloat16")
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+KEEP = "keep"  # the dtypes that the model's author chose
+MODEL_DTYPES = (KEEP, *FLOATS)
 COMPLEX = ("complex64", "complex128")
 INTEGERS = {
     "int8": (-(2**7), 2**7 - 1),
@@ -21,7 +23,7 @@ INTEGERS = {
     "int64": (-(2**63), 2**63 - 1),
     "uint8": (0, 2**8 - 1),
 }
-DTYPES = (*MODEL_DTYPES, *INTEGERS, "bool", *COMPLEX)
+DTYPES = (*FLOATS, *INTEGERS, "bool", *COMPLEX)
 _TENSOR_KEYS = ("shape", "dtype", "range", "value")
 _dtype = readers.one_of(DTYPES)
 

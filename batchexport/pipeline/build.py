@@ -9,8 +9,7 @@ import os
 import random
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from batchexport.core.errors import Kind
-from batchexport.core.text import of_type
-from batchexport.pipeline.failure import StageFailure, classified, failing_as, one_line
+from batchexport.pipeline.failure import StageFailure, classified, failing_as, of_type, one_line
 
+_NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 _SOURCES = ("timm", "torchvision", "transformers")
 
 
@@ -30,12 +29,14 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     `spec` holds model, args, kwargs, weights, seed, method, dtype; `root` is the folder that relative
     paths start from. Raises StageFailure of kind import, build or weights.
     """
+    final = None if spec["dtype"] == "keep" else dtype_of(spec["dtype"])
     seed_everything(int(spec["seed"]))
     model = _construct(spec, root)
     if spec["weights"]:
-        load_weights(model, os.path.join(root, spec["weights"]), dtype_of(spec["dtype"]))
-    with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
-        _cast(model, dtype_of(spec["dtype"]))
+        load_weights(model, os.path.join(root, spec["weights"]), final)
+    if final is not None:
+        with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
+            _cast(model, final)
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode and raises if it is set
         model.eval()
     for parameter in model.parameters():
@@ -47,7 +48,13 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Cast floating-point tensors to `dtype`; `Module.to` would drop the imaginary part of complex ones."""
+    """Cast floating-point tensors to `dtype`, and print which; `Module.to` would cast complex ones, too."""
+    state = model.state_dict(keep_vars=True)
+    cast = [
+        f"{name} ({_plain(one.dtype)})" for name, one in state.items() if one.is_floating_point() and one.dtype != dtype
+    ]
+    if cast:
+        sys.stdout.write(f"cast to {_plain(dtype)}: {', '.join(cast)}\n")
     model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
 
 
@@ -113,13 +120,41 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
             f"{reference} is {of_type(make)}, not a callable",
             "name a function or an nn.Module",
         )
+    swallowed = misspelt_keyword(make, spec["kwargs"])
+    if swallowed is not None:
+        raise StageFailure(Kind.BUILD, f"{reference} would ignore the argument {swallowed[0]!r}", swallowed[1])
     try:
         model = make(*spec["args"], **spec["kwargs"])
+    except StageFailure:
+        raise
     except Exception as error:
         raise classified(error, Kind.BUILD, f"building {reference}") from error
     if not isinstance(model, nn.Module):
         raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not an nn.Module")
     return model
+
+
+def misspelt_keyword(called: Callable[..., Any], given: Iterable[str]) -> tuple[str, str] | None:
+    """Return a name in `given` that `**kwargs` of a callable would take though it means a parameter, and a remedy.
+
+    It means the parameter that it resembles, if that is not given too, or one that is taken by position only.
+    """
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (TypeError, ValueError):  # some callables in C have none
+        return None
+    kinds = inspect.Parameter
+    if not any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
+        return None
+    named = {one.name for one in parameters if one.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+    positional = {one.name for one in parameters if one.kind in (kinds.VAR_POSITIONAL, kinds.POSITIONAL_ONLY)}
+    for name in given:
+        if name in positional:
+            return name, f"{name} is taken by position only"
+        near = difflib.get_close_matches(name, named - set(given), n=1, cutoff=_NEAR)
+        if name not in named and near:
+            return name, f"did you mean {near[0]!r}?"
+    return None
 
 
 def _library_model(reference: str) -> Callable[..., Any]:
@@ -133,11 +168,32 @@ def _library_model(reference: str) -> Callable[..., Any]:
     if source == "torchvision":
         models = importlib.import_module("torchvision.models")
         return lambda **options: models.get_model(name, weights=None, **options)
-    return lambda **options: library.AutoModel.from_config(library.AutoConfig.for_model(name, **options))
+    return lambda **options: library.AutoModel.from_config(_library_config(library, name, options))
 
 
-def load_weights(model: nn.Module, path: str, final: torch.dtype) -> None:
+def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:
+    """Return the configuration of a transformers model. Raises StageFailure for a name or option that it has not.
+
+    A configuration takes any option, and ignores the unknown.
+    """
+    try:
+        known = library.AutoConfig.for_model(name)
+    except ValueError as error:
+        near = difflib.get_close_matches(name, list(library.CONFIG_MAPPING), n=1)
+        remedy = f"did you mean 'transformers:{near[0]}'?" if near else None
+        raise StageFailure(Kind.BUILD, f"transformers has no model {name!r}", remedy) from error
+    for option in options:
+        near = difflib.get_close_matches(option, list(known.to_dict()), n=1, cutoff=_NEAR)
+        if not hasattr(known, option) and near:
+            message = f"transformers:{name} would ignore the argument {option!r}"
+            raise StageFailure(Kind.BUILD, message, f"did you mean {near[0]!r}?")
+    return library.AutoConfig.for_model(name, **options)
+
+
+def load_weights(model: nn.Module, path: str, final: torch.dtype | None) -> None:
     """Load a state_dict strictly: every name, shape and dtype must match, and the failure names the tensor.
+
+    Floating-point tensors may have the dtype `final` that the model is cast to afterwards, if it is.
 
     A name may be missing if it is tied to a loaded tensor: safetensors keeps one name of a group.
     Raises StageFailure of kind weights.
@@ -199,27 +255,3 @@ def _use_method(model: nn.Module, name: str) -> None:
             f"did you mean {near[0]!r}?" if near else None,
         )
     model.forward = types.MethodType(method.__func__, model)
-
-
-@contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """Undo what runs inside the block do to the model: buffers written to, attributes and buffers replaced."""
-    attributes = [(module, type(module), dict(vars(module)), dict(module._buffers)) for module in model.modules()]
-    tensors = {id(buffer): buffer for buffer in model.buffers()}
-    for _, _, own, _ in attributes:
-        tensors.update((id(value), value) for value in own.values() if isinstance(value, torch.Tensor))
-    contents = [(one, one._version, one.detach().clone()) for one in tensors.values() if not one.is_inference()]
-    try:
-        yield
-    finally:
-        for module, kind, own, buffers in attributes:
-            if type(module) is not kind:  # a lazy module, whose class its first run has changed
-                continue
-            # Attributes that a first run adds are kept: hooks that libraries install then stay too, and refer to them.
-            vars(module).update(own)
-            module._buffers.clear()
-            module._buffers.update(buffers)
-        with torch.no_grad():
-            for tensor, version, content in contents:
-                if tensor._version != version:
-                    tensor.copy_(content)

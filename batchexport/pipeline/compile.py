@@ -13,9 +13,11 @@ import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind, TensorArgument
 from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import PT2ArchiveReader, package_pt2
 from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
+from torch.utils import _pytree as pytree
 
 from batchexport.core.digests import bytes_digest
 from batchexport.core.errors import Kind
@@ -70,6 +72,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """
     spec = task["spec"]
     program = on_target(load_program(task), spec["target"])
+    _refuse_outputs(program)
     package = spec["format"] == "package"
     work = Path(folder, "code")
     work.mkdir()
@@ -89,8 +92,9 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         with failing_as(Kind.COMPILE, "keeping the compiled library"):
             shutil.move(str(made), Path(folder, LIBRARY))
         return {"compiled": LIBRARY, "code": None}
-    # Inductor lists its files in varying order; the archive needs a fixed one.
-    files = sorted(str(file) for file in made)
+    # Inductor lists its files in varying order; the archive needs a fixed one. A program without weights has a blob of
+    # 0 bytes, with which torch can't load a package ("mmap() failed"), and without which it can.
+    files = sorted(str(file) for file in made if not _is_empty_blob(str(file)))
     with failing_as(Kind.COMPILE, "packing the compiled code"):
         package_pt2(str(Path(folder, PACKAGE)), aoti_files=list(files))
     external = spec["weights"] == "external"
@@ -98,6 +102,26 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if code is not None and "why" not in code:
         code["graph"] = graph_digest(task["exported"])
     return {"compiled": PACKAGE, "code": code}
+
+
+def _is_empty_blob(file: str) -> bool:
+    return file.endswith("_weights.blob") and not Path(file).stat().st_size
+
+
+def _refuse_outputs(program: ExportedProgram) -> None:
+    """Raise StageFailure of kind compile for an output that is no tensor: compiled code fails or changes its type."""
+    outputs = [one.arg for one in program.graph_signature.output_specs if one.kind is OutputKind.USER_OUTPUT]
+    tree = pytree.tree_unflatten(outputs, program.call_spec.out_spec)
+    for path, output in pytree.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf in outputs)[0]:
+        if isinstance(output, TensorArgument) or getattr(output, "value", output) is None:
+            continue
+        value = getattr(output, "value", None)
+        what = f"the {type(value).__name__} {value!r}" if isinstance(output, ConstantArgument) else "a number"
+        raise StageFailure(
+            Kind.COMPILE,
+            f"output{pytree.keystr(path)} is {what}, and compiled code returns tensors only",
+            'return a tensor, leave it out, or set `format = "none"` in [entry.compile]',
+        )
 
 
 def _exchangeable(files: list[str], folder: str, program: ExportedProgram) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections import Counter
@@ -13,19 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from batchexport.core.dims import Dim, corners
 from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
-from batchexport.pipeline.build import build, restored, seed_everything
+from batchexport.pipeline.build import build
 from batchexport.pipeline.capture import capture, lower
-from batchexport.pipeline.failure import StageFailure, classified, failing_as
+from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
+from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
+LEAST_CALLS = 2  # of a static shape, as a dim with a range has as many corners
 
 
 def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -47,12 +47,10 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if isinstance(spec["inputs"], str):
         example.check_names(model, given)
     chosen = points if task["samples"] == "corners" else points[:1]
-    # A model that fails at the example is broken; one that fails elsewhere does not support its shape-spec.
-    # Verify runs the artifact at the samples in this order too, from the state that the model has now.
-    with restored(model):
-        cases = [_case(model, spec, point, root, Kind.SHAPES if at else Kind.BUILD) for at, point in enumerate(chosen)]
+    # Verify makes the same calls of the artifact in this order, from the state that the model has now.
+    calls = eager_calls(model, spec, chosen, root, least=LEAST_CALLS if task["samples"] == "corners" else 1)
     clock.lap("eager")
-    reference = {"cases": cases, "refused": _refused(spec, dims, points[0], root)}
+    reference = {"calls": calls, "refused": _refused_call(spec, dims, points[0], root)}
     with failing_as(Kind.SAVE, "saving the reference outputs"):
         torch.save(reference, os.path.join(folder, REFERENCE))
     clock.lap("save")
@@ -99,20 +97,7 @@ class _Clock:
         self._last = now
 
 
-def _case(model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], root: str, kind: Kind) -> dict[str, Any]:
-    given = example.make(spec, point, root)
-    where = ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
-    seed_everything(int(spec["seed"]))
-    try:
-        with torch.no_grad():
-            outputs = model(**copy.deepcopy(given))
-    except Exception as error:
-        raise classified(error, kind, f"running the model in eager mode at {where}") from error
-    with failing_as(Kind.INPUTS, "keeping the inputs"):
-        return {"point": dict(point), "inputs": example.packed(given), "outputs": pytree.tree_leaves(outputs)}
-
-
-def _refused(
+def _refused_call(
     spec: Mapping[str, Any], dims: Mapping[str, Dim], point: Mapping[str, int], root: str
 ) -> dict[str, Any] | None:
     """Return a call outside the ranges: the first bounded dim, one step above its maximum."""

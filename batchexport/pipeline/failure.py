@@ -33,6 +33,12 @@ class StageFailure(Exception):
         }
 
 
+def of_type(value: object) -> str:
+    """Name the type of a Python value in a message: `an int`, `a Linear`, `None`."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def one_line(error: BaseException) -> str:
     """Return the type of an exception and the first informative line of its text, at most 400 characters."""
     lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]

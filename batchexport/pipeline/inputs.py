@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from batchexport.core.errors import Kind
 from batchexport.core.sizes import evaluate, parse_size
-from batchexport.pipeline.build import attribute, dtype_of
+from batchexport.pipeline.build import attribute, dtype_of, misspelt_keyword
 from batchexport.pipeline.failure import StageFailure, failing_as
 
 Values = Mapping[str, int]
@@ -29,6 +29,10 @@ def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
     parameters = inspect.signature(model.forward).parameters
     kinds = inspect.Parameter
     open_ended = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
+    swallowed = misspelt_keyword(model.forward, inputs)
+    if swallowed is not None:
+        message = f"{type(model).__name__} would ignore the input {swallowed[0]!r}"
+        raise StageFailure(Kind.INPUTS, message, swallowed[1])
     named = [name for name, p in parameters.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
     for name in inputs:
         if name not in named and not open_ended:
@@ -47,12 +51,16 @@ def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             )
 
 
-def make(spec: Mapping[str, Any], values: Values, root: str) -> dict[str, Any]:
-    """Return the inputs by name for these dim values. Floats are standard normal, integers uniform in their range."""
+def make(spec: Mapping[str, Any], values: Values, root: str, draw: int = 0) -> dict[str, Any]:
+    """Return the inputs by name for these dim values. Floats are standard normal, integers uniform in their range.
+
+    Each `draw` gives other random values.
+    """
     given = spec["inputs"]
     if isinstance(given, str):
         return _from_reference(given, root)
-    return {name: _value(tree, values, int(spec["seed"]), name) for name, tree in given.items()}
+    seed = f"{int(spec['seed'])}" + (f":{draw}" if draw else "")
+    return {name: _value(tree, values, seed, name) for name, tree in given.items()}
 
 
 def packed(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _from_reference(reference: str, root: str) -> dict[str, Any]:
     return found
 
 
-def _value(tree: Mapping[str, Any], values: Values, seed: int, path: str) -> Any:
+def _value(tree: Mapping[str, Any], values: Values, seed: str, path: str) -> Any:
     if "tensor" in tree:
         with failing_as(Kind.INPUTS, f"making the input {path}"):
             return _tensor(tree["tensor"], values, seed, path)
@@ -96,7 +104,7 @@ def _value(tree: Mapping[str, Any], values: Values, seed: int, path: str) -> Any
     return tree["value"]
 
 
-def _tensor(spec: Mapping[str, Any], values: Values, seed: int, path: str) -> torch.Tensor:
+def _tensor(spec: Mapping[str, Any], values: Values, seed: str, path: str) -> torch.Tensor:
     shape = [evaluate(parse_size(size) if isinstance(size, str) else size, values) for size in spec["shape"]]
     dtype = dtype_of(spec["dtype"])
     if spec["value"] is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ from batchexport.pipeline.compile import load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.load import load_compiled
+from batchexport.pipeline.reference import where
 
 
 def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Run the artifact at every sample and compare. Returns the evidence: a row per sample.
+    """Make the calls of the reference and compare what comes back. Returns the evidence: a row per call.
 
     `task` holds compiled (path, or None to verify the exported program), exported, skeleton, modules,
     reference (path), spec (the verify spec) and target. Raises StageFailure of kind verify.
@@ -29,7 +31,11 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     with failing_as(Kind.VERIFY, "loading the reference outputs"):
         reference = torch.load(task["reference"], weights_only=True)
     run = _artifact(task, device)
-    evidence = [_sample(run, case, spec, device) for case in reference["cases"]]
+    compiled = task["compiled"] is not None
+    evidence = [
+        _Call(call=call, number=number, spec=spec, compiled=compiled).compare(run, device)
+        for number, call in enumerate(reference["calls"], 1)
+    ]
     refused = reference["refused"] if spec["negative"] else None
     return {"samples": evidence, "refused": _refuse(run, refused, device) if refused else None}
 
@@ -44,52 +50,121 @@ def _artifact(task: Mapping[str, Any], device: str) -> Callable[..., Any]:
         return load_compiled(task["compiled"], device)
 
 
-def _where(point: Mapping[str, int]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
-
-
 def _on(device: str, tree: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf, tree)
+    """Return copies of tensors on a device, as the artifact may write to them."""
+    return pytree.tree_map(lambda leaf: leaf.clone().to(device) if isinstance(leaf, torch.Tensor) else leaf, tree)
 
 
-def _sample(run: Callable[..., Any], case: Mapping[str, Any], spec: Mapping[str, Any], device: str) -> dict[str, Any]:
-    where = _where(case["point"])
-    try:
-        with torch.no_grad():
-            outputs = pytree.tree_leaves(run(**_on(device, unpacked(case["inputs"]))))
-    except Exception as error:
-        raise classified(error, Kind.VERIFY, f"running the artifact at {where}") from error
-    expected = case["outputs"]
-    if len(outputs) != len(expected):
-        raise StageFailure(Kind.VERIFY, f"at {where}: {len(outputs)} outputs, eager gives {len(expected)}")
-    rows = [
-        _compare(index, got, want, spec, where) for index, (got, want) in enumerate(zip(outputs, expected, strict=True))
-    ]
-    return {"point": dict(case["point"]), "max_abs_diff": max(rows, default=0.0)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call of the reference, the `number`-th, as `reference.eager_calls` kept it."""
 
+    call: Mapping[str, Any]
+    number: int
+    spec: Mapping[str, Any]
+    compiled: bool
 
-def _compare(index: int, got: Any, want: Any, spec: Mapping[str, Any], where: str) -> float:
-    if not isinstance(want, torch.Tensor):
-        if got != want:
-            raise StageFailure(Kind.VERIFY, f"at {where}: output {index} is {got!r}, eager gives {want!r}")
-        return 0.0
-    got = got.cpu()
-    if got.shape != want.shape or got.dtype != want.dtype:
-        raise StageFailure(
-            Kind.VERIFY,
-            f"at {where}: output {index} is {list(got.shape)} {got.dtype}, eager gives {list(want.shape)} {want.dtype}",
+    def compare(self, run: Callable[..., Any], device: str) -> dict[str, Any]:
+        """Make the call and return its evidence. Raises StageFailure."""
+        given = _on(device, unpacked(self.call["inputs"]))
+        try:
+            with torch.no_grad():
+                outputs = run(**given)
+        except Exception as error:
+            raise classified(error, Kind.VERIFY, f"running the artifact at {self._place}") from error
+        leaves, structure = pytree.tree_flatten(outputs)
+        expected = self.call["outputs"]
+        if len(leaves) != len(expected) or str(structure) != self.call["structure"]:
+            message = f"at {self._place}: the outputs are {structure}, eager gives {self.call['structure']}"
+            raise StageFailure(Kind.VERIFY, message)
+        rows = [
+            self._compare(f"output{name}", got, want)
+            for name, got, want in zip(_names(outputs), leaves, expected, strict=True)
+        ]
+        self._inputs(given)
+        if not self.compiled and isinstance(run, torch.nn.Module):
+            buffers = dict(run.named_buffers(remove_duplicate=False))
+            for name in self.call["buffers"].keys() & buffers.keys():
+                self._compare(f"the buffer {name!r} after the call", buffers[name], self.call["buffers"][name])
+        scale = max((_scale(want) for want in expected), default=0.0)
+        return {"point": dict(self.call["point"]), "max_abs_diff": max(rows, default=0.0), "scale": scale}
+
+    def _inputs(self, given: Mapping[str, Any]) -> None:
+        """Compare the inputs after the call with those that eager left."""
+        before = self.call["inputs"]["leaves"]
+        after = self.call["inputs_after"] or before
+        for name, got, want in zip(_names(dict(given)), pytree.tree_leaves(given), after, strict=True):
+            self._compare(f"input{name} after the call", got, want)
+
+    @property
+    def _place(self) -> str:
+        again = f", call {self.number}" if self.number > 1 else ""
+        return f"{where(self.call['point'])}{again}"
+
+    def _compare(self, name: str, got: Any, want: Any) -> float:
+        if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor):
+            if type(got) is not type(want) or got != want:
+                raise StageFailure(
+                    Kind.VERIFY,
+                    f"at {self._place}: {name} is {_told(got)}, eager gives {_told(want)}",
+                    self._tensors_only(want),
+                )
+            return 0.0
+        got = got.cpu()
+        if got.shape != want.shape or got.dtype != want.dtype:
+            raise StageFailure(
+                Kind.VERIFY,
+                f"at {self._place}: {name} is {list(got.shape)} {got.dtype}, "
+                f"eager gives {list(want.shape)} {want.dtype}",
+            )
+        if torch.equal(got, want) or not want.numel():
+            return 0.0
+        difference = _largest_difference(got, want)
+        rtol, atol = self.spec["rtol"], self.spec["atol"]
+        if not torch.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
+            raise StageFailure(
+                Kind.VERIFY,
+                f"at {self._place}: {name} differs from eager by up to {difference:.3g} (rtol={rtol:g}, atol={atol:g})",
+                self._remedy,
+            )
+        return difference
+
+    def _tensors_only(self, want: Any) -> str | None:
+        if self.compiled and isinstance(want, bool | int | float):
+            return 'compiled code returns tensors only: return a tensor, or set `format = "none"` in [entry.compile]'
+        return None
+
+    @property
+    def _remedy(self) -> str:
+        changed = sorted(self.call["buffers"])
+        if self.number == 1 or not (changed or self.call["inputs_after"]):
+            return "if this is rounding, raise atol or rtol in [entry.verify]; else the artifact is wrong"
+        what = f"the buffer{'s' * (len(changed) > 1)} {', '.join(map(repr, changed))}" if changed else "an input"
+        return (
+            f"each call changes {what}, and the artifact does not do so as eager does; AOTInductor loses a buffer that "
+            "is computed from itself alone: take it as an input and return it, or set "
+            '`format = "none"` in [entry.compile]'
         )
-    if torch.equal(got, want) or not want.numel():
-        return 0.0
-    difference = _largest_difference(got, want)
-    if not torch.allclose(got, want, rtol=spec["rtol"], atol=spec["atol"], equal_nan=True):
-        raise StageFailure(
-            Kind.VERIFY,
-            f"at {where}: output {index} differs from eager by up to {difference:.3g} "
-            f"(rtol={spec['rtol']:g}, atol={spec['atol']:g})",
-            "if this is rounding, raise atol or rtol in [entry.verify]; else the compiled code is wrong",
-        )
-    return difference
+
+
+def _names(tree: Any) -> list[str]:
+    """Return how one gets at each leaf in Python: `['x'][0]`."""
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+
+
+def _told(value: Any) -> str:
+    return (
+        f"a tensor of {list(value.shape)}"
+        if isinstance(value, torch.Tensor)
+        else f"the {type(value).__name__} {value!r}"
+    )
+
+
+def _scale(want: Any) -> float:
+    """Return the largest finite magnitude of an output; 0 for what is no number."""
+    if isinstance(want, torch.Tensor):
+        return float(want.abs().to(torch.float64).nan_to_num(0.0, 0.0, 0.0).max()) if want.numel() else 0.0
+    return abs(float(want)) if isinstance(want, bool | int | float) else 0.0
 
 
 def _largest_difference(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -99,7 +174,7 @@ def _largest_difference(got: torch.Tensor, want: torch.Tensor) -> float:
 
 
 def _refuse(run: Callable[..., Any], case: Mapping[str, Any], device: str) -> dict[str, Any]:
-    where = _where(case["point"])
+    place = where(case["point"])
     try:
         with torch.no_grad():
             run(**_on(device, unpacked(case["inputs"])))
@@ -107,6 +182,6 @@ def _refuse(run: Callable[..., Any], case: Mapping[str, Any], device: str) -> di
         return {"point": dict(case["point"]), "error": type(error).__name__}
     raise StageFailure(
         Kind.VERIFY,
-        f"a call outside the ranges ({where}) was not refused",
+        f"a call outside the ranges ({place}) was not refused",
         "declare the dim as it is, or set `negative = false` in [entry.verify]",
     )

@@ -38,12 +38,12 @@ class Exported:
     def reference(self) -> dict[str, Any]:
         """Inputs and eager's outputs at every sample."""
         reference: dict[str, Any] = torch.load(self.folder / "reference.pt", weights_only=True)
-        for case in reference["cases"]:
+        for case in reference["calls"]:
             case["inputs"] = unpacked(case["inputs"])
         return reference
 
     def points(self) -> list[dict[str, int]]:
-        return [case["point"] for case in self.reference()["cases"]]
+        return [case["point"] for case in self.reference()["calls"]]
 
     def verify(self) -> dict[str, Any]:
         """The evidence of the verify stage, for the exported program itself."""

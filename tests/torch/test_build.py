@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from batchexport.core.errors import Kind
 from batchexport.pipeline.build import build
+from batchexport.pipeline.failure import StageFailure, of_type
+from support.exporting import Export
 
 pytestmark = pytest.mark.torch
 
@@ -38,3 +41,64 @@ def test_another_dtype_is_for_floating_point_and_leaves_complex_numbers_whole(
     assert state["scale"].dtype is torch.float64
     assert state["turns"].tolist() == [1 + 2j, 3 - 4j]
     assert state["steps"].dtype is torch.int64
+
+
+@pytest.mark.parametrize(("value", "words"), [(None, "None"), (1, "an int"), ("a", "a str"), ({}, "a dict")])
+def test_a_type_is_named_with_its_article(value: object, words: str) -> None:
+    assert of_type(value) == words
+
+
+SWALLOWING = """
+from torch import nn
+
+def stacked(*layers, width=4, **options):
+    return nn.Linear(width, 2)
+
+class Swallows(nn.Module):
+    def forward(self, x, *masks, scale=1.0, **rest):
+        return x * scale
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "kwargs", "message", "remedy"),
+    [
+        ("swallowing:stacked", "wdith = 5", "would ignore the argument 'wdith'", "did you mean 'width'?"),
+        ("swallowing:stacked", "layers = 5", "would ignore the argument 'layers'", "layers is taken by position only"),
+        (
+            "transformers:bert",
+            "hiden_size = 8",
+            "would ignore the argument 'hiden_size'",
+            "did you mean 'hidden_size'?",
+        ),
+        ("transformers:robertta", "hidden_size = 8", "has no model 'robertta'", "did you mean 'transformers:roberta'?"),
+    ],
+)
+def test_arguments_are_not_swallowed(
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    kwargs: str,
+    message: str,
+    remedy: str,
+) -> None:
+    (tmp_path / "swallowing.py").write_text(SWALLOWING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(StageFailure, match=message) as failure:
+        exported(f'model = "{model}"\nkwargs = {{ {kwargs} }}\ninputs = {{ x = {{ shape = [3, 4] }} }}')
+    assert (failure.value.kind, failure.value.remedy) == (Kind.BUILD, remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("scael", "did you mean 'scale'?"), ("masks", "masks is taken by position only")]
+)
+def test_inputs_are_not_swallowed(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+) -> None:
+    (tmp_path / "swallowing.py").write_text(SWALLOWING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    inputs = f"inputs = {{ x = {{ shape = [3, 4] }}, {name} = {{ shape = [3, 4] }} }}"
+    with pytest.raises(StageFailure, match=f"Swallows would ignore the input '{name}'") as failure:
+        exported(f'model = "swallowing:Swallows"\n{inputs}')
+    assert (failure.value.kind, failure.value.remedy) == (Kind.INPUTS, remedy)

@@ -110,7 +110,7 @@ def test_a_size_may_be_derived_from_a_dim(exported: Export) -> None:
         """)
     assert accepts(made, short=torch.ones(5), long=torch.ones(11))
     assert not accepts(made, short=torch.ones(5), long=torch.ones(12))
-    assert [list(case["inputs"]["long"].shape) for case in made.reference()["cases"]] == [[5], [33]]
+    assert [list(case["inputs"]["long"].shape) for case in made.reference()["calls"]] == [[5], [33]]
     made.verify()
 
 

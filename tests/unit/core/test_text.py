@@ -11,7 +11,6 @@ from batchexport.core.text import (
     counted,
     format_bytes,
     format_duration,
-    of_type,
 )
 
 
@@ -78,8 +77,3 @@ def test_lines_stay_lines_and_are_cleaned_one_by_one() -> None:
 def test_one_is_not_many() -> None:
     assert counted(1, "job") == "1 job"
     assert counted(0, "job") == "0 jobs"
-
-
-@pytest.mark.parametrize(("value", "words"), [(None, "None"), (1, "an int"), ("a", "a str"), ({}, "a dict")])
-def test_a_type_is_named_with_its_article(value: object, words: str) -> None:
-    assert of_type(value) == words

@@ -81,7 +81,7 @@ def sample_job_file() -> dict[str, Any]:
         run.stages[name] = StageReport(outcome=Outcome.BUILT, reason="r", key=key(name))
     run.export = export_result()
     evidence = {
-        "samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0}],
+        "samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0, "scale": 1.0}],
         "refused": {"point": {"batch": 65}, "error": "RuntimeError"},
     }
     run.verified = Result(key=key("verify"), files={}, facts={"evidence": evidence})

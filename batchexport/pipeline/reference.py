@@ -1,0 +1,165 @@
+"""Call the model in eager mode as its users will, and keep what verify compares the artifacts with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from batchexport.core.errors import Kind
+from batchexport.pipeline import inputs as example
+from batchexport.pipeline.build import seed_everything
+from batchexport.pipeline.failure import StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.model_state import ModelState, equal_tensors, restored
+
+# A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
+CALLS = 4
+# Two runs of one model may differ by this much where threads share the work.
+_RTOL, _ATOL = 1e-4, 1e-6
+_PLAIN = (torch.Tensor, bool, int, float, complex, type(None))
+
+
+def eager_calls(
+    model: nn.Module, spec: Mapping[str, Any], points: Sequence[Mapping[str, int]], root: str, *, least: int
+) -> list[dict[str, Any]]:
+    """Call `model` at each of these dim values in turn, and return the calls; the model is as it was afterwards.
+
+    They are at least `least`, and four where a call changes tensors of the model or its inputs, with other inputs where
+    a point comes again. A call is
+    {point, inputs, outputs (leaves), structure (text), inputs_after (leaves, or None if they are unchanged), buffers
+    (changed ones by name)}; see `inputs.packed`.
+
+    Raises:
+        StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
+    """
+    with restored(model) as state:
+        calls: list[dict[str, Any]] = []
+        while len(calls) < max(len(points), least):
+            draw, at = divmod(len(calls), len(points))
+            calls.append(_call(model, spec, points[at], root, state, Kind.SHAPES if at else Kind.BUILD, draw))
+            if len(calls) == len(points) and _mutates(calls, state):
+                least = max(least, CALLS)
+        _refuse_hidden_state(model, spec, points[0], root, state, calls[0])
+    return calls
+
+
+def _mutates(calls: Sequence[Mapping[str, Any]], state: ModelState) -> bool:
+    return any(call["inputs_after"] is not None for call in calls) or bool(state.changed_tensors())
+
+
+def _call(
+    model: nn.Module,
+    spec: Mapping[str, Any],
+    point: Mapping[str, int],
+    root: str,
+    state: ModelState,
+    kind: Kind,
+    draw: int,
+) -> dict[str, Any]:
+    """Make one call. `kind`: a model that fails at the example is broken, else it does not support its shape-spec."""
+    given = example.make(spec, point, root, draw)
+    used = copy.deepcopy(given)
+    outputs = _run(model, spec, point, used, kind)
+    leaves, structure = pytree.tree_flatten(outputs)
+    _refuse_unknown(leaves, type(model).__name__)
+    after = pytree.tree_leaves(used)
+    changed = any(not _equal(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
+    with failing_as(Kind.INPUTS, "keeping the inputs"):
+        return {
+            "point": dict(point),
+            "inputs": example.packed(given),
+            "outputs": [_kept(leaf) for leaf in leaves],
+            "structure": str(structure),
+            "inputs_after": [_kept(leaf) for leaf in after] if changed else None,
+            "buffers": {name: _kept(tensor) for name, tensor in state.changed_buffers().items()},
+        }
+
+
+def _run(
+    model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], given: Mapping[str, Any], kind: Kind
+) -> Any:
+    """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
+    seed_everything(int(spec["seed"]))
+    try:
+        with torch.no_grad():
+            return model(**given)
+    except Exception as error:
+        raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
+
+
+def where(point: Mapping[str, int]) -> str:
+    """Return dim values as text."""
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
+
+
+def _kept(leaf: Any) -> Any:
+    """Return a copy, as a later call may change the tensor that an output is."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, str):
+            message = f"{name} returns the text {leaf!r}, and an exported program can't be loaded that does"
+            raise StageFailure(Kind.EXPORT, message, "return tensors and numbers only")
+        if not isinstance(leaf, _PLAIN):
+            raise StageFailure(
+                Kind.EXPORT,
+                f"{name} returns {of_type(leaf)}, which torch.export can't return",
+                f"return tensors, or register the class where it is defined: "
+                f"torch.export.register_dataclass({type(leaf).__name__})",
+            )
+
+
+def _refuse_hidden_state(
+    model: nn.Module,
+    spec: Mapping[str, Any],
+    point: Mapping[str, int],
+    root: str,
+    state: ModelState,
+    first: Mapping[str, Any],
+) -> None:
+    """Repeat the first call with the tensors that it had: whatever differs then is kept elsewhere.
+
+    Raises StageFailure of kind export.
+    """
+    attributes = state.changed_attributes()
+    state.restore_tensors()
+    outputs = pytree.tree_leaves(_run(model, spec, point, example.make(spec, point, root), Kind.BUILD))
+    if len(outputs) == len(first["outputs"]) and all(map(_alike, outputs, first["outputs"])):
+        return
+    name = type(model).__name__
+    if not attributes:
+        raise StageFailure(
+            Kind.EXPORT,
+            f"{name} gives other outputs when it is called again with the same inputs and seed",
+            "take randomness from torch's, NumPy's or Python's global generator, and keep state in buffers",
+        )
+    more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
+    raise StageFailure(
+        Kind.EXPORT,
+        f"{name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not have: called "
+        "again with the same inputs, it gives other outputs",
+        "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return equal_tensors(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return _equal(one, other)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if not (one.is_floating_point() or one.is_complex()):
+        return torch.equal(one, other)
+    scale = float(other.abs().nan_to_num(nan=0.0, posinf=0.0).max()) if other.numel() else 0.0
+    return torch.allclose(one, other, rtol=_RTOL, atol=_ATOL * scale, equal_nan=True)

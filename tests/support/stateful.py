@@ -1,0 +1,171 @@
+"""Models that keep something from one call to the next, in ways that an export keeps and in ways that it loses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """What they all have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.linear(x)
+
+
+class CountsInPython(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.linear(x) + self.calls
+
+
+class KeepsAList(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.dim())
+        return self.linear(x) + len(self.seen)
+
+
+class KeepsADict(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen["total"] = self.seen.get("total", torch.zeros(4)) + x.sum(0)
+        return self.linear(x) + self.seen["total"]
+
+
+class _Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.hidden = x.mean(0) if self.hidden is None else (self.hidden + x.mean(0)).detach()
+        return x + self.hidden
+
+
+class KeepsHidden(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = _Recurrent()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.inner(x))
+
+
+class OwnRandomness(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * float(np.random.default_rng().uniform(1, 2))
+
+
+class MakesATable(Linear):
+    """What its first call makes is the same whatever the call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.table is None:
+            self.table = torch.arange(4.0).sin()
+        return self.linear(x) + self.table
+
+
+class RemembersTheLast(Linear):
+    """Keeps an output that it never uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.linear(x)
+        return self.last
+
+
+class AssignsABuffer(Linear):
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.linear(x) - self.mean
+
+
+class ReturnsItsBuffer(Linear):
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean.mul_(0.9).add_(self.linear(x).mean(0), alpha=0.1)
+        return self.mean
+
+
+class MarksItsInput(Linear):
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        x.add_(1)
+        self.calls.add_(1)
+        return y
+
+
+class ReturnsNumbers(Linear):
+    def forward(self, x: Tensor) -> Any:
+        return {"y": self.linear(x), "rows": x.shape[0], "none": None, "pair": (x + 1, True)}
+
+
+class ReturnsText(Linear):
+    def forward(self, x: Tensor) -> Any:
+        return self.linear(x), "cat"
+
+
+class Answer:
+    """No class that torch knows."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+class ReturnsAnObject(Linear):
+    def forward(self, x: Tensor) -> Any:
+        return Answer(self.linear(x))
+
+
+class MixedDtypes(Linear):
+    phases: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("phases", torch.linspace(0.1, 1.0, 4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x.to(self.linear.weight.dtype))
+        return (y.to(torch.float64) * self.phases).float()
