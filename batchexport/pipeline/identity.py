@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from joblib import Parallel, delayed
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from batchexport.core.keys import digest
 
 PROGRAM_VERSION = 1
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function, which is another one in each process
+_SYMBOL = re.compile(r"\b[su]\d+\b")
 
 
 def program_digest(program: ExportedProgram) -> str:
@@ -29,8 +34,9 @@ def program_digest(program: ExportedProgram) -> str:
 def concrete_program_digest(program: ExportedProgram) -> str:
     """Return the digest of the program with the sizes of its example inputs instead of symbols.
 
-    torch simplifies symbolic sizes when it loads an archive (`Min(32, 32*s0)` comes back as `32`), so this digest
-    is what a program and its loaded archive have in common.
+    It is what a program and its loaded archive have in common. When torch loads an archive, it simplifies symbolic
+    sizes (`Min(32, 32*s0)` comes back as `32`, `Eq(s0, 3)` as `True`), adds the outputs of operators that nobody uses,
+    renames the symbols in texts of assertions, and forgets that constants are persistent.
     """
     return _digest("skeleton", program, _hint)
 
@@ -42,7 +48,10 @@ def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> s
         tag,
         PROGRAM_VERSION,
         [_graph(name, module, text) for name, module in _graph_modules(program.graph_module)],
-        [[str(spec.kind), _argument(spec.arg), spec.target, spec.persistent] for spec in signature.input_specs],
+        [
+            [str(spec.kind), _argument(spec.arg), spec.target, _is_persistent(spec, text)]
+            for spec in signature.input_specs
+        ],
         [[str(spec.kind), type(spec.arg).__name__, spec.target] for spec in signature.output_specs],
         sorted([str(symbol), str(span.lower), str(span.upper)] for symbol, span in spans),
         _hints(program),
@@ -52,6 +61,10 @@ def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> s
             for entry in program.module_call_graph
         ],
     )
+
+
+def _is_persistent(spec: InputSpec, text: Callable[[Any], str]) -> bool | None:
+    return None if text is _hint and spec.kind is not InputKind.BUFFER else spec.persistent
 
 
 def _hint(size: Any) -> str:
@@ -66,7 +79,9 @@ def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
 
 
 def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[Any]:
-    order = {node: index for index, node in enumerate(module.graph.nodes)}
+    concrete = text is _hint
+    counted = [node for node in module.graph.nodes if not (concrete and _is_unused_output(node))]
+    order = {node: index for index, node in enumerate(counted)}
 
     def form(value: Any) -> Any:
         if isinstance(value, Node):
@@ -77,7 +92,9 @@ def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[A
             return {str(key): form(item) for key, item in value.items()}
         if isinstance(value, slice):
             return ["slice", form(value.start), form(value.stop), form(value.step)]
-        return [type(value).__name__, str(value)]
+        if concrete and isinstance(value, str):
+            return _SYMBOL.sub("?", value)
+        return [type(value).__name__, _ADDRESS.sub("", str(value))]
 
     nodes = [
         [
@@ -87,9 +104,13 @@ def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[A
             form(node.kwargs),
             [] if node.op == "output" else [_leaf(leaf, text) for leaf in pytree.tree_leaves(node.meta.get("val"))],
         ]
-        for node in module.graph.nodes
+        for node in counted
     ]
     return [name, nodes]
+
+
+def _is_unused_output(node: Node) -> bool:
+    return node.op == "call_function" and node.target is operator.getitem and not node.users
 
 
 def _target(node: Node) -> str:
@@ -97,14 +118,15 @@ def _target(node: Node) -> str:
         return ""
     if isinstance(node.target, str):
         return node.target
-    return f"{getattr(node.target, '__module__', '')}:{node.target}"
+    return _ADDRESS.sub("", f"{getattr(node.target, '__module__', '')}:{node.target}")
 
 
 def _leaf(leaf: Any, text: Callable[[Any], str]) -> Any:
     if isinstance(leaf, torch.Tensor):
         strides = [text(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
         return [str(leaf.dtype), [text(size) for size in leaf.shape], strides, str(leaf.device), leaf.requires_grad]
-    return [type(leaf).__name__, text(leaf)]
+    plain = {"SymInt": "int", "SymFloat": "float", "SymBool": "bool"}
+    return [plain.get(type(leaf).__name__, type(leaf).__name__), text(leaf)]
 
 
 def _argument(argument: Any) -> list[str]:

@@ -1,0 +1,33 @@
+"""What torch changes when it loads an archive is no difference: every IR of common layers is delivered."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.exporting import Export
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("strict", ["false", "true"])
+@pytest.mark.parametrize("ir", ["training", "inference", "core-aten"])
+@pytest.mark.parametrize("model", ["Normalized", "Pooled", "Split", "Constant", "Larger"])
+def test_every_ir_is_delivered(exported: Export, model: str, ir: str, strict: str) -> None:
+    made = exported(f"""
+        model = "support.layers:{model}"
+        inputs = {{ x = {{ shape = ["n", 4] }} }}
+        dims = {{ n = {{ min = 2, max = 8, example = 4 }} }}
+        export = {{ ir = "{ir}", strict = {strict} }}
+        """)
+    made.verify()
+
+
+def test_deferred_assertions_are_delivered(exported: Export) -> None:
+    made = exported("""
+        model = "support.layers:Deferred"
+        inputs.x = { shape = ["n", 4] }
+        inputs.y = { shape = ["4*n"] }
+        dims = { n = { min = 2, max = 8, example = 4 } }
+        export = { prefer_deferred_runtime_asserts = true }
+        """)
+    made.verify()
