@@ -24,6 +24,7 @@ def job_json(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str
         "entry": run.job.entry,
         "target": run.job.target,
         "outputs": {inner: file for file, (_, inner) in sources.items()},
+        "imports": list(run.export.export_facts.modules),
         "keys": {stage: report.key for stage, report in run.stages.items() if report.key},
         "digests": {
             **{file: record.files[inner].digest for file, (record, inner) in sources.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import os
@@ -245,13 +246,31 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
 
 
 def _use_method(model: nn.Module, name: str) -> None:
+    """Make `name` what a call of the model runs; where the method calls the model, that runs its own `forward`."""
     method = getattr(model, name, None)
     if not inspect.ismethod(method):
         methods = [key for key, value in inspect.getmembers(type(model), inspect.isfunction) if key[0] != "_"]
+        methods = [key for key in methods if not isinstance(inspect.getattr_static(model, key), staticmethod)]
+        if method is not None:
+            message = f"{name!r} of {type(model).__name__} is {of_type(method)}, and no method of an instance"
+            raise StageFailure(Kind.BUILD, message, f"write it as a method: def {name}(self, …)")
         near = difflib.get_close_matches(name, methods, n=1)
         raise StageFailure(
             Kind.BUILD,
             f"{type(model).__name__} has no method {name!r}",
             f"did you mean {near[0]!r}?" if near else None,
         )
-    model.forward = types.MethodType(method.__func__, model)
+    chosen, own = method.__func__, model.forward
+    inside: list[bool] = []
+
+    @functools.wraps(chosen)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if inside:
+            return own(*args, **kwargs)
+        inside.append(True)
+        try:
+            return chosen(self, *args, **kwargs)
+        finally:
+            inside.pop()
+
+    model.forward = types.MethodType(forward, model)

@@ -21,6 +21,7 @@ from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
+from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
@@ -78,7 +79,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "program": digest,
         "skeleton": skeleton,
         "state": ids,
-        "modules": node_modules(program),
+        "modules": sorted(container_modules(program) | operator_modules(program, spec["model"])),
         "likeness": alike,
         "reweighed": False,
         "packed": None,
@@ -142,26 +143,6 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
             extra[name] = file.read()
     with failing_as(Kind.SAVE, "torch.export.save", "free some disk space, or see the log"):
         torch.export.save(program, path, extra_files=extra)
-
-
-def node_modules(program: ExportedProgram) -> list[str]:
-    """Return the modules that define container types of inputs and outputs; loading the archive needs them."""
-    found: set[str] = set()
-
-    def visit(spec: Any) -> None:
-        # The node type of a named tuple is `namedtuple`; its class is the context.
-        context = getattr(spec, "context", None)
-        kind = context if isinstance(context, type) else getattr(spec, "type", None)
-        module = getattr(kind, "__module__", "builtins")
-        if module not in ("builtins", "collections"):
-            found.add(module)
-        children = spec.children() if hasattr(spec, "children") and callable(spec.children) else spec.children_specs
-        for child in children:
-            visit(child)
-
-    visit(program.call_spec.in_spec)
-    visit(program.call_spec.out_spec)
-    return sorted(found)
 
 
 def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -41,12 +42,15 @@ def load_compiled(path: str, device: str = "cpu") -> Callable[..., Any]:
 def load(folder: str | Path) -> Callable[..., Any]:
     """Return a callable for the compiled artifact in an output folder.
 
-    Raises FileNotFoundError if there is none.
+    What its `job.json` lists under `imports` is imported first. Raises FileNotFoundError if there is no artifact, and
+    ImportError.
     """
     folder = Path(folder)
     record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     compiled = record["outputs"].get("compiled")
     if compiled is None:
         raise FileNotFoundError(f'{folder} holds no compiled artifact (compile format is "none")')
+    for module in record.get("imports", []):
+        importlib.import_module(module)
     device = "cuda" if record["target"].startswith("cuda") else "cpu"
     return load_compiled(str(folder / Path(compiled).name), device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,24 @@ x = { shape = ["batch", 4] }
 [defaults.dims]
 batch = { min = 1, max = 16, example = 3 }
 """
+OPERATORS = """
+import torch
+
+
+@torch.library.custom_op("calls::doubled", mutates_args=())
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+@doubled.register_fake
+def _(x):
+    return torch.empty_like(x)
+"""
 MODELS = """
 import torch
 from torch import nn
+
+import operators
 
 
 class Counter(nn.Module):
@@ -60,13 +76,20 @@ class Numbers(nn.Module):
         return {"y": x + 1, "rows": x.shape[0]}
 
 
+class Operator(nn.Module):
+    def forward(self, x):
+        return operators.doubled(x) + 1
+
+
 class Flag(nn.Module):
     def forward(self, x):
         return x + 1, True
 """
 PLAIN_TORCH = """
-import sys, torch, stateful
-for name in ("Average", "Weightless"):
+import importlib, json, sys, torch, stateful
+for name in ("Average", "Weightless", "Operator"):
+    for module in json.load(open(f"dist/{name}@cpu/job.json"))["imports"]:
+        importlib.import_module(module)
     run = torch._inductor.aoti_load_package(f"dist/{name}@cpu/compiled.pt2")
     eager = getattr(stateful, name)().eval()
     with torch.no_grad():
@@ -80,10 +103,13 @@ assert "batchexport" not in sys.modules
 def test_what_changes_from_call_to_call_is_right_or_refused(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("stateful.py", MODELS)
-    names = ("Counter", "Average", "Weightless", "Numbers", "Flag")
+    project.write("operators.py", OPERATORS)
+    names = ("Counter", "Average", "Weightless", "Operator", "Numbers", "Flag")
     project.manifest(*(f'name = "{name}"\nmodel = "stateful:{name}"' for name in names), head=HEAD)
     ran = project.run()
-    assert {name for name, job in ran.jobs.items() if job["ok"]} == {"Average@cpu", "Weightless@cpu"}, ran.stdout
+    assert {name for name, job in ran.jobs.items() if job["ok"]} == {f"{name}@cpu" for name in names[1:4]}, ran.stdout
+    imports = json.loads((tmp_path / "dist/Operator@cpu/job.json").read_text())["imports"]
+    assert imports == ["operators"]
     lost = ran.error("Counter@cpu")
     assert (lost["stage"], lost["kind"]) == ("verify", "verify")
     assert "'position'" in lost["remedy"]

@@ -102,3 +102,50 @@ def test_inputs_are_not_swallowed(
     with pytest.raises(StageFailure, match=f"Swallows would ignore the input '{name}'") as failure:
         exported(f'model = "swallowing:Swallows"\n{inputs}')
     assert (failure.value.kind, failure.value.remedy) == (Kind.INPUTS, remedy)
+
+
+METHODS = """
+from torch import nn
+
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(x)
+
+    def score(self, x):
+        return self(x).softmax(-1) + self.forward(x)
+
+    @staticmethod
+    def scale(x):
+        return x * 2
+"""
+
+
+def test_a_method_may_call_the_model_itself(exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "methods_of_test_build.py").write_text(METHODS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = exported("""
+        model = "methods_of_test_build:Scored"
+        method = "score"
+        inputs = { x = { shape = ["n", 4] } }
+        dims = { n = { min = 1, max = 8 } }
+        """)
+    made.verify()
+    case = made.reference()["calls"][0]
+    program = made.program()
+    linear = torch.nn.functional.linear(
+        case["inputs"]["x"], program.state_dict["linear.weight"], program.state_dict["linear.bias"]
+    )
+    assert torch.allclose(case["outputs"][0], linear.softmax(-1) + linear)
+
+
+def test_a_static_method_is_told_apart(exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "methods_of_test_build.py").write_text(METHODS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = 'model = "methods_of_test_build:Scored"\nmethod = "scale"\ninputs = { x = { shape = [3, 4] } }'
+    with pytest.raises(StageFailure, match="'scale' of Scored is a function, and no method of an instance") as failure:
+        exported(entry)
+    assert failure.value.remedy == "write it as a method: def scale(self, …)"

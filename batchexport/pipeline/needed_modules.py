@@ -1,0 +1,56 @@
+"""Find the modules that must be imported before an archive is loaded or its code is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._library.custom_ops import OPDEFS
+from torch.export import ExportedProgram
+
+# The namespaces of operators that torch registers when it is imported.
+_OF_TORCH = frozenset(
+    ["aten", "prim", "prims", "inductor", "rngprims", "profiler", "quantized", "quantized_decomposed", "_quantized",
+     "mkldnn", "mkl", "mkldnn_prepacked", "onednn", "sparse", "xnnpack", "prepacked", "c10d", "c10d_functional",
+     "_c10d_functional", "_c10d_functional_autograd", "symm_mem", "streams", "export", "higher_order"]
+)  # fmt: skip
+
+
+def container_modules(program: ExportedProgram) -> set[str]:
+    """Return the modules that define container types of inputs and outputs."""
+    found: set[str] = set()
+
+    def visit(spec: Any) -> None:
+        # The node type of a named tuple is `namedtuple`; its class is the context.
+        context = getattr(spec, "context", None)
+        kind = context if isinstance(context, type) else getattr(spec, "type", None)
+        module = getattr(kind, "__module__", "builtins")
+        if module not in ("builtins", "collections"):
+            found.add(module)
+        children = spec.children() if hasattr(spec, "children") and callable(spec.children) else spec.children_specs
+        for child in children:
+            visit(child)
+
+    visit(program.call_spec.in_spec)
+    visit(program.call_spec.out_spec)
+    return found
+
+
+def operator_modules(program: ExportedProgram, model: str) -> set[str]:
+    """Return the modules that register operators of the program which torch does not have.
+
+    The module of an operator made by `torch.library.custom_op` is known. Any other is taken to be registered by what
+    `model` (a reference, `module:attribute`) imports.
+    """
+    found: set[str] = set()
+    for module in program.graph_module.modules():
+        if not isinstance(module, torch.fx.GraphModule):
+            continue
+        for node in module.graph.nodes:
+            target = node.target
+            if not isinstance(target, torch._ops.OpOverload) or target.namespace in _OF_TORCH:
+                continue
+            definition = OPDEFS.get(f"{target.namespace}::{target._schema.name.partition('::')[2]}")
+            registered = getattr(getattr(definition, "_init_fn", None), "__module__", None)
+            found.add(registered or model.partition(":")[0])
+    return {name for name in found if not name.startswith("torch.")}
