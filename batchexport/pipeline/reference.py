@@ -161,5 +161,14 @@ def _alike(one: Any, other: Any) -> bool:
         return False
     if not (one.is_floating_point() or one.is_complex()):
         return torch.equal(one, other)
-    scale = float(other.abs().nan_to_num(nan=0.0, posinf=0.0).max()) if other.numel() else 0.0
-    return torch.allclose(one, other, rtol=_RTOL, atol=_ATOL * scale, equal_nan=True)
+    return torch.allclose(one, other, rtol=_RTOL, atol=_ATOL * scale(other), equal_nan=True)
+
+
+def scale(leaf: Any) -> float:
+    """Return the largest finite magnitude in a tensor or number; 0 for what is neither."""
+    if isinstance(leaf, bool | int | float):
+        leaf = torch.tensor(leaf)
+    if not isinstance(leaf, torch.Tensor) or not leaf.numel():
+        return 0.0
+    sizes = leaf.abs() if leaf.is_complex() else leaf.to(torch.float64).abs()  # there is no `abs` of truth values
+    return float(sizes.nan_to_num(0.0, 0.0, 0.0).max())

@@ -15,7 +15,7 @@ from batchexport.pipeline.compile import load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.load import load_compiled
-from batchexport.pipeline.reference import where
+from batchexport.pipeline.reference import scale, where
 
 
 def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class _Call:
             buffers = dict(run.named_buffers(remove_duplicate=False))
             for name in self.call["buffers"].keys() & buffers.keys():
                 self._compare(f"the buffer {name!r} after the call", buffers[name], self.call["buffers"][name])
-        scale = max((_scale(want) for want in expected), default=0.0)
-        return {"point": dict(self.call["point"]), "max_abs_diff": max(rows, default=0.0), "scale": scale}
+        largest = max(map(scale, expected), default=0.0)
+        return {"point": dict(self.call["point"]), "max_abs_diff": max(rows, default=0.0), "scale": largest}
 
     def _inputs(self, given: Mapping[str, Any]) -> None:
         """Compare the inputs after the call with those that eager left."""
@@ -158,13 +158,6 @@ def _told(value: Any) -> str:
         if isinstance(value, torch.Tensor)
         else f"the {type(value).__name__} {value!r}"
     )
-
-
-def _scale(want: Any) -> float:
-    """Return the largest finite magnitude of an output; 0 for what is no number."""
-    if isinstance(want, torch.Tensor):
-        return float(want.abs().to(torch.float64).nan_to_num(0.0, 0.0, 0.0).max()) if want.numel() else 0.0
-    return abs(float(want)) if isinstance(want, bool | int | float) else 0.0
 
 
 def _largest_difference(got: torch.Tensor, want: torch.Tensor) -> float:

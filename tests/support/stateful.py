@@ -142,6 +142,12 @@ class ReturnsNumbers(Linear):
         return {"y": self.linear(x), "rows": x.shape[0], "none": None, "pair": (x + 1, True)}
 
 
+class ReturnsManyDtypes(Linear):
+    def forward(self, x: Tensor) -> Any:
+        y = self.linear(x)
+        return y > 0, (y * 9).to(torch.int8), y.to(torch.bfloat16), torch.complex(y, y), y[:0], y / 0, y.argmax(1)
+
+
 class ReturnsText(Linear):
     def forward(self, x: Tensor) -> Any:
         return self.linear(x), "cat"

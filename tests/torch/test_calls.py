@@ -77,6 +77,11 @@ def test_structure_and_types_of_outputs_are_compared(exported: Export) -> None:
         made.verify()
 
 
+def test_outputs_of_any_dtype_are_compared(exported: Export) -> None:
+    made = exported(f'model = "support.stateful:ReturnsManyDtypes"\n{STATIC}')
+    assert all(sample["scale"] > 1 for sample in made.verify()["samples"])
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
