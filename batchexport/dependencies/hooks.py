@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-# Functions that read files in native code.
 Readers = list[tuple[dict[str, Any], str, Callable[..., Any]]]
+# Functions that read files in native code.
 _READERS = (("safetensors", "safe_open"), ("torch.export", "load"), ("torch.jit", "load"), ("torch", "from_file"))
 
 

@@ -53,6 +53,6 @@ def take_stock() -> None:
 
 def _loaded(name: str, module: ModuleType) -> LoadedModule:
     path = module_path(name, module)
-    ours = path is None or any(within(path, folder) for folder in OWN)  # no model depends on it: see the toolchain
-    owners = [] if ours or path is None else installed().of_file(path)
-    return LoadedModule(module, path, tuple(owner.name for owner in owners))
+    if path is None or any(within(path, folder) for folder in OWN):  # no model depends on us: see the toolchain
+        return LoadedModule(module, path, ())
+    return LoadedModule(module, path, tuple(owner.name for owner in installed().of_file(path)))

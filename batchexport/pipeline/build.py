@@ -249,11 +249,11 @@ def _use_method(model: nn.Module, name: str) -> None:
     """Make `name` what a call of the model runs; where the method calls the model, that runs its own `forward`."""
     method = getattr(model, name, None)
     if not inspect.ismethod(method):
-        methods = [key for key, value in inspect.getmembers(type(model), inspect.isfunction) if key[0] != "_"]
-        methods = [key for key in methods if not isinstance(inspect.getattr_static(model, key), staticmethod)]
         if method is not None:
             message = f"{name!r} of {type(model).__name__} is {of_type(method)}, and no method of an instance"
             raise StageFailure(Kind.BUILD, message, f"write it as a method: def {name}(self, …)")
+        methods = [key for key, value in inspect.getmembers(type(model), inspect.isfunction) if key[0] != "_"]
+        methods = [key for key in methods if not isinstance(inspect.getattr_static(model, key), staticmethod)]
         near = difflib.get_close_matches(name, methods, n=1)
         raise StageFailure(
             Kind.BUILD,

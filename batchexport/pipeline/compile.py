@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import mmap
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from batchexport.pipeline.constants import WeightsNotSwappable, baked_constants,
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import concrete_program_digest
+from batchexport.pipeline.load import leaf_names
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
@@ -35,11 +36,16 @@ _SIMD_BITS = {"cpu-avx2": 256, "cpu-avx512": 512}
 _MARCH = {"cpu-avx2": "haswell", "cpu-avx512": "skylake-avx512"}
 
 
+def import_modules(modules: Iterable[str], kind: Kind) -> None:
+    """Import what an archive or its code needs: see `needed_modules.py`. Raises StageFailure of `kind`."""
+    for module in modules:
+        with failing_as(kind, f"importing {module}, which the archive needs"):
+            importlib.import_module(module)
+
+
 def load_program(task: Mapping[str, Any]) -> ExportedProgram:
     """Load the stored program and check that it is the exported one. Raises StageFailure of kind save."""
-    for module in task["modules"]:
-        with failing_as(Kind.SAVE, f"importing {module}, which defines a container of the inputs or outputs"):
-            importlib.import_module(module)
+    import_modules(task["modules"], Kind.SAVE)
     with failing_as(Kind.SAVE, "loading the exported program back"):
         program = torch.export.load(task["exported"])
     restore_hints(program)
@@ -111,15 +117,15 @@ def _is_empty_blob(file: str) -> bool:
 def _refuse_outputs(program: ExportedProgram) -> None:
     """Raise StageFailure of kind compile for an output that is no tensor: compiled code fails or changes its type."""
     outputs = [one.arg for one in program.graph_signature.output_specs if one.kind is OutputKind.USER_OUTPUT]
-    tree = pytree.tree_unflatten(outputs, program.call_spec.out_spec)
-    for path, output in pytree.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf in outputs)[0]:
+    tree = pytree.tree_unflatten(range(len(outputs)), program.call_spec.out_spec)
+    for name, output in zip(leaf_names(tree), outputs, strict=True):
         if isinstance(output, TensorArgument) or getattr(output, "value", output) is None:
             continue
         value = getattr(output, "value", None)
         what = f"the {type(value).__name__} {value!r}" if isinstance(output, ConstantArgument) else "a number"
         raise StageFailure(
             Kind.COMPILE,
-            f"output{pytree.keystr(path)} is {what}, and compiled code returns tensors only",
+            f"output{name} is {what}, and compiled code returns tensors only",
             'return a tensor, leave it out, or set `format = "none"` in [entry.compile]',
         )
 

@@ -19,7 +19,7 @@ from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.failure import StageFailure, failing_as
-from batchexport.pipeline.identity import concrete_program_digest, program_digest, state_ids
+from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.reference import eager_calls
@@ -112,11 +112,9 @@ def _refused_call(
 
 def _forget_positions(program: ExportedProgram) -> None:
     """Drop file names and line numbers, so that a comment edit does not change the archive."""
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
-                for key in ("stack_trace", "source_fn_stack", "from_node"):
-                    node.meta.pop(key, None)
+    for node in graph_nodes(program):
+        for key in ("stack_trace", "source_fn_stack", "from_node"):
+            node.meta.pop(key, None)
 
 
 def check(model: nn.Module, program: ExportedProgram) -> None:
@@ -147,10 +145,7 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
 
 def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:
     """Return op count and set, parameter and buffer bytes, and the seconds of each step."""
-    ops: Counter[str] = Counter()
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            ops.update(str(node.target) for node in module.graph.nodes if node.op == "call_function")
+    ops = Counter(str(node.target) for node in graph_nodes(program) if node.op == "call_function")
     parameters = set(program.graph_signature.parameters)
     sizes = {True: 0, False: 0}
     storages: set[int] = set()

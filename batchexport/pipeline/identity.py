@@ -78,6 +78,12 @@ def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
             yield name, module
 
 
+def graph_nodes(program: ExportedProgram) -> Iterator[Node]:
+    """Yield the nodes of a program, those of sub-graphs included."""
+    for _, module in _graph_modules(program.graph_module):
+        yield from module.graph.nodes
+
+
 def _graph(name: str, module: GraphModule, text: Callable[[Any], str]) -> list[Any]:
     concrete = text is _hint
     counted = [node for node in module.graph.nodes if not (concrete and _is_unused_output(node))]

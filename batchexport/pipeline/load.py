@@ -39,6 +39,11 @@ def load_compiled(path: str, device: str = "cpu") -> Callable[..., Any]:
     return call
 
 
+def leaf_names(tree: Any) -> list[str]:
+    """Return how one gets at each leaf of inputs or outputs in Python: `['x'][0]`."""
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
+
+
 def load(folder: str | Path) -> Callable[..., Any]:
     """Return a callable for the compiled artifact in an output folder.
 

@@ -50,14 +50,20 @@ class ModelState:
         """Return the buffers that have other contents now, by name."""
         return {
             name: buffer
-            for name, buffer in self._model.named_buffers(remove_duplicate=False)
-            if name in self._tensors and not equal_tensors(buffer, self._tensors[name][1])
+            for name, buffer in self._current_buffers().items()
+            if not equal_tensors(buffer, self._tensors[name][1])
         }
+
+    def _current_buffers(self) -> dict[str, torch.Tensor]:
+        """Return the buffers, which model code may have replaced, of those names that were there."""
+        buffers = self._model.named_buffers(remove_duplicate=False)
+        return {name: buffer for name, buffer in buffers if name in self._tensors}
 
     def changed_tensors(self) -> set[str]:
         """Return the names of the tensors that have other contents now, also of those that attributes held."""
-        changed = {name for name, (tensor, content) in self._tensors.items() if not equal_tensors(tensor, content)}
-        return changed | self.changed_buffers().keys()
+        now = self._current_buffers()
+        contents = self._tensors.items()
+        return {name for name, (tensor, content) in contents if not equal_tensors(now.get(name, tensor), content)}
 
     def changed_attributes(self) -> list[str]:
         """Return the names of attributes that were set, or whose value was changed; tensors do not count for that."""

@@ -8,6 +8,8 @@ import torch
 from torch._library.custom_ops import OPDEFS
 from torch.export import ExportedProgram
 
+from batchexport.pipeline.identity import graph_nodes
+
 # The namespaces of operators that torch registers when it is imported.
 _OF_TORCH = frozenset(
     ["aten", "prim", "prims", "inductor", "rngprims", "profiler", "quantized", "quantized_decomposed", "_quantized",
@@ -43,14 +45,9 @@ def operator_modules(program: ExportedProgram, model: str) -> set[str]:
     `model` (a reference, `module:attribute`) imports.
     """
     found: set[str] = set()
-    for module in program.graph_module.modules():
-        if not isinstance(module, torch.fx.GraphModule):
-            continue
-        for node in module.graph.nodes:
-            target = node.target
-            if not isinstance(target, torch._ops.OpOverload) or target.namespace in _OF_TORCH:
-                continue
-            definition = OPDEFS.get(f"{target.namespace}::{target._schema.name.partition('::')[2]}")
+    for target in {node.target for node in graph_nodes(program)}:
+        if isinstance(target, torch._ops.OpOverload) and target.namespace not in _OF_TORCH:
+            definition = OPDEFS.get(target._schema.name)
             registered = getattr(getattr(definition, "_init_fn", None), "__module__", None)
             found.add(registered or model.partition(":")[0])
     return {name for name in found if not name.startswith("torch.")}

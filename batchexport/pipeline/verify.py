@@ -11,10 +11,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 from batchexport.core.errors import Kind
-from batchexport.pipeline.compile import load_program, on_target
+from batchexport.pipeline.compile import import_modules, load_program, on_target
 from batchexport.pipeline.failure import StageFailure, classified, failing_as
 from batchexport.pipeline.inputs import unpacked
-from batchexport.pipeline.load import load_compiled
+from batchexport.pipeline.load import leaf_names, load_compiled
 from batchexport.pipeline.reference import scale, where
 
 
@@ -31,9 +31,8 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     with failing_as(Kind.VERIFY, "loading the reference outputs"):
         reference = torch.load(task["reference"], weights_only=True)
     run = _artifact(task, device)
-    compiled = task["compiled"] is not None
     evidence = [
-        _Call(call=call, number=number, spec=spec, compiled=compiled).compare(run, device)
+        _Call(call=call, number=number, spec=spec).compare(run, device)
         for number, call in enumerate(reference["calls"], 1)
     ]
     refused = reference["refused"] if spec["negative"] else None
@@ -43,9 +42,7 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 def _artifact(task: Mapping[str, Any], device: str) -> Callable[..., Any]:
     if task["compiled"] is None:
         return on_target(load_program(task), task["target"]).module()
-    for module in task["modules"]:
-        with failing_as(Kind.VERIFY, f"importing {module}"):
-            __import__(module)
+    import_modules(task["modules"], Kind.VERIFY)
     with failing_as(Kind.VERIFY, "loading the compiled artifact"):
         return load_compiled(task["compiled"], device)
 
@@ -62,7 +59,6 @@ class _Call:
     call: Mapping[str, Any]
     number: int
     spec: Mapping[str, Any]
-    compiled: bool
 
     def compare(self, run: Callable[..., Any], device: str) -> dict[str, Any]:
         """Make the call and return its evidence. Raises StageFailure."""
@@ -79,10 +75,10 @@ class _Call:
             raise StageFailure(Kind.VERIFY, message)
         rows = [
             self._compare(f"output{name}", got, want)
-            for name, got, want in zip(_names(outputs), leaves, expected, strict=True)
+            for name, got, want in zip(leaf_names(outputs), leaves, expected, strict=True)
         ]
         self._inputs(given)
-        if not self.compiled and isinstance(run, torch.nn.Module):
+        if isinstance(run, torch.nn.Module):  # compiled code does not show its buffers
             buffers = dict(run.named_buffers(remove_duplicate=False))
             for name in self.call["buffers"].keys() & buffers.keys():
                 self._compare(f"the buffer {name!r} after the call", buffers[name], self.call["buffers"][name])
@@ -93,7 +89,7 @@ class _Call:
         """Compare the inputs after the call with those that eager left."""
         before = self.call["inputs"]["leaves"]
         after = self.call["inputs_after"] or before
-        for name, got, want in zip(_names(dict(given)), pytree.tree_leaves(given), after, strict=True):
+        for name, got, want in zip(leaf_names(given), pytree.tree_leaves(given), after, strict=True):
             self._compare(f"input{name} after the call", got, want)
 
     @property
@@ -104,11 +100,8 @@ class _Call:
     def _compare(self, name: str, got: Any, want: Any) -> float:
         if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor):
             if type(got) is not type(want) or got != want:
-                raise StageFailure(
-                    Kind.VERIFY,
-                    f"at {self._place}: {name} is {_told(got)}, eager gives {_told(want)}",
-                    self._tensors_only(want),
-                )
+                message = f"at {self._place}: {name} is {_told(got)}, eager gives {_told(want)}"
+                raise StageFailure(Kind.VERIFY, message)
             return 0.0
         got = got.cpu()
         if got.shape != want.shape or got.dtype != want.dtype:
@@ -129,11 +122,6 @@ class _Call:
             )
         return difference
 
-    def _tensors_only(self, want: Any) -> str | None:
-        if self.compiled and isinstance(want, bool | int | float):
-            return 'compiled code returns tensors only: return a tensor, or set `format = "none"` in [entry.compile]'
-        return None
-
     @property
     def _remedy(self) -> str:
         changed = sorted(self.call["buffers"])
@@ -145,11 +133,6 @@ class _Call:
             "is computed from itself alone: take it as an input and return it, or set "
             '`format = "none"` in [entry.compile]'
         )
-
-
-def _names(tree: Any) -> list[str]:
-    """Return how one gets at each leaf in Python: `['x'][0]`."""
-    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(tree)[0]]
 
 
 def _told(value: Any) -> str:
