@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,13 +38,14 @@ def eager_calls(
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
     """
     with restored(model) as state:
+        eager = _Eager(model=model, spec=spec, root=root, state=state)
         calls: list[dict[str, Any]] = []
         while len(calls) < max(len(points), least):
             draw, at = divmod(len(calls), len(points))
-            calls.append(_call(model, spec, points[at], root, state, Kind.SHAPES if at else Kind.BUILD, draw))
+            calls.append(eager.call(points[at], Kind.SHAPES if at else Kind.BUILD, draw))
             if len(calls) == len(points) and _mutates(calls, state):
                 least = max(least, CALLS)
-        _refuse_hidden_state(model, spec, points[0], root, state, calls[0])
+        eager.refuse_hidden_state(points[0], calls[0])
     return calls
 
 
@@ -51,44 +53,69 @@ def _mutates(calls: Sequence[Mapping[str, Any]], state: ModelState) -> bool:
     return any(call["inputs_after"] is not None for call in calls) or bool(state.changed_tensors())
 
 
-def _call(
-    model: nn.Module,
-    spec: Mapping[str, Any],
-    point: Mapping[str, int],
-    root: str,
-    state: ModelState,
-    kind: Kind,
-    draw: int,
-) -> dict[str, Any]:
-    """Make one call. `kind`: a model that fails at the example is broken, else it does not support its shape-spec."""
-    given = example.make(spec, point, root, draw)
-    used = copy.deepcopy(given)
-    outputs = _run(model, spec, point, used, kind)
-    leaves, structure = pytree.tree_flatten(outputs)
-    _refuse_unknown(leaves, type(model).__name__)
-    after = pytree.tree_leaves(used)
-    changed = any(not _equal(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
-    with failing_as(Kind.INPUTS, "keeping the inputs"):
-        return {
-            "point": dict(point),
-            "inputs": example.packed(given),
-            "outputs": [_kept(leaf) for leaf in leaves],
-            "structure": str(structure),
-            "inputs_after": [_kept(leaf) for leaf in after] if changed else None,
-            "buffers": {name: _kept(tensor) for name, tensor in state.changed_buffers().items()},
-        }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Eager:
+    """A model that is called in eager mode; `state` is that in which it was built."""
 
+    model: nn.Module
+    spec: Mapping[str, Any]
+    root: str
+    state: ModelState
 
-def _run(
-    model: nn.Module, spec: Mapping[str, Any], point: Mapping[str, int], given: Mapping[str, Any], kind: Kind
-) -> Any:
-    """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
-    seed_everything(int(spec["seed"]))
-    try:
-        with torch.no_grad():
-            return model(**given)
-    except Exception as error:
-        raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
+    def call(self, point: Mapping[str, int], kind: Kind, draw: int) -> dict[str, Any]:
+        """Make one call; a model that fails at the example is broken (`kind`), else it does not support its shapes."""
+        given = example.make(self.spec, point, self.root, draw)
+        used = copy.deepcopy(given)
+        leaves, structure = pytree.tree_flatten(self._run(point, used, kind))
+        _refuse_unknown(leaves, self._name)
+        after = pytree.tree_leaves(used)
+        changed = any(not _equal(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
+        with failing_as(Kind.INPUTS, "keeping the inputs"):
+            return {
+                "point": dict(point),
+                "inputs": example.packed(given),
+                "outputs": [_kept(leaf) for leaf in leaves],
+                "structure": str(structure),
+                "inputs_after": [_kept(leaf) for leaf in after] if changed else None,
+                "buffers": {name: _kept(tensor) for name, tensor in self.state.changed_buffers().items()},
+            }
+
+    def refuse_hidden_state(self, point: Mapping[str, int], first: Mapping[str, Any]) -> None:
+        """Repeat the first call with the tensors that it had: whatever differs then is kept elsewhere.
+
+        Raises StageFailure of kind export.
+        """
+        attributes = self.state.changed_attributes()
+        self.state.restore_tensors()
+        outputs = pytree.tree_leaves(self._run(point, example.make(self.spec, point, self.root), Kind.BUILD))
+        if len(outputs) == len(first["outputs"]) and all(map(_alike, outputs, first["outputs"])):
+            return
+        if not attributes:
+            raise StageFailure(
+                Kind.EXPORT,
+                f"{self._name} gives other outputs when it is called again with the same inputs and seed",
+                "take randomness from torch's, NumPy's or Python's global generator, and keep state in buffers",
+            )
+        more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
+        raise StageFailure(
+            Kind.EXPORT,
+            f"{self._name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not "
+            "have: called again with the same inputs, it gives other outputs",
+            "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
+        )
+
+    @property
+    def _name(self) -> str:
+        return type(self.model).__name__
+
+    def _run(self, point: Mapping[str, int], given: Mapping[str, Any], kind: Kind) -> Any:
+        """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
+        seed_everything(int(self.spec["seed"]))
+        try:
+            with torch.no_grad():
+                return self.model(**given)
+        except Exception as error:
+            raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
 
 
 def where(point: Mapping[str, int]) -> str:
@@ -113,39 +140,6 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
                 f"return tensors, or register the class where it is defined: "
                 f"torch.export.register_dataclass({type(leaf).__name__})",
             )
-
-
-def _refuse_hidden_state(
-    model: nn.Module,
-    spec: Mapping[str, Any],
-    point: Mapping[str, int],
-    root: str,
-    state: ModelState,
-    first: Mapping[str, Any],
-) -> None:
-    """Repeat the first call with the tensors that it had: whatever differs then is kept elsewhere.
-
-    Raises StageFailure of kind export.
-    """
-    attributes = state.changed_attributes()
-    state.restore_tensors()
-    outputs = pytree.tree_leaves(_run(model, spec, point, example.make(spec, point, root), Kind.BUILD))
-    if len(outputs) == len(first["outputs"]) and all(map(_alike, outputs, first["outputs"])):
-        return
-    name = type(model).__name__
-    if not attributes:
-        raise StageFailure(
-            Kind.EXPORT,
-            f"{name} gives other outputs when it is called again with the same inputs and seed",
-            "take randomness from torch's, NumPy's or Python's global generator, and keep state in buffers",
-        )
-    more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
-    raise StageFailure(
-        Kind.EXPORT,
-        f"{name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not have: called "
-        "again with the same inputs, it gives other outputs",
-        "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
-    )
 
 
 def _equal(one: Any, other: Any) -> bool:
