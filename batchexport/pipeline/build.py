@@ -17,8 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from batchexport.core.errors import Kind
-from batchexport.pipeline.failure import StageFailure, classified, failing_as, of_type, one_line
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
 
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 _SOURCES = ("timm", "torchvision", "transformers")

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from batchexport.core.errors import Kind
 from batchexport.pipeline.dynamic_shapes import dynamic_shapes
-from batchexport.pipeline.failure import StageFailure, classified, one_line, text_of
+from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 
 
 def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:

@@ -20,9 +20,8 @@ from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
 from torch.utils import _pytree as pytree
 
 from batchexport.core.digests import bytes_digest
-from batchexport.core.errors import Kind
 from batchexport.pipeline.constants import WeightsNotSwappable, baked_constants, read_layout
-from batchexport.pipeline.failure import StageFailure, classified, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import concrete_program_digest
 from batchexport.pipeline.load import leaf_names

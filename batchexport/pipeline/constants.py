@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from batchexport.core.errors import Kind
-from batchexport.pipeline.failure import StageFailure
+from batchexport.pipeline.failure import Kind, StageFailure
 
 # torch/_inductor/codecache.py pads each constant to a multiple of this, unless all are on CUDA.
 _ALIGN_BYTES = 64

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from batchexport.core.dims import Dim, corners
-from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build
 from batchexport.pipeline.capture import capture, lower
-from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
+from batchexport.pipeline.program_calls import ProgramCalls
 from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
@@ -51,14 +52,12 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
     calls = eager_calls(model, spec, chosen, root, least=LEAST_CALLS if task["samples"] == "corners" else 1)
     clock.lap("eager")
-    reference = {"calls": calls, "refused": _refused_call(spec, dims, points[0], root)}
-    with failing_as(Kind.SAVE, "saving the reference outputs"):
-        torch.save(reference, os.path.join(folder, REFERENCE))
-    clock.lap("save")
+    reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(spec, dims, points[0], root)}
     archive, base = os.path.join(folder, ARCHIVE), task.get("base")
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
     if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
+        _save_reference(reference, folder)
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
@@ -66,7 +65,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
     alike = None if spec["strict"] else structure_digest(model, first_party_modules())
     clock.lap("identity")
-    program = lower(capture(model, given, spec), spec)
+    program = _capture(model, given, spec)
     _forget_positions(program)
     check(model, program)
     clock.lap("capture")
@@ -75,6 +74,12 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     ids, digest = state_ids(program), program_digest(program)
     skeleton = concrete_program_digest(program)
     clock.lap("identity")
+    # Last, as a call changes the buffers that the program shares with the model.
+    again = partial(_capture, model, given)
+    ProgramCalls(program=program, calls=calls, spec=spec, root=root, capture_again=again).make()
+    clock.lap("run")
+    _save_reference(reference, folder)
+    clock.lap("save")
     return {
         "program": digest,
         "skeleton": skeleton,
@@ -85,6 +90,15 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "packed": None,
         "stats": stats(program, clock.laps),
     }
+
+
+def _capture(model: nn.Module, given: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
+    return lower(capture(model, given, spec), spec)
+
+
+def _save_reference(reference: Mapping[str, Any], folder: str) -> None:
+    with failing_as(Kind.SAVE, "saving the reference outputs"):
+        torch.save(reference, os.path.join(folder, REFERENCE))
 
 
 class _Clock:

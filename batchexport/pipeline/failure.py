@@ -12,6 +12,7 @@ from typing import Any
 
 from batchexport.core.errors import NO_ROOM, Kind
 
+__all__ = ["Kind", "StageFailure", "classified", "failing_as", "of_type", "one_line", "text_of"]
 _MESSAGE_LENGTH = 400
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.core.errors import Kind
 from batchexport.core.sizes import evaluate, parse_size
 from batchexport.pipeline.build import attribute, dtype_of, misspelt_keyword
-from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 
 Values = Mapping[str, int]
 

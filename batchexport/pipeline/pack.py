@@ -14,10 +14,9 @@ import torch
 from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter, _load_state_dict
 from torch.export.pt2_archive.constants import AOTINDUCTOR_DIR
 
-from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest, load_program
 from batchexport.pipeline.constants import blob, read_layout
-from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 
 
 def pack_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:

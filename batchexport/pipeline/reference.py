@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.core.errors import Kind
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import seed_everything
-from batchexport.pipeline.failure import StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.model_state import ModelState, equal_tensors, restored
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
@@ -30,9 +30,9 @@ def eager_calls(
     """Call `model` at each of these dim values in turn, and return the calls; the model is as it was afterwards.
 
     They are at least `least`, and four where a call changes tensors of the model or its inputs, with other inputs where
-    a point comes again. A call is
-    {point, inputs, outputs (leaves), structure (text), inputs_after (leaves, or None if they are unchanged), buffers
-    (changed ones by name)}; see `inputs.packed`.
+    a point comes again. A call is {point, inputs, outputs (leaves), structure (text), names (of the leaves),
+    inputs_after (leaves, or None if they are unchanged), buffers (changed ones by name), exported (see
+    `ProgramCalls.make`)}; for inputs see `inputs.packed`.
 
     Raises:
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
@@ -66,18 +66,21 @@ class _Eager:
         """Make one call; a model that fails at the example is broken (`kind`), else it does not support its shapes."""
         given = example.make(self.spec, point, self.root, draw)
         used = copy.deepcopy(given)
-        leaves, structure = pytree.tree_flatten(self._run(point, used, kind))
+        outputs = self._run(point, used, kind)
+        leaves, structure = pytree.tree_flatten(outputs)
         _refuse_unknown(leaves, self._name)
         after = pytree.tree_leaves(used)
-        changed = any(not _equal(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
+        changed = any(not equal_leaves(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
         with failing_as(Kind.INPUTS, "keeping the inputs"):
             return {
                 "point": dict(point),
                 "inputs": example.packed(given),
                 "outputs": [_kept(leaf) for leaf in leaves],
                 "structure": str(structure),
+                "names": leaf_names(outputs),
                 "inputs_after": [_kept(leaf) for leaf in after] if changed else None,
                 "buffers": {name: _kept(tensor) for name, tensor in self.state.changed_buffers().items()},
+                "exported": None,
             }
 
     def refuse_hidden_state(self, point: Mapping[str, int], first: Mapping[str, Any]) -> None:
@@ -142,7 +145,8 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
             )
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal_leaves(one: Any, other: Any) -> bool:
+    """Return True if two leaves have the same type and, tensors, the same elements."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return equal_tensors(one, other)
     return type(one) is type(other) and bool(one == other)
@@ -150,7 +154,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _alike(one: Any, other: Any) -> bool:
     if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-        return _equal(one, other)
+        return equal_leaves(one, other)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if not (one.is_floating_point() or one.is_complex()):

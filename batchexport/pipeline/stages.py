@@ -18,13 +18,12 @@ import torch._inductor.package
 import torch.export
 import torch.export.pt2_archive._package
 
-from batchexport.core.errors import Kind
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
 from batchexport.dependencies.preloaded import take_stock
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
-from batchexport.pipeline.failure import StageFailure, classified
+from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.pack import pack_stage
 from batchexport.pipeline.verify import verify_stage
 

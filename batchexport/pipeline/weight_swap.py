@@ -19,9 +19,8 @@ import torch
 from torch import nn
 from torch.export.pt2_archive.constants import WEIGHTS_CONFIG_FILENAME_FORMAT, WEIGHTS_DIR
 
-from batchexport.core.errors import Kind
 from batchexport.pipeline.compile import MODEL, PACKAGE, graph_digest
-from batchexport.pipeline.failure import StageFailure, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 from batchexport.pipeline.identity import content_digests, storage_of
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.pack import write_package

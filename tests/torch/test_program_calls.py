@@ -1,0 +1,62 @@
+"""The exported program is called as the model was: at each end of each range, and its values go to verify."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from batchexport.core.errors import Kind
+from batchexport.pipeline.failure import StageFailure
+from support.exporting import Export
+
+
+def entry(model: str, dim: str, inputs: str = 'x = { shape = ["n", 3] }') -> str:
+    return f'model = "support.shaped:{model}"\ninputs = {{ {inputs} }}\ndims = {{ n = {dim} }}'
+
+
+DEFERRED = "export = { prefer_deferred_runtime_asserts = true }"
+
+
+@pytest.mark.parametrize(
+    ("model", "dim", "refused", "bound"),
+    [
+        ("InGroups", "{ min = 4, max = 64, example = 12, multiple_of = 4 }", "n=4", "`min = 8` for n"),
+        ("OtherAtTheTop", f"{{ min = 1, max = 64, example = 3 }} }}\n{DEFERRED} #", "n=64", "`max = 63` for n"),
+    ],
+)
+def test_a_program_that_refuses_a_size_of_its_range_is_not_delivered(
+    exported: Export, model: str, dim: str, refused: str, bound: str
+) -> None:
+    with pytest.raises(StageFailure, match=f"the exported program refuses {refused}, which the manifest allows") as one:
+        exported(entry(model, dim))
+    assert one.value.kind is Kind.SHAPES
+    assert f"write {bound} in [entry.dims]" in str(one.value.remedy)
+
+
+def test_the_bound_that_is_named_makes_the_next_export_pass(exported: Export) -> None:
+    exported(entry("InGroups", "{ min = 8, max = 64, example = 12, multiple_of = 4 }")).verify()
+    exported(entry("OtherAtTheTop", f"{{ min = 1, max = 63, example = 3 }} }}\n{DEFERRED} #")).verify()
+
+
+def test_a_program_that_is_wrong_where_two_dims_are_small_fails_verification(exported: Export) -> None:
+    dims = "{ min = 1, max = 9, example = 3 }, m = { min = 1, max = 9, example = 4 }"
+    made = exported(entry("OtherWhereBothAreSmall", dims, 'x = { shape = ["n"] }, y = { shape = ["m"] }'))
+    with pytest.raises(StageFailure, match=r"exported.pt2 at n=1, m=1, call 6: output differs from eager"):
+        made.verify()
+
+
+def test_what_the_exported_program_gives_is_compared_too(exported: Export) -> None:
+    made = exported(entry("Tanh", "{ min = 1, max = 8, example = 3 }"))
+    assert all(call["exported"] is None for call in made.reference()["calls"]), "it is eager's to the bit"
+    path = made.folder / "reference.pt"
+    reference = torch.load(path, weights_only=True)
+    call = reference["calls"][2]
+    call["exported"] = {
+        "outputs": [call["outputs"][0] + 1],
+        "structure": call["structure"],
+        "inputs": call["inputs"]["leaves"],
+        "buffers": {},
+    }
+    torch.save(reference, path)
+    with pytest.raises(StageFailure, match=r"exported.pt2 at n=8, call 3: output differs from eager by up to 1"):
+        made.verify()
