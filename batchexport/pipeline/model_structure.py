@@ -111,6 +111,8 @@ class _StructureWalker:
             return ["name", getattr(value, "__module__", ""), getattr(value, "__qualname__", str(value))]
         if isinstance(value, enum.Enum):
             return [_name(type(value)), value.name]
+        if not self._in_model and id(value) in self._state:  # capture may take it for a constant
+            raise NotComparable
         known = self._seen.get(id(value))
         if known is not None:
             return ["seen", known]
@@ -209,8 +211,6 @@ class _StructureWalker:
             raise NotComparable
         about = [str(tensor.dtype), str(tensor.device), list(tensor.shape), list(tensor.stride()), tensor.requires_grad]
         if id(tensor) in self._state:
-            if not self._in_model:  # capture may take it for a constant
-                raise NotComparable
             return about
         return [*about, content_digest(tensor)]
 
