@@ -25,6 +25,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import concrete_program_digest
 from batchexport.pipeline.load import leaf_names
+from batchexport.pipeline.ranges import kept_ranges
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
@@ -82,14 +83,10 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     work = Path(folder, "code")
     work.mkdir()
     options = inductor_options(spec, threads=task["threads"])
-    if any(bounds.lower <= 1 for bounds in program.range_constraints.values()):
-        # Where Inductor compares a size with 1, it assumes at least 2, and the package would refuse a batch of 1
-        # that the manifest allows. The code itself is right at 1: verify runs it there.
-        options.setdefault("aot_inductor.check_lowerbound", False)
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept_ranges(program):
             made: Any = torch._inductor.aot_compile(program.module(check_guards=False), args, kwargs, options=options)
     except Exception as error:
         raise classified(error, Kind.COMPILE, "AOTInductor") from error

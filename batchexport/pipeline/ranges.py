@@ -1,0 +1,51 @@
+"""Keep the ranges of a program while Inductor compiles it.
+
+Inductor asks questions about sizes that are true of the example only ("is the batch below 16?", to choose a backend for
+a convolution). torch then narrows the range of the size to where the answer holds, and Inductor both simplifies the
+code by that and lets it refuse every other size, though the code must hold for the whole range of the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+
+@contextmanager
+def kept_ranges(program: ExportedProgram) -> Iterator[None]:
+    """Let nothing narrow the ranges of sizes that the inputs of `program` have; values that only data tell may be."""
+    environments = {id(environment): environment for environment in _environments(program)}
+    for environment in environments.values():
+        environment._update_var_to_range = _Update(environment)
+    try:
+        yield
+    finally:
+        for environment in environments.values():
+            del environment._update_var_to_range
+
+
+class _Update:
+    """`ShapeEnv._update_var_to_range` of one environment, for other symbols than those of input sizes."""
+
+    def __init__(self, environment: Any) -> None:
+        self._update = environment._update_var_to_range
+        # Named var_to_val before torch 2.12.
+        values = getattr(environment, "backed_var_to_val", None)
+        self._kept = set(environment.var_to_val if values is None else values)
+
+    def __call__(self, symbol: Any, *args: Any, **kwargs: Any) -> None:
+        if symbol not in self._kept:
+            self._update(symbol, *args, **kwargs)
+
+
+def _environments(program: ExportedProgram) -> Iterator[Any]:
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            for leaf in pytree.tree_leaves(node.meta.get("val")):
+                for size in (leaf, *getattr(leaf, "shape", ())):
+                    if hasattr(size, "node"):
+                        yield size.node.shape_env
