@@ -74,9 +74,11 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
 
 
 def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[str]:
-    """Return the line of a finished job and, if it failed, the details."""
-    line = job_line(job, reasons=reasons)
-    return [line] if job.error is None else [line, *failure_lines(job.error, base=base)]
+    """Return the line of a finished job, its warnings unless it was at rest, and, if it failed, the details."""
+    lines = [job_line(job, reasons=reasons)]
+    if reasons or not is_idle(job):
+        lines += [line for warning in job.warnings for line in _labelled("warning", warning)]
+    return lines if job.error is None else [*lines, *failure_lines(job.error, base=base)]
 
 
 def stage_started_line(job: str, stage: str, reason: str) -> str:

@@ -96,6 +96,7 @@ class JobReport:
     stages: Mapping[str, StageReport] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     stats: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     error: Failure | None = None
 
     @property
@@ -128,6 +129,7 @@ class JobReport:
             "stages": {name: stage.to_json() for name, stage in self.stages.items()},
             "outputs": dict(self.outputs),
             "stats": dict(self.stats),
+            "warnings": list(self.warnings),
             "error": self.error.to_json() if self.error else None,
         }
 

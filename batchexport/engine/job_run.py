@@ -55,6 +55,15 @@ class JobRun:
         for stage in dropped:
             self.stages.pop(stage, None)
 
+    def _warnings(self) -> tuple[str, ...]:
+        found = list(self.export.export_facts.warnings) if self.export else []
+        for output in self.verified.facts["evidence"].get("not_told_apart", ()) if self.verified else ():
+            found.append(
+                f"{output} is the same number at every call, so verification can't tell a wrong artifact there: "
+                "give the inputs other ranges, or lower atol in [entry.verify]"
+            )
+        return tuple(found)
+
     def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
         """Return the job's report in its present state."""
         stats = dict(self.export.export_facts.stats) if self.export else {}
@@ -67,6 +76,7 @@ class JobRun:
             stages=self.stages,
             outputs=outputs or {},
             stats=stats,
+            warnings=self._warnings(),
             error=error,
         )
 

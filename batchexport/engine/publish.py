@@ -108,6 +108,7 @@ class Publisher:
             structure=output["likeness"],
             weights_swapped=output["reweighed"],
             stats={name: output["stats"][name] for name in _SLIM},
+            warnings=output["warnings"],
         )
         result = self.results.publish(
             "export",

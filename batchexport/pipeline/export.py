@@ -18,6 +18,7 @@ from batchexport.core.dims import Dim, corners
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build
 from batchexport.pipeline.capture import capture, lower
+from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
@@ -59,13 +60,15 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
         _save_reference(reference, folder)
         clock.lap("save")
-        kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness")}
+        kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
     # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
     alike = None if spec["strict"] else structure_digest(model, first_party_modules())
     clock.lap("identity")
-    program = _capture(model, given, spec)
+    with recorded_warnings() as warnings:
+        program = _capture(model, given, spec)
+    warnings += random_operators(program)
     _forget_positions(program)
     check(model, program)
     clock.lap("capture")
@@ -88,6 +91,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "likeness": alike,
         "reweighed": False,
         "packed": None,
+        "warnings": warnings,
         "stats": stats(program, clock.laps),
     }
 

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,16 +51,18 @@ def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             )
 
 
-def make(spec: Mapping[str, Any], values: Values, root: str, draw: int = 0) -> dict[str, Any]:
-    """Return the inputs by name for these dim values. Floats are standard normal, integers uniform in their range.
+def make(spec: Mapping[str, Any], values: Values, root: str, draw: int = 0, factor: float = 1.0) -> dict[str, Any]:
+    """Return the inputs by name for these dim values. Integers are uniform in their range.
 
-    Each `draw` gives other random values.
+    Floats are uniform in their range, or normal with a standard deviation of `factor` if they have none. Each `draw`
+    gives other random values.
     """
     given = spec["inputs"]
     if isinstance(given, str):
         return _from_reference(given, root)
     seed = f"{int(spec['seed'])}" + (f":{draw}" if draw else "")
-    return {name: _value(tree, values, seed, name) for name, tree in given.items()}
+    draws = _Draws(values=values, seed=seed, factor=factor)
+    return {name: draws.value(tree, name) for name, tree in given.items()}
 
 
 def packed(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,34 +95,43 @@ def _from_reference(reference: str, root: str) -> dict[str, Any]:
     return found
 
 
-def _value(tree: Mapping[str, Any], values: Values, seed: str, path: str) -> Any:
-    if "tensor" in tree:
-        with failing_as(Kind.INPUTS, f"making the input {path}"):
-            return _tensor(tree["tensor"], values, seed, path)
-    if "list" in tree:
-        return [_value(item, values, seed, f"{path}[{index}]") for index, item in enumerate(tree["list"])]
-    if "table" in tree:
-        return {key: _value(item, values, seed, f"{path}.{key}") for key, item in tree["table"].items()}
-    return tree["value"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draws:
+    """Random values for the tensors of one call."""
 
+    values: Values
+    seed: str
+    factor: float
 
-def _tensor(spec: Mapping[str, Any], values: Values, seed: str, path: str) -> torch.Tensor:
-    shape = [evaluate(parse_size(size) if isinstance(size, str) else size, values) for size in spec["shape"]]
-    dtype = dtype_of(spec["dtype"])
-    if spec["value"] is not None:
-        return torch.full(shape, spec["value"], dtype=dtype)
-    # Each input has its own generator, so that adding an input does not change the others.
-    salt = int.from_bytes(hashlib.sha256(f"{seed}:{path}".encode()).digest()[:7], "big")
-    generator = torch.Generator().manual_seed(salt)
-    bounds = spec["range"]
-    if dtype is torch.bool:
-        return torch.randint(0, 2, shape, generator=generator).to(dtype)
-    if dtype.is_floating_point or dtype.is_complex:
-        if bounds is None:
-            return torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
-        low, high = bounds
-        uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-        scaled: torch.Tensor = uniform * (high - low) + low
-        return scaled.to(dtype)
-    low, high = bounds if bounds is not None else (0, 2)
-    return torch.randint(int(low), int(high), shape, generator=generator).to(dtype)
+    def value(self, tree: Mapping[str, Any], path: str) -> Any:
+        """Return the input that `tree` describes; `path` is its name."""
+        if "tensor" in tree:
+            with failing_as(Kind.INPUTS, f"making the input {path}"):
+                return self._tensor(tree["tensor"], path)
+        if "list" in tree:
+            return [self.value(item, f"{path}[{index}]") for index, item in enumerate(tree["list"])]
+        if "table" in tree:
+            return {key: self.value(item, f"{path}.{key}") for key, item in tree["table"].items()}
+        return tree["value"]
+
+    def _tensor(self, spec: Mapping[str, Any], path: str) -> torch.Tensor:
+        shape = [evaluate(parse_size(size) if isinstance(size, str) else size, self.values) for size in spec["shape"]]
+        dtype = dtype_of(spec["dtype"])
+        if spec["value"] is not None:
+            return torch.full(shape, spec["value"], dtype=dtype)
+        # Each input has its own generator, so that adding an input does not change the others.
+        salt = int.from_bytes(hashlib.sha256(f"{self.seed}:{path}".encode()).digest()[:7], "big")
+        generator = torch.Generator().manual_seed(salt)
+        bounds = spec["range"]
+        if dtype is torch.bool:
+            return torch.randint(0, 2, shape, generator=generator).to(dtype)
+        if dtype.is_floating_point or dtype.is_complex:
+            if bounds is None:
+                normal = torch.randn(shape, generator=generator, dtype=torch.float32) * self.factor
+                return normal.to(dtype)
+            low, high = bounds
+            uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+            scaled: torch.Tensor = uniform * (high - low) + low
+            return scaled.to(dtype)
+        low, high = bounds if bounds is not None else (0, 2)
+        return torch.randint(int(low), int(high), shape, generator=generator).to(dtype)

@@ -13,7 +13,7 @@ from batchexport.pipeline.compare import Comparison, Outcome, make_call
 from batchexport.pipeline.compile import import_modules, load_program, on_target
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
 from batchexport.pipeline.load import load_compiled
-from batchexport.pipeline.reference import where
+from batchexport.pipeline.reference import unvaried_outputs, where
 from batchexport.pipeline.weight_swap import ARCHIVE
 
 # What AOTInductor's check of its inputs says of a size, under AOTI_RUNTIME_CHECK_INPUTS.
@@ -48,7 +48,11 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             raise classified(error, kind, f"running {name} at {comparison.place}") from error
         evidence.append(comparison.evidence(outcome))
     refused = reference["refused"] if spec["negative"] else None
-    return {"samples": evidence, "refused": _refuse(run, refused, seed, device) if refused else None}
+    return {
+        "samples": evidence,
+        "refused": _refuse(run, refused, seed, device) if refused else None,
+        "not_told_apart": unvaried_outputs(reference["calls"], spec["rtol"], spec["atol"]),
+    }
 
 
 def _artifact(task: Mapping[str, Any], device: str) -> Callable[..., Any]:

@@ -140,6 +140,7 @@ def _report(job: Mapping[str, Any]) -> JobReport:
         stages=stages,
         outputs=job["outputs"],
         stats=job["stats"],
+        warnings=tuple(job["warnings"]),
     )
 
 
@@ -166,6 +167,7 @@ def save(
             "stages": [_cached_stage(name, report.stages[name]) for name in STAGES],
             "outputs": dict(report.outputs),
             "stats": dict(report.stats),
+            "warnings": list(report.warnings),
             "folder": folder,
             "files": dict(files),
         }

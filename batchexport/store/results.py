@@ -20,7 +20,8 @@ class ExportFacts:
     `program` and `concrete_program` digest the graph without and with the sizes of the example; `state` the tensors by
     content, `layout` the same without content, `constants` those that compilation may fold. `modules` are to be
     imported before the archive is loaded. `structure` digests what capture could see of the model besides its weights,
-    None where it can't be told. `weights_swapped`: the graph is that of an earlier export.
+    None where it can't be told. `weights_swapped`: the graph is that of an earlier export. `warnings` are lines for the
+    report.
     """
 
     program: str
@@ -32,6 +33,7 @@ class ExportFacts:
     structure: str | None = None
     weights_swapped: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     @property
     def parameter_bytes(self) -> int:
@@ -49,6 +51,7 @@ class ExportFacts:
             "likeness": self.structure,
             "reweighed": self.weights_swapped,
             "stats": dict(self.stats),
+            "warnings": list(self.warnings),
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class ExportFacts:
             structure=facts.get("likeness"),
             weights_swapped=bool(facts.get("reweighed")),
             stats=facts.get("stats", {}),
+            warnings=facts.get("warnings", ()),
         )
 
 

@@ -67,7 +67,10 @@ class Exported:
 
     def base(self) -> dict[str, Any]:
         """What a later export is told that may keep this one's graph."""
-        kept = {name: self.output[name] for name in ("program", "skeleton", "modules", "likeness", "state", "stats")}
+        kept = {
+            name: self.output[name]
+            for name in ("program", "skeleton", "modules", "likeness", "state", "stats", "warnings")
+        }
         return {**kept, "exported": str(self.path), "code": None}
 
 

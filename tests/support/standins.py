@@ -83,6 +83,7 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "likeness": None,
             "reweighed": False,
             "packed": None,
+            "warnings": [],
             "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0},
         },
         "compile": {"compiled": "compiled.pt2", "code": None},

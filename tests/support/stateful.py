@@ -175,3 +175,15 @@ class MixedDtypes(Linear):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear(x.to(self.linear.weight.dtype))
         return (y.to(torch.float64) * self.phases).float()
+
+
+class AlmostNothing(nn.Module):
+    """Its outputs are all within the default tolerance of zero, unless its inputs are large."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"y": 1e-6 * x, "half": (x * 0 + 0.5).mean()}
+
+
+class DrawsInEval(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.linear(x), 0.5, training=True)

@@ -75,6 +75,15 @@ def test_a_failed_job_shows_everything_a_user_needs() -> None:
     ]
 
 
+def test_a_warning_is_shown_when_a_stage_ran_and_with_all_reasons() -> None:
+    warned = {"warnings": ("each call draws random numbers: aten.rand.default",)}
+    shown = "          warning   each call draws random numbers: aten.rand.default"
+    ran = job("noise@cpu", stages={"export": built(), "compile": cached()}, **warned)
+    assert render.job_lines(ran)[1:] == [shown]
+    assert len(render.job_lines(job("noise@cpu", **warned))) == 1
+    assert render.job_lines(job("noise@cpu", **warned), reasons=True)[1:] == [shown]
+
+
 def test_a_remedy_to_paste_keeps_its_lines() -> None:
     lines = render.failure_lines(failure(remedy="[entry.dims]\nseq = { min = 8 }"))
     assert lines[1:] == ["          remedy    [entry.dims]", "                    seq = { min = 8 }"]

@@ -27,7 +27,7 @@ def test_the_json_form_of_a_run_has_exactly_the_keys_of_schema_1() -> None:
 
 def test_the_json_form_of_a_job_has_exactly_the_keys_of_schema_1() -> None:
     form = job().to_json()
-    assert set(form) == {"name", "entry", "target", "ok", "tags", "stages", "outputs", "stats", "error"}
+    assert set(form) == {"name", "entry", "target", "ok", "tags", "stages", "outputs", "stats", "warnings", "error"}
     assert form["error"] is None
 
 

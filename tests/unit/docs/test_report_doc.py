@@ -83,6 +83,7 @@ def sample_job_file() -> dict[str, Any]:
     evidence = {
         "samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0, "scale": 1.0}],
         "refused": {"point": {"batch": 65}, "error": "RuntimeError"},
+        "not_told_apart": ["output[1]"],
     }
     run.verified = Result(key=key("verify"), files={}, facts={"evidence": evidence})
     stats = {**STATS, "ops": {"add": 3}, "seconds": {"build": 1.0}}

@@ -65,6 +65,7 @@ def outcome(
         "likeness": key("likeness"),
         "reweighed": False,
         "packed": None,
+        "warnings": [],
         "stats": stats,
     }
     dependencies = [Dependency(DependencyKind.FILE, str(root / "m.py"), (bytes_digest(data),))]

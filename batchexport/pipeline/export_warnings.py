@@ -1,0 +1,48 @@
+"""Find what the report should say of a program that is delivered: what torch warned of, and random operators."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from batchexport.pipeline.identity import graph_nodes
+
+# What torch says, in either mode of capture, of attributes that the model sets when it is called.
+_ASSIGNED = re.compile(r"assigned during export|side effects happened")
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
+
+
+@contextmanager
+def recorded_warnings() -> Iterator[list[str]]:
+    """Collect torch's warnings about assigned attributes; all warnings are printed as usual when the block ends."""
+    found: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        yield found
+    for one in caught:
+        sys.stderr.write(warnings.formatwarning(one.message, one.category, one.filename, one.lineno, one.line))
+        text = str(one.message)
+        if _ASSIGNED.search(text):
+            found.append(f"torch.export: {text.partition('(http')[0].strip()}")
+
+
+def is_random(node: Node) -> bool:
+    """Return True if a node calls an operator that draws random numbers."""
+    return node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def random_operators(program: ExportedProgram) -> list[str]:
+    """Return a line for each operator of the program that draws random numbers, with the place in the model's code."""
+    found = []
+    for node in graph_nodes(program):
+        if is_random(node):
+            frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+            place = f" ({frames[-1][0].rpartition('/')[2]}, line {frames[-1][1]})" if frames else ""
+            found.append(f"each call draws random numbers: {node.target}{place}")
+    return list(dict.fromkeys(found))
