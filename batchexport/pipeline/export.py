@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from batchexport.core.dims import Dim, corners
 from batchexport.pipeline import inputs as example
-from batchexport.pipeline.build import build
+from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
@@ -66,6 +66,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
     alike = None if spec["strict"] else structure_digest(model, first_party_modules())
     clock.lap("identity")
+    seed_everything(int(spec["seed"]))  # whatever the eager calls drew
     with recorded_warnings() as warnings:
         program = _capture(model, given, spec)
     warnings += random_operators(program)
@@ -129,8 +130,18 @@ def _refused_call(
 
 
 def _forget_positions(program: ExportedProgram) -> None:
-    """Drop file names and line numbers, so that a comment edit does not change the archive."""
+    """Drop file names, line numbers and addresses, so that equal models give equal archives.
+
+    Strict capture names the modules that a node lies in by their addresses.
+    """
+    numbers: dict[str, str] = {}
     for node in graph_nodes(program):
+        stack = node.meta.get("nn_module_stack")
+        if stack:
+            node.meta["nn_module_stack"] = {
+                numbers.setdefault(key, str(len(numbers))) if key.isdecimal() else key: place
+                for key, place in stack.items()
+            }
         for key in ("stack_trace", "source_fn_stack", "from_node"):
             node.meta.pop(key, None)
 
@@ -157,7 +168,7 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
             open(os.path.join(root, source)) as file,
         ):
             extra[name] = file.read()
-    with failing_as(Kind.SAVE, "torch.export.save", "free some disk space, or see the log"):
+    with failing_as(Kind.SAVE, "torch.export.save"):  # a full disk has a kind and a remedy of its own
         torch.export.save(program, path, extra_files=extra)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +101,12 @@ class _Eager:
     def _call(self, point: Mapping[str, int], kind: Kind, draw: int, factor: float) -> dict[str, Any]:
         """Make one call; a model that fails at the example is broken (`kind`), else it does not support its shapes."""
         given = example.make(self.spec, point, self.root, draw, factor)
+        _refuse_unregistered(pytree.tree_structure(given), Kind.INPUTS, "the inputs hold")
         used = copy.deepcopy(given)
         outputs = self._run(point, used, kind)
         leaves, structure = pytree.tree_flatten(outputs)
         _refuse_unknown(leaves, self._name)
+        _refuse_unregistered(structure, Kind.EXPORT, f"{self._name} returns")
         after = pytree.tree_leaves(used)
         changed = any(not equal_leaves(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
         with failing_as(Kind.INPUTS, "keeping the inputs"):
@@ -131,7 +135,7 @@ class _Eager:
             raise StageFailure(
                 Kind.EXPORT,
                 f"{self._name} gives other outputs when it is called again with the same inputs and seed",
-                "take randomness from torch's, NumPy's or Python's global generator, and keep state in buffers",
+                "take randomness from torch's global generator, and keep state in buffers",
             )
         more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
         raise StageFailure(
@@ -148,11 +152,29 @@ class _Eager:
     def _run(self, point: Mapping[str, int], given: Mapping[str, Any], kind: Kind) -> Any:
         """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
         seed_everything(int(self.spec["seed"]))
+        before = _generators()
         try:
             with torch.no_grad():
-                return self.model(**given)
+                outputs = self.model(**given)
         except Exception as error:
             raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
+        for name, state in _generators().items():
+            if state != before.get(name, state):
+                raise StageFailure(
+                    Kind.EXPORT,
+                    f"{self._name} draws from {name} when it is called, and an exported program would hold one draw "
+                    "for good",
+                    "draw with torch.rand and the like, or take the number as an input",
+                )
+        return outputs
+
+
+def _generators() -> dict[str, str]:
+    """Return the states of the global generators that torch.export does not know, by name."""
+    states = {"Python's random": repr(random.getstate())}
+    if "numpy" in sys.modules:
+        states["numpy.random"] = repr(sys.modules["numpy"].random.get_state(legacy=False)["state"])
+    return states
 
 
 def where(point: Mapping[str, int]) -> str:
@@ -177,6 +199,33 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
                 f"return tensors, or register the class where it is defined: "
                 f"torch.export.register_dataclass({type(leaf).__name__})",
             )
+
+
+def _refuse_unregistered(structure: pytree.TreeSpec, kind: Kind, who: str) -> None:
+    """Raise StageFailure of `kind` for a named tuple that torch can't write into an archive.
+
+    It is not registered here, as a program without that registration could not load the archive.
+    """
+    for spec in _specs(structure):
+        named: Any = spec.context
+        if not hasattr(named, "_fields"):
+            continue
+        try:
+            pytree.treespec_dumps(pytree.tree_structure(named._make(named._fields)))
+        except NotImplementedError as error:
+            full = f"{named.__module__}.{named.__qualname__}"
+            raise StageFailure(
+                kind,
+                f"{who} the named tuple {named.__qualname__}, which torch can't write into an archive",
+                "register it where it is defined: torch.utils._pytree._register_namedtuple("
+                f'{named.__qualname__}, serialized_type_name="{full}")',
+            ) from error
+
+
+def _specs(structure: pytree.TreeSpec) -> Iterator[pytree.TreeSpec]:
+    yield structure
+    for child in structure.children():
+        yield from _specs(child)
 
 
 def equal_leaves(one: Any, other: Any) -> bool:

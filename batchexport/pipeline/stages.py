@@ -59,6 +59,7 @@ def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     observer: Observer | None = None
+    sys.argv = ["batchexport"]  # code that parses it must not read the worker's arguments
     try:
         torch.set_num_threads(task["worker_threads"])
         if task["stage"] == "export":

@@ -59,7 +59,8 @@ class InProcess:
 
 @contextmanager
 def _restored_state() -> Iterator[None]:
-    """Restore the environment, working folder, import path and temporary folder when the block ends."""
+    """Restore the environment, arguments, working folder, import path and temporary folder when the block ends."""
+    arguments = sys.argv
     environment, folder, path, temporary = dict(os.environ), os.getcwd(), list(sys.path), tempfile.tempdir
     try:
         yield
@@ -68,5 +69,6 @@ def _restored_state() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         os.chdir(folder)
+        sys.argv = arguments
         sys.path[:] = path
         tempfile.tempdir = temporary

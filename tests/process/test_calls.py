@@ -39,10 +39,14 @@ def _(x):
     return torch.empty_like(x)
 """
 MODELS = """
+import argparse
+
 import torch
 from torch import nn
 
 import operators
+
+OPTIONS = argparse.ArgumentParser().parse_args()  # as a script does that is also a module
 
 
 class Counter(nn.Module):

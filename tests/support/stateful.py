@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -187,3 +188,23 @@ class AlmostNothing(nn.Module):
 class DrawsInEval(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(self.linear(x), 0.5, training=True)
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: Tensor
+
+
+class ReturnsAPair(Linear):
+    def forward(self, x: Tensor) -> dict[str, Pair]:
+        return {"pair": Pair(self.linear(x), x + 1)}
+
+
+class DrawsFromPython(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * (2 if random.random() < 0.7 else 1)
+
+
+class DrawsFromNumPy(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + float(np.random.rand())

@@ -141,3 +141,32 @@ def test_a_model_is_as_it_was_built_after_its_calls() -> None:
     with torch.no_grad():
         assert torch.equal(model(torch.ones(3, 4)), first)
     assert not ModelState(model).changed_tensors()
+
+
+def test_a_named_tuple_that_no_archive_can_hold_is_refused_with_the_line_that_registers_it(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="ReturnsAPair returns the named tuple Pair") as failure:
+        exported(f'model = "support.stateful:ReturnsAPair"\n{STATIC}')
+    assert failure.value.kind is Kind.EXPORT
+    line = '_register_namedtuple(Pair, serialized_type_name="support.stateful.Pair")'
+    assert line in str(failure.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("model", "source"), [("DrawsFromPython", "Python's random"), ("DrawsFromNumPy", "numpy.random")]
+)
+def test_a_draw_that_capture_would_freeze_is_refused(exported: Export, model: str, source: str) -> None:
+    with pytest.raises(StageFailure, match=f"{model} draws from {source} when it is called") as failure:
+        exported(f'model = "support.stateful:{model}"\n{STATIC}')
+    assert failure.value.kind is Kind.EXPORT
+
+
+@pytest.mark.parametrize("strict", ["true", "false"])
+def test_two_exports_of_a_model_are_equal_byte_for_byte_with_and_without_eager_calls(
+    exported: Export, monkeypatch: pytest.MonkeyPatch, strict: str
+) -> None:
+    for model in ("AssignsABuffer", "ReturnsItsBuffer", "MarksItsInput", "DrawsInEval", "MakesATable"):
+        text = f'model = "support.stateful:{model}"\n{DYNAMIC}\nexport = {{ strict = {strict} }}'
+        with_calls = exported(text).path.read_bytes()
+        with monkeypatch.context() as patched:
+            patched.setattr("batchexport.pipeline.export.eager_calls", lambda *_, **__: [])
+            assert exported(text).path.read_bytes() == with_calls, model
