@@ -1,4 +1,4 @@
-"""Artifacts are loaded and called as torch's own users do, and compared with the oracle; also what torch makes alone."""
+"""Load and call artifacts as users of torch do, and compare them with the oracle; see what torch makes alone."""
 
 from __future__ import annotations
 

@@ -11,12 +11,28 @@ def function(d: Draft, x: Value) -> Value:
     x = d.floating(x)
     call = d.rng.choice(
         [
-            "F.gelu({})", "torch.relu({})", "{}.sigmoid()", "F.silu({})", "{}.tanh()", "F.softplus({})", "{}.clamp(-1, 1)",
-            "{}.clamp(min=0.1).log()", "{}.abs().sqrt()", "F.dropout({}, 0.5, training=self.training)", "{}.square() * 0.5",
-            "F.leaky_relu({}, 0.2)", "F.elu({})", "{} / ({}.abs() + 1)", "{}.neg().exp().clamp(max=3)", "torch.erf({})",
-            "F.hardswish({})", "{}.sin() + {}.cos()", "torch.where({}.isnan(), 0.0, {})", "torch.nan_to_num({})",
+            "F.gelu({})",
+            "torch.relu({})",
+            "{}.sigmoid()",
+            "F.silu({})",
+            "{}.tanh()",
+            "F.softplus({})",
+            "{}.clamp(-1, 1)",
+            "{}.clamp(min=0.1).log()",
+            "{}.abs().sqrt()",
+            "F.dropout({}, 0.5, training=self.training)",
+            "{}.square() * 0.5",
+            "F.leaky_relu({}, 0.2)",
+            "F.elu({})",
+            "{} / ({}.abs() + 1)",
+            "{}.neg().exp().clamp(max=3)",
+            "torch.erf({})",
+            "F.hardswish({})",
+            "{}.sin() + {}.cos()",
+            "torch.where({}.isnan(), 0.0, {})",
+            "torch.nan_to_num({})",
         ]
-    )  # fmt: skip
+    )
     return d.let(call.replace("{}", str(x)), x)
 
 
@@ -97,8 +113,13 @@ def masked(d: Draft, x: Value) -> Value | None:
         return None
     x = d.floating(x)
     call = d.rng.choice(
-        ["torch.where({0} > 0, {0}, -{0} * 0.3)", "{0}.masked_fill({0} < 0, 0.0)", "{0} * ({0} > 0.1)", "torch.where({0} > 0, 1.0, 0.0).to({0}.dtype) + {0}"]
-    )  # fmt: skip
+        [
+            "torch.where({0} > 0, {0}, -{0} * 0.3)",
+            "{0}.masked_fill({0} < 0, 0.0)",
+            "{0} * ({0} > 0.1)",
+            "torch.where({0} > 0, 1.0, 0.0).to({0}.dtype) + {0}",
+        ]
+    )
     return d.let(call.format(x), x)
 
 
@@ -180,9 +201,14 @@ def positions(d: Draft, x: Value) -> Value:
 @block("statistics", "rows", "tokens")
 def statistics(d: Draft, x: Value) -> Value:
     x = d.floating(x)
-    call = d.rng.choice(["({0} - {0}.mean(-1, keepdim=True)) / ({0}.std(-1, keepdim=True, unbiased=False) + 1)",
-                         "{0} / ({0}.norm(dim=-1, keepdim=True) + 1)", "{0} - {0}.amax(-1, keepdim=True)",
-                         "{0} * {0}.var(-1, keepdim=True, unbiased=False)"])  # fmt: skip
+    call = d.rng.choice(
+        [
+            "({0} - {0}.mean(-1, keepdim=True)) / ({0}.std(-1, keepdim=True, unbiased=False) + 1)",
+            "{0} / ({0}.norm(dim=-1, keepdim=True) + 1)",
+            "{0} - {0}.amax(-1, keepdim=True)",
+            "{0} * {0}.var(-1, keepdim=True, unbiased=False)",
+        ]
+    )
     return d.let(call.format(x), x)
 
 

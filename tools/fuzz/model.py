@@ -64,8 +64,6 @@ def generate(seed: int, number: int, *, compiled: bool = True) -> Model:
     draft.say(f"return {form.make(draft, value)}")
     draft.features.append(f"output: {form.name}")
     draft.refusable |= set(form.refusable)
-    if draft.loose:
-        draft.refusable.add("verify")
     _settle_auto(draft)
     return _finished(draft, number, compiled=compiled)
 
@@ -125,6 +123,8 @@ def _finished(draft: Draft, number: int, *, compiled: bool) -> Model:
         compile_["weights"] = "embedded"
     if not compiled:
         compile_ = {"format": "none"}
+    if draft.loose and compile_["format"] != "none":
+        draft.refusable.add("verify")
     seed = rng.randrange(100)
     name = f"n{number:05}"
     entry: dict[str, Any] = {"name": name, "model": f"{name}:Model", "seed": seed}

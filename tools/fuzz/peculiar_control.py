@@ -30,7 +30,7 @@ def branch_flag(d: Draft, x: Value) -> Value:
     return d.let(f"{x} if self.training else {x} * 0.5", x)
 
 
-@peculiarity("branch on a value", refusable=("export",))
+@peculiarity("branch on a value")
 def branch_value(d: Draft, x: Value) -> Value:
     x = d.floating(x)
     test = d.rng.choice(
@@ -84,7 +84,7 @@ def check(d: Draft, x: Value) -> Value:
     return x
 
 
-@peculiarity("nonzero", refusable=("export", "compile", "verify"))
+@peculiarity("nonzero")
 def nonzero(d: Draft, x: Value) -> Value | None:
     if not d.exact():
         return None
@@ -100,7 +100,7 @@ def nonzero(d: Draft, x: Value) -> Value | None:
     return d.let(f"{x} + 0.01 * {call.format(x)}", x)
 
 
-@peculiarity("item as a size", "rows", refusable=("export", "compile", "verify"))
+@peculiarity("item as a size", "rows")
 def item_size(d: Draft, x: Value) -> Value | None:
     if not d.exact():
         return None

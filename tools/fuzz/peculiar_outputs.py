@@ -35,7 +35,8 @@ def _registered(d: Draft, x: Value) -> str:
         "    first: torch.Tensor",
         "    second: Optional[torch.Tensor] = None",
     ]
-    d.header += ["", "", "torch.export.register_dataclass(Out)"]
+    name = d.rng.choice(["", ", serialized_type_name='fuzz.Out'"])
+    d.header += ["", "", f"torch.export.register_dataclass(Out{name})"]
     return d.rng.choice([f"Out({x}, {x} + 1)", f"Out(first={x})"])
 
 
@@ -53,6 +54,9 @@ def _unregistered(d: Draft, x: Value) -> str:
 
 def _named(d: Draft, x: Value) -> str:
     d.header += ["", "", "class Pair(NamedTuple):", "    one: torch.Tensor", "    two: torch.Tensor"]
+    if d.rng.random() < 0.6:
+        register = "torch.utils._pytree._register_namedtuple"
+        d.header += ["", "", f"{register}(Pair, serialized_type_name='fuzz.Pair')"]
     return d.rng.choice([f"Pair({x}, {x} * 2)", f"{{'pair': Pair(two={x}, one={x} - 1), 'a': {x}}}"])
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from fuzz.blocks import peculiarity
 from fuzz.draft import Draft, Value
 
-LATER = ("compile", "verify")  # compiled code loses buffers that are computed from themselves alone
 
-
-@peculiarity("counter in a buffer", refusable=LATER)
+@peculiarity("counter in a buffer")
 def counter(d: Draft, x: Value) -> Value:
     dtype, one = d.rng.choice([("int64", "1"), ("float32", "1"), ("float32", "0.5")])
     buffer = d.buffer(f"torch.zeros({d.rng.choice(['()', '1'])}, dtype=torch.{dtype})", persistent=d.rng.random() < 0.7)
@@ -17,7 +15,7 @@ def counter(d: Draft, x: Value) -> Value:
     return d.let(f"{x} + {buffer}.to({x}.dtype)", x)
 
 
-@peculiarity("running mean", refusable=())
+@peculiarity("running mean")
 def running(d: Draft, x: Value) -> Value | None:
     x = d.floating(x)
     axes = {"rows": "0", "tokens": "(0, 1)", "wave": "(0, 2)", "image": "(0, 2, 3)"}[x.kind]
@@ -35,7 +33,7 @@ def running(d: Draft, x: Value) -> Value | None:
     return d.let(f"{x} - {buffer}{after}", x)
 
 
-@peculiarity("cache written by index", "rows", refusable=LATER)
+@peculiarity("cache written by index", "rows")
 def kv_cache(d: Draft, x: Value) -> Value | None:
     x = d.floating(x)
     buffer, at = (
@@ -49,7 +47,7 @@ def kv_cache(d: Draft, x: Value) -> Value | None:
     return d.let(f"{x} + {buffer}.sum(0)", x)
 
 
-@peculiarity("buffer set anew", refusable=("export", *LATER))
+@peculiarity("buffer set anew")
 def reassigned(d: Draft, x: Value) -> Value:
     x = d.floating(x)
     buffer = d.buffer("torch.zeros(3)")
@@ -82,7 +80,7 @@ def both_changed(d: Draft, x: Value) -> Value | None:
     return d.let(f"{x} + ({state}.mean() * {buffer}.mean()).to({x}.dtype)", x)
 
 
-@peculiarity("parameter changed", refusable=("export", *LATER))
+@peculiarity("parameter changed")
 def parameter_changed(d: Draft, x: Value) -> Value:
     x = d.floating(x)
     weight = d.fresh("w")
@@ -119,7 +117,7 @@ def attribute_tensor(d: Draft, x: Value) -> Value:
     return d.let(f"{x} + self.{name}.to({x}.dtype)", x)
 
 
-@peculiarity("tensor in an attribute that is only written", refusable=("export",))
+@peculiarity("tensor in an attribute that is only written")
 def attribute_written(d: Draft, x: Value) -> Value:
     name = d.fresh("t")
     d.init.append(f"self.{name} = None")
@@ -139,7 +137,7 @@ def attribute_list(d: Draft, x: Value) -> Value:
     return d.let(f"{x} * self.{name}['n']", x)
 
 
-@peculiarity("table made at the first call", "tokens", "rows", refusable=("export",))
+@peculiarity("table made at the first call", "tokens", "rows")
 def first_call(d: Draft, x: Value) -> Value:
     x, name = d.floating(x), d.fresh("t")
     d.init.append(f"self.{name} = None")
@@ -147,7 +145,7 @@ def first_call(d: Draft, x: Value) -> Value:
     return d.let(f"{x} + self.{name}", x)
 
 
-@peculiarity("table made at the first call, by length", "tokens", refusable=("export",))
+@peculiarity("table made at the first call, by length", "tokens")
 def first_call_length(d: Draft, x: Value) -> Value:
     x, name = d.floating(x), d.fresh("t")
     d.init.append(f"self.{name} = {{}}")
@@ -179,7 +177,7 @@ def views(d: Draft, x: Value) -> Value:
     return d.let(f"{x} @ {names[0]} @ {names[1]}", x)
 
 
-@peculiarity("batch norm held in train mode", "rows", "wave", "image", refusable=LATER)
+@peculiarity("batch norm held in train mode", "rows", "wave", "image")
 def batch_norm_train(d: Draft, x: Value) -> Value | None:
     if d.low(x.shape[0]) < 2:
         return None
@@ -216,7 +214,7 @@ def _hold_in_train(d: Draft, layer: str) -> None:
     ]
 
 
-@peculiarity("embedding with max_norm", "rows", "tokens", refusable=("export", *LATER))
+@peculiarity("embedding with max_norm", "rows", "tokens")
 def max_norm(d: Draft, x: Value) -> Value | None:
     if not d.exact():
         return None

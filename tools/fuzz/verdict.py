@@ -78,6 +78,8 @@ def _of_refusal(seen: Seen) -> Iterator[Violation]:
         yield Violation(sort="message", text=f"no words: {told}")
     if kind in _UNFIT:
         yield Violation(sort="message", text=f"the kind does not fit: {told}")
+    if "disk" in (error["remedy"] or "") and kind != "disk" and "OSError" not in message:
+        yield Violation(sort="message", text=f"the remedy does not fit: {told}: {error['remedy']}")
     if error["stage"] in seen.refusable or kind in seen.refusable or seen.plain is None:
         return
     if all(step is None for step in seen.plain.values()):
