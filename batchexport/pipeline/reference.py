@@ -60,11 +60,12 @@ def unvaried_outputs(calls: Sequence[Mapping[str, Any]], rtol: float = 1e-4, ato
 
     To compare them tells nothing: an artifact that computes something else could give that number too.
     """
-    names = calls[0]["names"]
+    names = calls[0]["names"] if calls else []
     if any(call["names"] != names for call in calls):
         return []
     found = []
-    for name, leaves in zip(names, zip(*(call["outputs"] for call in calls), strict=True), strict=True):
+    for index, name in enumerate(names):
+        leaves = [call["outputs"][index] for call in calls]
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.numel()]
         if not tensors or any(tensor.is_complex() for tensor in tensors):
             continue

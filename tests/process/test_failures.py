@@ -120,9 +120,9 @@ class NeedsSix(Good):
         return x.reshape(6, -1)
 
 
-class Random(Good):
+class TellsExport(Good):
     def forward(self, x):
-        return x + torch.rand_like(x)
+        return x + (1 if torch.compiler.is_exporting() else 2)
 
 
 class Prints(Good):
@@ -191,7 +191,7 @@ CASES = [
     Case("branches", 'model = "models:Branches"', "export", (), "torch.cond"),
     Case("no-decomposition", f'{GOOD}\nexport = {{ decompositions = ["aten.nowhere"] }}', "lower", ("aten.nowhere",)),
     Case("no-extra-file", f'{GOOD}\nexport = {{ extra_files = {{ "a" = "nowhere" }} }}', "save", ("nowhere",)),
-    Case("random", 'model = "models:Random"', "verify", ("output differs",), "[entry.verify]", "verify"),
+    Case("tells-export", 'model = "models:TellsExport"', "verify", ("output differs",), "[entry.verify]", "verify"),
     Case("sleeps", 'model = "models:Sleeps"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("sleeps-deaf", 'model = "models:SleepsDeaf"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),
     Case("huge", 'model = "models:Huge"', "oom", ("memory",), "--jobs 1"),
@@ -272,7 +272,7 @@ def test_a_failure_has_a_one_line_message_a_log_and_a_command_to_reproduce_it(fa
 
 
 def test_a_failure_in_python_code_has_its_traceback_in_the_log(failed: Failed) -> None:
-    for name in ("raises", "cannot-be-built", "raising-module", "speechless", "exits", "random"):
+    for name in ("raises", "cannot-be-built", "raising-module", "speechless", "exits", "tells-export"):
         error = failed.ran.error(f"{name}@cpu")
         assert "Traceback (most recent call last)" in (failed.project.root / error["log"]).read_text(), name
 
