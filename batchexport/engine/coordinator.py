@@ -269,16 +269,13 @@ class Coordinator:
         self._advance(run)
 
     def _deliver(self, run: JobRun) -> None:
-        if self._last_stage != "verify":
-            self._finisher.end(run, ok=True)
-            return
         try:
             with interrupts.defer_signals():
                 self._finisher.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._discard_damaged_results(run)
         except (StoreError, OSError) as error:
-            self._fail(run, store_failure("verify", error))
+            self._fail(run, store_failure(self._last_stage, error))
 
     def _fail(self, run: JobRun, failure: Failure) -> None:
         self._finisher.fail(run, failure)

@@ -41,16 +41,19 @@ class JobFinisher:
         return tuple(self._reports[job.name] for job in jobs)
 
     def deliver(self, run: JobRun) -> None:
-        """Deliver a job's outputs and report it. Raises BlobMissing, BlobDamaged, StoreError, OSError."""
+        """Deliver what a job has built and report it. Raises BlobMissing, BlobDamaged, StoreError, OSError.
+
+        A run with `--stage` delivers unverified files, but does not replace the same files that were verified.
+        """
         assert run.export is not None
-        assert run.verified is not None
         job = run.job
         wanted = {"exported": (FILES["exported"], "export", run.export)}
         if run.compiled is not None:
             wanted["compiled"] = (FILES[job.compile.format], "compile", run.compiled)
         digests = {file: result.files[inner] for inner, (file, _, result) in wanted.items()}
         made_from = stamp(job, run.export, run.compiled, run.verified)
-        if not self._delivery.is_current(job.folder, digests, made_from):
+        verified_before = run.verified is None and self._delivery.holds(job.folder, digests)
+        if not verified_before and not self._delivery.is_current(job.folder, digests, made_from):
             sources: dict[str, tuple[Record, str]] = {
                 file: (self._requests.record(kind, result), inner) for inner, (file, kind, result) in wanted.items()
             }

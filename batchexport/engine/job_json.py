@@ -11,11 +11,11 @@ from batchexport.store.store import Record
 
 
 def job_json(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str, Any]:
-    """Return the keys, digests, stats and verification evidence of a job whose stages are all done.
+    """Return the keys, digests, stats and verification evidence of a job; no evidence where `--stage` left it out.
 
     `sources` maps each delivered file's name to its record and to its name there (`exported`, `compiled`).
     """
-    assert run.export is not None and run.verified is not None
+    assert run.export is not None
     exported = next(record for record, inner in sources.values() if inner == "exported")
     stats = {name: value for name, value in exported.data.get("stats", {}).items() if name != "seconds"}
     return {
@@ -32,5 +32,5 @@ def job_json(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str
             "state": run.export.export_facts.state,
         },
         "stats": stats,
-        "verify": {**run.job.verify.to_json(), **run.verified.facts["evidence"]},
+        "verify": {**run.job.verify.to_json(), **run.verified.facts["evidence"]} if run.verified else None,
     }

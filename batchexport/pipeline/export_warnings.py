@@ -16,6 +16,10 @@ from batchexport.pipeline.identity import graph_nodes
 
 # What torch says, in either mode of capture, of attributes that the model sets when it is called.
 _ASSIGNED = re.compile(r"assigned during export|side effects happened")
+# Where torch's recurrent layers list their own weights, which says nothing of the model.
+_FLAT_WEIGHTS = re.compile(r"self[\w.]*\._flat_weights\[\d+\](, )?")
+# How the operators that apply dropout name its probability; others call their own numbers `p` (`bernoulli`).
+_PROBABILITIES = ("dropout_p", "dropout")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
 
 
@@ -27,14 +31,23 @@ def recorded_warnings() -> Iterator[list[str]]:
         yield found
     for one in caught:
         sys.stderr.write(warnings.formatwarning(one.message, one.category, one.filename, one.lineno, one.line))
-        text = str(one.message)
-        if _ASSIGNED.search(text):
+        text = _FLAT_WEIGHTS.sub("", str(one.message))
+        if _ASSIGNED.search(text) and ("self." in text or "self." not in str(one.message)):
             found.append(f"torch.export: {text.partition('(http')[0].strip()}")
 
 
 def is_random(node: Node) -> bool:
-    """Return True if a node calls an operator that draws random numbers."""
-    return node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    """Return True if a node calls an operator that draws random numbers, and does so in this call.
+
+    Operators of dropout draw none outside training, nor where the probability is 0.
+    """
+    if node.op != "call_function" or torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    given = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    given |= dict(zip(given, node.args, strict=False)) | node.kwargs
+    training = given.get("train", given.get("training", True))
+    probability = next((given[name] for name in _PROBABILITIES if name in given), None)
+    return training is not False and probability != 0
 
 
 def random_operators(program: ExportedProgram) -> list[str]:

@@ -54,7 +54,8 @@ def load(folder: str | Path) -> Callable[..., Any]:
     record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     compiled = record["outputs"].get("compiled")
     if compiled is None:
-        raise FileNotFoundError(f'{folder} holds no compiled artifact (compile format is "none")')
+        why = 'its compile format is "none", or it was made with --stage export'
+        raise FileNotFoundError(f"{folder} holds no compiled artifact: {why}")
     for module in record.get("imports", []):
         importlib.import_module(module)
     device = "cuda" if record["target"].startswith("cuda") else "cpu"

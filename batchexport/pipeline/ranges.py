@@ -3,6 +3,7 @@
 Inductor asks questions about sizes that are true of the example only ("is the batch below 16?", to choose a backend for
 a convolution). torch then narrows the range of the size to where the answer holds, and Inductor both simplifies the
 code by that and lets it refuse every other size, though the code must hold for the whole range of the manifest.
+Loading an archive asks such questions, too: a size that may be 1 comes back as one of at least 2.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ from torch.utils import _pytree as pytree
 
 @contextmanager
 def kept_ranges(program: ExportedProgram) -> Iterator[None]:
-    """Let nothing narrow the ranges of sizes that the inputs of `program` have; values that only data tell may be."""
+    """Give the sizes of the inputs of `program` the ranges of its signature, and let nothing narrow them.
+
+    Values that only data tell may be narrowed.
+    """
     environments = {id(environment): environment for environment in _environments(program)}
     for environment in environments.values():
-        environment._update_var_to_range = _Update(environment)
+        update = _Update(environment)
+        for symbol in update.kept & program.range_constraints.keys() & environment.var_to_range.keys():
+            environment.var_to_range[symbol] = program.range_constraints[symbol]
+        environment._update_version_counter()  # else torch may answer by the ranges from before
+        environment._update_var_to_range = update
     try:
         yield
     finally:
@@ -35,10 +43,10 @@ class _Update:
         self._update = environment._update_var_to_range
         # Named var_to_val before torch 2.12.
         values = getattr(environment, "backed_var_to_val", None)
-        self._kept = set(environment.var_to_val if values is None else values)
+        self.kept = set(environment.var_to_val if values is None else values)
 
     def __call__(self, symbol: Any, *args: Any, **kwargs: Any) -> None:
-        if symbol not in self._kept:
+        if symbol not in self.kept:
             self._update(symbol, *args, **kwargs)
 
 

@@ -61,9 +61,10 @@ def rows_to_remember(folder: str, files: Mapping[str, list[Any]]) -> Files:
     return rows
 
 
-def stamp(job: Job, export: Result, compiled: Result | None, verified: Result) -> str:
+def stamp(job: Job, export: Result, compiled: Result | None, verified: Result | None) -> str:
     """Return the digest of what a `job.json` is made from; equal stamps mean equal files."""
-    return digest("job", SCHEMA, job.name, export.key, compiled.key if compiled else None, verified.key)
+    later = [result.key if result else None for result in (compiled, verified)]
+    return digest("job", SCHEMA, job.name, export.key, *later)
 
 
 class Delivery:
@@ -100,6 +101,13 @@ class Delivery:
         if found != files or row.get("manifest") != self._manifest:
             self._fresh[folder] = {"stamp": stamp, "files": found}
         return True
+
+    def holds(self, name: str, wanted: Mapping[str, str]) -> bool:
+        """Return True if the folder holds the files wanted (name → SHA-256), whatever else was delivered with them."""
+        row = self._rows.get(self.folder(name))
+        if row is None or any(row["files"].get(file, [None])[-1] != content for file, content in wanted.items()):
+            return False
+        return current_rows(self.folder(name), row["files"]) is not None
 
     def other_manifest(self, name: str) -> Path | None:
         """Return another manifest that delivered this folder, if it still exists and had the job in its last run."""

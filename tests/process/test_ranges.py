@@ -1,4 +1,4 @@
-"""Compiled vision models hold at both ends of their batch, and refuse what is outside, in plain torch."""
+"""Compiled models hold at both ends of their dims, and refuse what is outside, in plain torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ schema = 1
 [cache]
 dir = "cache"
 
-[defaults.inputs]
-x = { shape = ["batch", 3, 32, 32] }
 """
 NETS = """
 import torch
@@ -88,6 +86,14 @@ class UNet(nn.Module):
         fine = F.relu(self.first(x))
         coarse = F.relu(self.second(F.max_pool2d(fine, 2)))
         return self.out(F.relu(self.joined(torch.cat([fine, self.up(coarse)], 1))))
+
+
+class Masked(nn.Module):
+    def forward(self, x, mask):
+        batch, length, _ = x.shape
+        heads = x.view(batch, length, 2, 4).transpose(1, 2)
+        seen = mask[:, None, None, :].expand(batch, 1, length, length)  # asks whether the length is 1
+        return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=seen)
 """
 PLAIN_TORCH = """
 import os, sys
@@ -108,19 +114,35 @@ for name in ("ResNet", "MobileNet", "UNet"):
                 except RuntimeError:
                     continue
                 raise AssertionError(f"{name} takes a batch of {batch}")
+run = torch._inductor.aoti_load_package("dist/Masked@cpu/compiled.pt2")
+for batch, length in ((1, 1), (4, 1), (1, 32), (4, 32), (2, 16)):
+    given = torch.randn(batch, length, 8), torch.ones(batch, length, dtype=torch.bool)
+    torch.testing.assert_close(run(x=given[0], mask=given[1]), nets.Masked()(*given), rtol=1e-4, atol=1e-5)
 assert "batchexport" not in sys.modules
 """
 
 
-def test_vision_models_hold_at_both_ends_of_their_batch(tmp_path: Path) -> None:
+MASKED = """
+name = "Masked"
+model = "nets:Masked"
+dims = { batch = { min = 1, max = 4, example = 2 }, length = { min = 1, max = 32, example = 16 } }
+
+[entry.inputs]
+x = { shape = ["batch", "length", 8] }
+mask = { shape = ["batch", "length"], dtype = "bool", value = true }
+"""
+
+
+def test_models_hold_at_both_ends_of_their_dims(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write("nets.py", NETS)
     entries = [
-        f'name = "{name}-{top}"\nmodel = "nets:{name}"\ndims = {{ batch = {{ min = 1, max = {top} }} }}'
+        f'name = "{name}-{top}"\nmodel = "nets:{name}"\ndims = {{ batch = {{ min = 1, max = {top} }} }}\n'
+        'inputs = { x = { shape = ["batch", 3, 32, 32] } }'
         for name in ("ResNet", "MobileNet", "UNet")
         for top in (16, 64)
     ]
-    project.manifest(*entries, head=HEAD)
+    project.manifest(*entries, MASKED, head=HEAD)
     ran = project.run()
     assert all(job["ok"] for job in ran.jobs.values()), ran.stdout
     plain = [sys.executable, "-c", PLAIN_TORCH]

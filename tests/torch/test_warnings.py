@@ -24,6 +24,15 @@ def test_attributes_that_torch_warns_of_are_named(exported: Export) -> None:
     assert "registered as buffers" in line
 
 
+@pytest.mark.parametrize("strict", ["false", "true"])
+def test_dropout_that_drops_nothing_is_not_told_as_random(exported: Export, strict: str) -> None:
+    made = exported(f'model = "support.stateful:DropsNothing"\n{STATIC}\nexport = {{ strict = {strict} }}')
+    assert {"dropout", "scaled_dot_product_attention", "gru"} <= {
+        operator.partition(".")[2].partition(".")[0] for operator in made.output["stats"]["ops"]
+    }
+    assert made.output["warnings"] == []
+
+
 def test_a_plain_model_has_no_warnings(exported: Export) -> None:
     made = exported(f'model = "support.stateful:Linear"\n{STATIC}')
     assert made.output["warnings"] == []
