@@ -34,6 +34,7 @@ class ExportSpec:
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     strict: bool = False
     ir: str = "training"
     preserve_module_call_signature: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class ExportSpec:
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "env": dict(self.env),
             "data": list(self.data),
+            "imports": list(self.imports),
             "strict": self.strict,
             "ir": self.ir,
             "preserve_module_call_signature": list(self.preserve_module_call_signature),

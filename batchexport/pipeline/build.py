@@ -26,9 +26,11 @@ _SOURCES = ("timm", "torchvision", "transformers")
 def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     """Import, construct under the seed, load weights, set dtype and eval mode.
 
-    `spec` holds model, args, kwargs, weights, seed, method, dtype; `root` is the folder that relative
+    `spec` holds imports, model, args, kwargs, weights, seed, method, dtype; `root` is the folder that relative
     paths start from. Raises StageFailure of kind import, build or weights.
     """
+    for name in spec["imports"]:
+        _import(name)
     final = None if spec["dtype"] == "keep" else dtype_of(spec["dtype"])
     seed_everything(int(spec["seed"]))
     model = _construct(spec, root)
@@ -73,11 +75,9 @@ def dtype_of(name: str) -> torch.dtype:
     return dtype
 
 
-def attribute(reference: str) -> Any:
-    """Return the object that `module:attribute` names. Raises StageFailure of kind import."""
-    module_name, _, path = reference.partition(":")
+def _import(module_name: str) -> Any:
     try:
-        found: Any = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):
@@ -93,6 +93,12 @@ def attribute(reference: str) -> Any:
         ) from error
     except Exception as error:
         raise classified(error, Kind.IMPORT, f"importing {module_name}") from error
+
+
+def attribute(reference: str) -> Any:
+    """Return the object that `module:attribute` names. Raises StageFailure of kind import."""
+    module_name, _, path = reference.partition(":")
+    found = _import(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
             near = difflib.get_close_matches(part, dir(found), n=1)

@@ -88,7 +88,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "program": digest,
         "skeleton": skeleton,
         "state": ids,
-        "modules": sorted(container_modules(program) | operator_modules(program, spec["model"])),
+        "modules": sorted({*spec["imports"], *container_modules(program), *operator_modules(program, spec["model"])}),
         "likeness": alike,
         "reweighed": False,
         "packed": None,

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -43,7 +44,8 @@ def is_random(node: Node) -> bool:
     """
     if node.op != "call_function" or torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
         return False
-    given = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    operator: Any = node.target
+    given = {argument.name: argument.default_value for argument in operator._schema.arguments}
     given |= dict(zip(given, node.args, strict=False)) | node.kwargs
     training = given.get("train", given.get("training", True))
     probability = next((given[name] for name in _PROBABILITIES if name in given), None)

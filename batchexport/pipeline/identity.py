@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, InputSpec
+from torch.export.graph_signature import CustomObjArgument, InputKind, InputSpec
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from batchexport.core.keys import digest
+from batchexport.pipeline.failure import Kind, failing_as
 
 PROGRAM_VERSION = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function, which is another one in each process
@@ -131,6 +132,8 @@ def _leaf(leaf: Any, text: Callable[[Any], str]) -> Any:
     if isinstance(leaf, torch.Tensor):
         strides = [text(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
         return [str(leaf.dtype), [text(size) for size in leaf.shape], strides, str(leaf.device), leaf.requires_grad]
+    if isinstance(leaf, CustomObjArgument):  # the stand-in for its methods does not come back from an archive
+        return ["object", leaf.class_fqn]
     plain = {"SymInt": "int", "SymFloat": "float", "SymBool": "bool"}
     return [plain.get(type(leaf).__name__, type(leaf).__name__), text(leaf)]
 
@@ -155,7 +158,7 @@ def _hints(program: ExportedProgram) -> list[Any]:
 def state_ids(program: ExportedProgram) -> list[list[Any]]:
     """Return `[name, kind, dtype, shape, strides, tie group, content digest]` of every parameter, buffer and constant.
 
-    Tensors of one tie group share their storage.
+    Tensors of one tie group share their storage. An object of C++ is a constant, too, with its class as dtype.
     """
     tensors: list[tuple[str, str, torch.Tensor]] = []
     parameters = set(program.graph_signature.parameters)
@@ -180,7 +183,17 @@ def state_ids(program: ExportedProgram) -> list[list[Any]]:
         ]
         for (name, kind, tensor), content in zip(tensors, digests, strict=True)
     ]
+    ids += [
+        [name, "constant", value._type().qualified_name(), [], [], name, hashlib.sha256(_pickle(value)).hexdigest()]
+        for name, value in program.constants.items()
+        if isinstance(value, torch.ScriptObject)
+    ]
     return sorted(ids, key=lambda row: row[0])
+
+
+def _pickle(value: torch.ScriptObject) -> bytes:
+    with failing_as(Kind.SAVE, f"pickling an object of the class {value._type().qualified_name()}"):
+        return torch._C._pickle_save(value)  # as torch.export.save does
 
 
 def storage_of(tensor: torch.Tensor) -> int:

@@ -39,12 +39,15 @@ def container_modules(program: ExportedProgram) -> set[str]:
 
 
 def operator_modules(program: ExportedProgram, model: str) -> set[str]:
-    """Return the modules that register operators of the program which torch does not have.
+    """Return the modules that register operators and C++ classes of the program which torch does not have.
 
-    The module of an operator made by `torch.library.custom_op` is known. Any other is taken to be registered by what
+    The module of an operator made by `torch.library.custom_op` is known. All others are taken to be registered by what
     `model` (a reference, `module:attribute`) imports.
     """
     found: set[str] = set()
+    classes = [one._type().qualified_name() for one in program.constants.values() if isinstance(one, torch.ScriptObject)]
+    if any(name.removeprefix("__torch__.torch.classes.").partition(".")[0] not in _OF_TORCH for name in classes):
+        found.add(model.partition(":")[0])
     for target in {node.target for node in graph_nodes(program)}:
         if isinstance(target, torch._ops.OpOverload) and target.namespace not in _OF_TORCH:
             definition = OPDEFS.get(target._schema.name)
