@@ -60,12 +60,12 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> None:
     model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators."""
+def seed_everything(seed: int, *, of_torch: int | None = None) -> None:
+    """Seed Python's, NumPy's and torch's generators, torch's with `of_torch` if that is given."""
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed if of_torch is None else of_torch)
 
 
 def dtype_of(name: str) -> torch.dtype:

@@ -51,6 +51,8 @@ def _explained(error: Exception) -> StageFailure:
         )
     if "no fake impl registered" in text:
         return classified(error, Kind.EXPORT, "torch.export", "register a fake kernel with torch.library.register_fake")
+    if "unhashable type: non-nested Sym" in text:
+        return classified(error, Kind.EXPORT, "torch.export", "don't use a size as the key of a dict or set")
     return classified(error, Kind.EXPORT, "torch.export")
 
 

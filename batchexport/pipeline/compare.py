@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 from batchexport.pipeline.build import seed_everything
 from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.inputs import unpacked
+from batchexport.pipeline.leaves import scale
 from batchexport.pipeline.load import leaf_names
-from batchexport.pipeline.reference import scale, where
+from batchexport.pipeline.reference import where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

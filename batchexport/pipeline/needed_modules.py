@@ -45,7 +45,9 @@ def operator_modules(program: ExportedProgram, model: str) -> set[str]:
     `model` (a reference, `module:attribute`) imports.
     """
     found: set[str] = set()
-    classes = [one._type().qualified_name() for one in program.constants.values() if isinstance(one, torch.ScriptObject)]
+    classes = [
+        one._type().qualified_name() for one in program.constants.values() if isinstance(one, torch.ScriptObject)
+    ]
     if any(name.removeprefix("__torch__.torch.classes.").partition(".")[0] not in _OF_TORCH for name in classes):
         found.add(model.partition(":")[0])
     for target in {node.target for node in graph_nodes(program)}:

@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from batchexport.core.dims import Dim
 from batchexport.pipeline import inputs as example
+from batchexport.pipeline.bounds import Point, narrower_bounds
 from batchexport.pipeline.compare import Outcome, make_call
 from batchexport.pipeline.failure import Kind, StageFailure, classified
-from batchexport.pipeline.reference import equal_leaves, where
-
-Point = Mapping[str, int]
+from batchexport.pipeline.leaves import equal_leaves
+from batchexport.pipeline.reference import where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +44,12 @@ class ProgramCalls:
         first = self.calls[0]["point"]
         if point == first:
             return classified(error, Kind.EXPORT, f"running the exported program at {where(point)}")
-        bounds = [bound for name in point if (bound := self._bound(name, point, first)) is not None]
-        remedies = [f"write {' and '.join(bounds)} in [entry.dims]"] if bounds else []
+        bounds = narrower_bounds(point, first, self.spec["dims"], self._holds)
+        remedies = [bounds] if bounds else []
         if self._deferred_helps(point):
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
         doing = f"the exported program refuses {where(point)}, which the manifest allows"
         return classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
-
-    def _bound(self, name: str, point: Point, first: Point) -> str | None:
-        """Return the bound of a dim that must move, where that dim alone makes the program refuse `point`."""
-        value, good = point[name], first[name]
-        if value == good or self._holds({**first, name: value}):
-            return None
-        step = Dim(name=name, **self.spec["dims"][name]).multiple_of
-        refused, held = value, good
-        while abs(held - refused) > step:  # the range that holds is taken to be without gaps
-            middle = refused + (held - refused) // (2 * step) * step
-            if middle == refused:
-                break
-            refused, held = (refused, middle) if self._holds({**first, name: middle}) else (middle, held)
-        return f"`{'min' if value < good else 'max'} = {held}` for {name}"
 
     def _holds(self, point: Point) -> bool:
         return _runs(self.program, example.make(self.spec, point, self.root))

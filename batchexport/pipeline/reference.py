@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,17 +16,18 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from batchexport.pipeline import inputs as example
+from batchexport.pipeline.bounds import narrower_bounds
 from batchexport.pipeline.build import seed_everything
+from batchexport.pipeline.divergence import Step, first_difference, recorded
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
-from batchexport.pipeline.model_state import ModelState, equal_tensors, restored
+from batchexport.pipeline.model_state import ModelState, restored
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
 CALLS = 4
 # Factors for normally distributed inputs, tried where an output is the same at every call.
 _FACTORS = (10.0, 100.0)
-# Two runs of one model may differ by this much where threads share the work.
-_RTOL, _ATOL = 1e-4, 1e-6
 _PLAIN = (torch.Tensor, bool, int, float, complex, type(None))
 
 
@@ -43,37 +45,16 @@ def eager_calls(
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
     """
     with restored(model) as state:
-        eager = _Eager(model=model, spec=spec, root=root, state=state)
-        calls = eager.calls(points, least)
-        eager.refuse_hidden_state(points[0], calls[0])
+        eager = _Eager(model=model, spec=spec, root=root, points=points, state=state)
+        calls = eager.calls(least)
+        eager.refuse_hidden_state(calls[0])
         for factor in _FACTORS if unvaried_outputs(calls) else ():
             state.restore()
             with suppress(StageFailure):  # the model must work with the ordinary inputs only
-                larger = eager.calls(points, least, factor)
+                larger = eager.calls(least, factor)
                 if len(unvaried_outputs(larger)) < len(unvaried_outputs(calls)):
                     calls = larger
     return calls
-
-
-def unvaried_outputs(calls: Sequence[Mapping[str, Any]], rtol: float = 1e-4, atol: float = 1e-5) -> list[str]:
-    """Return the tensors among the outputs, by name, that are one and the same number at every call, or nearly so.
-
-    To compare them tells nothing: an artifact that computes something else could give that number too.
-    """
-    names = calls[0]["names"] if calls else []
-    if any(call["names"] != names for call in calls):
-        return []
-    found = []
-    for index, name in enumerate(names):
-        leaves = [call["outputs"][index] for call in calls]
-        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.numel()]
-        if not tensors or any(tensor.is_complex() for tensor in tensors):
-            continue
-        lows, highs = zip(*(tensor.to(torch.float64).aminmax() for tensor in tensors), strict=True)
-        low, high = float(min(lows)), float(max(highs))
-        if high - low <= 2 * (atol + rtol * max(abs(low), abs(high))):
-            found.append(f"output{name}")
-    return found
 
 
 def _mutates(calls: Sequence[Mapping[str, Any]], state: ModelState) -> bool:
@@ -82,20 +63,21 @@ def _mutates(calls: Sequence[Mapping[str, Any]], state: ModelState) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Eager:
-    """A model that is called in eager mode; `state` is that in which it was built."""
+    """A model that is called in eager mode at `points`; `state` is that in which it was built."""
 
     model: nn.Module
     spec: Mapping[str, Any]
     root: str
+    points: Sequence[Mapping[str, int]]
     state: ModelState
 
-    def calls(self, points: Sequence[Mapping[str, int]], least: int, factor: float = 1.0) -> list[dict[str, Any]]:
+    def calls(self, least: int, factor: float = 1.0) -> list[dict[str, Any]]:
         """Make the calls that `eager_calls` returns, with normally distributed inputs multiplied by `factor`."""
         calls: list[dict[str, Any]] = []
-        while len(calls) < max(len(points), least):
-            draw, at = divmod(len(calls), len(points))
-            calls.append(self._call(points[at], Kind.SHAPES if at else Kind.BUILD, draw, factor))
-            if len(calls) == len(points) and _mutates(calls, self.state):
+        while len(calls) < max(len(self.points), least):
+            draw, at = divmod(len(calls), len(self.points))
+            calls.append(self._call(self.points[at], Kind.SHAPES if at else Kind.BUILD, draw, factor))
+            if len(calls) == len(self.points) and _mutates(calls, self.state):
                 least = max(least, CALLS)
         return calls
 
@@ -114,35 +96,38 @@ class _Eager:
             return {
                 "point": dict(point),
                 "inputs": example.packed(given),
-                "outputs": [_kept(leaf) for leaf in leaves],
+                "outputs": [kept(leaf) for leaf in leaves],
                 "structure": str(structure),
                 "names": leaf_names(outputs),
-                "inputs_after": [_kept(leaf) for leaf in after] if changed else None,
-                "buffers": {name: _kept(tensor) for name, tensor in self.state.changed_buffers().items()},
+                "inputs_after": [kept(leaf) for leaf in after] if changed else None,
+                "buffers": {name: kept(tensor) for name, tensor in self.state.changed_buffers().items()},
                 "exported": None,
             }
 
-    def refuse_hidden_state(self, point: Mapping[str, int], first: Mapping[str, Any]) -> None:
+    def refuse_hidden_state(self, first: Mapping[str, Any]) -> None:
         """Repeat the first call with the tensors that it had: whatever differs then is kept elsewhere.
 
         Raises StageFailure of kind export.
         """
+        point = self.points[0]
         attributes = self.state.changed_attributes()
         self.state.restore_tensors()
         outputs = pytree.tree_leaves(self._run(point, example.make(self.spec, point, self.root), Kind.BUILD))
-        if len(outputs) == len(first["outputs"]) and all(map(_alike, outputs, first["outputs"])):
+        if len(outputs) == len(first["outputs"]) and all(map(alike, outputs, first["outputs"])):
             return
+        given = example.make(self.spec, point, self.root)
+        place = self._first_difference(given, self.state.restore_tensors)
         if not attributes:
             raise StageFailure(
                 Kind.EXPORT,
-                f"{self._name} gives other outputs when it is called again with the same inputs and seed",
+                f"{self._name} gives other outputs when it is called again with the same inputs and seed{place}",
                 "take randomness from torch's global generator, and keep state in buffers",
             )
         more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
         raise StageFailure(
             Kind.EXPORT,
             f"{self._name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not "
-            "have: called again with the same inputs, it gives other outputs",
+            f"have: called again with the same inputs, it gives other outputs{place}",
             "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
         )
 
@@ -152,22 +137,53 @@ class _Eager:
 
     def _run(self, point: Mapping[str, int], given: Mapping[str, Any], kind: Kind) -> Any:
         """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
-        seed_everything(int(self.spec["seed"]))
+        seed = int(self.spec["seed"])
+        seed_everything(seed)
         before = _generators()
         try:
             with torch.no_grad():
                 outputs = self.model(**given)
         except Exception as error:
-            raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
+            remedy = self._narrower_bounds(point) if kind is Kind.SHAPES else None
+            raise classified(error, kind, f"running the model in eager mode at {where(point)}", remedy) from error
         for name, state in _generators().items():
             if state != before.get(name, state):
+                place = self._first_difference(given, partial(seed_everything, seed + 1, of_torch=seed))
                 raise StageFailure(
                     Kind.EXPORT,
                     f"{self._name} draws from {name} when it is called, and an exported program would hold one draw "
-                    "for good",
+                    f"for good{place}",
                     "draw with torch.rand and the like, or take the number as an input",
                 )
         return outputs
+
+    def _narrower_bounds(self, point: Mapping[str, int]) -> str | None:
+        def holds(point: Mapping[str, int]) -> bool:
+            try:
+                with torch.no_grad():
+                    self.model(**example.make(self.spec, point, self.root))
+            except Exception:
+                return False
+            return True
+
+        return narrower_bounds(point, self.points[0], self.spec["dims"], holds)
+
+    def _first_difference(self, given: Mapping[str, Any], between: Callable[[], Any]) -> str:
+        """Call the model twice, after `between` the second time; say which operator gives another result first."""
+        seed = int(self.spec["seed"])
+
+        def steps(prepare: Callable[[], Any]) -> list[Step]:
+            seed_everything(seed)
+            prepare()
+            used = copy.deepcopy(given)
+            with torch.no_grad():
+                return recorded(lambda: self.model(**used))
+
+        try:
+            found = first_difference(steps(self.state.restore), steps(between))
+        except Exception:  # the failure that is being explained is the one to tell
+            return ""
+        return f"; {found} is the first operator to give another result" if found else ""
 
 
 def _generators() -> dict[str, str]:
@@ -181,11 +197,6 @@ def _generators() -> dict[str, str]:
 def where(point: Mapping[str, int]) -> str:
     """Return dim values as text."""
     return ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
-
-
-def _kept(leaf: Any) -> Any:
-    """Return a copy, as a later call may change the tensor that an output is."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
@@ -227,30 +238,3 @@ def _specs(structure: pytree.TreeSpec) -> Iterator[pytree.TreeSpec]:
     yield structure
     for child in structure.children():
         yield from _specs(child)
-
-
-def equal_leaves(one: Any, other: Any) -> bool:
-    """Return True if two leaves have the same type and, tensors, the same elements."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return equal_tensors(one, other)
-    return type(one) is type(other) and bool(one == other)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
-        return equal_leaves(one, other)
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if not (one.is_floating_point() or one.is_complex()):
-        return torch.equal(one, other)
-    return torch.allclose(one, other, rtol=_RTOL, atol=_ATOL * scale(other), equal_nan=True)
-
-
-def scale(leaf: Any) -> float:
-    """Return the largest finite magnitude in a tensor or number; 0 for what is neither."""
-    if isinstance(leaf, bool | int | float):
-        leaf = torch.tensor(leaf)
-    if not isinstance(leaf, torch.Tensor) or not leaf.numel():
-        return 0.0
-    sizes = leaf.abs() if leaf.is_complex() else leaf.to(torch.float64).abs()  # there is no `abs` of truth values
-    return float(sizes.nan_to_num(0.0, 0.0, 0.0).max())

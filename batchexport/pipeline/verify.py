@@ -12,8 +12,9 @@ import torch
 from batchexport.pipeline.compare import Comparison, Outcome, make_call
 from batchexport.pipeline.compile import import_modules, load_program, on_target
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
+from batchexport.pipeline.leaves import unvaried_outputs
 from batchexport.pipeline.load import load_compiled
-from batchexport.pipeline.reference import unvaried_outputs, where
+from batchexport.pipeline.reference import where
 from batchexport.pipeline.weight_swap import ARCHIVE
 
 # What AOTInductor's check of its inputs says of a size, under AOTI_RUNTIME_CHECK_INPUTS.

@@ -23,6 +23,25 @@ class OtherWhereBothAreSmall(nn.Module):
         return x.sum() + y.sum() if x.shape[0] + y.shape[0] > 2 else x.sum() - y.sum()
 
 
+class RemembersBySize(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.shape[0]
+        if rows not in self.tables:
+            self.tables[rows] = torch.arange(rows)
+        return x + self.tables[rows][:, None]
+
+
+class NotAlone(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] < 3:
+            raise ValueError("a variance needs three rows")
+        return x.var(0)
+
+
 class Tanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.nn.functional.gelu(x).tanh()

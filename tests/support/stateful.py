@@ -75,6 +75,23 @@ class OwnRandomness(Linear):
         return self.linear(x) * float(np.random.default_rng().uniform(1, 2))
 
 
+class OwnGenerator(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + torch.rand(4, generator=self.generator)
+
+
+class CountsInItsClass(Linear):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        CountsInItsClass.calls += 1
+        return self.linear(x) + self.calls
+
+
 class MakesATable(Linear):
     """What its first call makes is the same whatever the call."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 from batchexport.pipeline.model_state import ModelState, restored
+from support import stateful
 from support.exporting import Export
 
 STATIC = "inputs = { x = { shape = [3, 4] } }"
@@ -30,6 +33,24 @@ def test_state_in_python_is_refused_by_name(exported: Export, model: str, attrib
 def test_randomness_of_its_own_is_refused(exported: Export) -> None:
     with pytest.raises(StageFailure, match="OwnRandomness gives other outputs when it is called again with the same"):
         exported(f'model = "support.stateful:OwnRandomness"\n{STATIC}')
+
+
+@pytest.mark.parametrize(
+    ("model", "operator"),
+    [
+        ("CountsInPython", "aten.add.Tensor"),
+        ("CountsInItsClass", "aten.add.Tensor"),
+        ("OwnRandomness", "aten.mul.Tensor"),
+        ("OwnGenerator", "aten.rand.generator"),
+        ("DrawsFromNumPy", "aten.add.Tensor"),
+    ],
+)
+def test_the_operator_and_line_that_give_another_result_are_named(exported: Export, model: str, operator: str) -> None:
+    lines, first = inspect.getsourcelines(getattr(stateful, model))
+    with pytest.raises(StageFailure) as failure:
+        exported(f'model = "support.stateful:{model}"\n{STATIC}')
+    place = f"{operator} (stateful.py, line {first + len(lines) - 1}) is the first operator to give another result"
+    assert failure.value.message.endswith(place)
 
 
 @pytest.mark.parametrize("model", ["MakesATable", "RemembersTheLast", "AssignsABuffer", "ReturnsItsBuffer"])

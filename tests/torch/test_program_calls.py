@@ -33,6 +33,19 @@ def test_a_program_that_refuses_a_size_of_its_range_is_not_delivered(
     assert f"write {bound} in [entry.dims]" in str(one.value.remedy)
 
 
+def test_a_model_that_refuses_a_size_itself_is_told_with_the_bound_to_write(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="in eager mode at n=1: ValueError: a variance needs three rows") as one:
+        exported(entry("NotAlone", "{ min = 1, max = 40, example = 9 }"))
+    assert (one.value.kind, one.value.remedy) == (Kind.SHAPES, "write `min = 3` for n in [entry.dims]")
+    exported(entry("NotAlone", "{ min = 3, max = 40, example = 9 }")).verify()
+
+
+def test_a_size_as_a_key_is_told(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="unhashable type") as one:
+        exported(entry("RemembersBySize", "{ min = 2, max = 8, example = 3 }"))
+    assert one.value.remedy == "don't use a size as the key of a dict or set"
+
+
 def test_the_bound_that_is_named_makes_the_next_export_pass(exported: Export) -> None:
     exported(entry("InGroups", "{ min = 8, max = 64, example = 12, multiple_of = 4 }")).verify()
     exported(entry("OtherAtTheTop", f"{{ min = 1, max = 63, example = 3 }} }}\n{DEFERRED} #")).verify()

@@ -66,6 +66,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "inputs by name": {"inputs": "inputs.safetensors"},
     "dims": {"dims": {"batch": {"min": 1}}},
     "data": {"data": ("a.json",)},
+    "imports": {"imports": ("mylib.ops",)},
     "strict": {"strict": True},
     "ir": {"ir": "core-aten"},
     "preserve_module_call_signature": {"preserve_module_call_signature": ("encoder",)},
