@@ -60,7 +60,7 @@ class JobRun:
         for output in self.verified.facts["evidence"].get("not_told_apart", ()) if self.verified else ():
             found.append(
                 f"{output} is the same number at every call, so verification can't tell a wrong artifact there: "
-                "give the inputs other ranges, or lower atol in [entry.verify]"
+                "give the inputs other ranges or the model other weights, or lower atol in [entry.verify]"
             )
         return tuple(found)
 

@@ -26,6 +26,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes
 from batchexport.pipeline.load import leaf_names
+from batchexport.pipeline.mutated import make_buffers, mutated_parameters
 from batchexport.pipeline.ranges import kept_ranges
 
 PACKAGE = "compiled.pt2"
@@ -90,8 +91,10 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:
+        module = program.module(check_guards=False)
+        make_buffers(module, mutated_parameters(program))
         with torch.no_grad(), kept_ranges(program):
-            made: Any = torch._inductor.aot_compile(program.module(check_guards=False), args, kwargs, options=options)
+            made: Any = torch._inductor.aot_compile(module, args, kwargs, options=options)
     except Exception as error:
         raise classified(error, Kind.COMPILE, "AOTInductor") from error
     if not package:
