@@ -17,23 +17,27 @@ def narrower_bounds(
 
     `holds` tries a point. `dims` are those of the spec.
     """
-    bounds = [
-        bound for name in point if (bound := _bound(name, point[name], good, _step(name, dims), holds)) is not None
-    ]
-    return f"write {' and '.join(bounds)} in [entry.dims]" if bounds else None
+    bounds, fixed = [], []
+    for name, value in point.items():
+        if value == good[name] or holds({**good, name: value}):
+            continue
+        step = Dim(name=name, **dims[name]).multiple_of
+        bound = _bound(name, value, good, step, holds)
+        word, opposite = ("min", step) if value < good[name] else ("max", -step)
+        if bound == good[name] and not holds({**good, name: bound + opposite}):
+            fixed.append(f"{name} = {bound} alone works: write {bound} in the shapes, or one name for equal sizes")
+        else:
+            bounds.append(f"`{word} = {bound}` for {name}")
+    written = [f"write {' and '.join(bounds)} in [entry.dims]"] if bounds else []
+    return "; ".join([*written, *fixed]) or None
 
 
-def _step(name: str, dims: Mapping[str, Mapping[str, Any]]) -> int:
-    return Dim(name=name, **dims[name]).multiple_of
-
-
-def _bound(name: str, value: int, good: Point, step: int, holds: Callable[[Point], bool]) -> str | None:
-    if value == good[name] or holds({**good, name: value}):
-        return None
+def _bound(name: str, value: int, good: Point, step: int, holds: Callable[[Point], bool]) -> int:
+    """Return the size nearest to `value` that holds, if the range that holds has no gaps."""
     refused, held = value, good[name]
-    while abs(held - refused) > step:  # the range that holds is taken to be without gaps
+    while abs(held - refused) > step:
         middle = refused + (held - refused) // (2 * step) * step
         if middle == refused:
             break
         refused, held = (refused, middle) if holds({**good, name: middle}) else (middle, held)
-    return f"`{'min' if value < good[name] else 'max'} = {held}` for {name}"
+    return held

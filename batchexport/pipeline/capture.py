@@ -40,6 +40,9 @@ def _explained(error: Exception) -> StageFailure:
         remedy = "torch suggests for [entry.dims]: " + "; ".join(fix.strip() for fix in fixes) if fixes else None
         reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
         return StageFailure(Kind.SHAPES, reasons[0] if reasons else one_line(error), remedy)
+    if "top-level keys must be the arg names" in text:
+        remedy = "forward takes inputs with dims as **kwargs, for which torch has no dynamic shapes: name them there"
+        return StageFailure(Kind.SHAPES, one_line(error), remedy)
     if kind == "INVALID_INPUT" or "dynamic_shapes" in text:
         return StageFailure(Kind.SHAPES, one_line(error))
     if name.startswith("GuardOnDataDependent") or kind in ("ANTI_PATTERN", "DYNAMIC_CONTROL_FLOW"):
@@ -51,6 +54,9 @@ def _explained(error: Exception) -> StageFailure:
         )
     if "no fake impl registered" in text:
         return classified(error, Kind.EXPORT, "torch.export", "register a fake kernel with torch.library.register_fake")
+    if "fake tensor in the exported program constant" in text:
+        remedy = "a call writes through `.data`, or keeps a new tensor: change buffers in place, under torch.no_grad()"
+        return classified(error, Kind.EXPORT, "torch.export", remedy)
     if "unhashable type: non-nested Sym" in text:
         return classified(error, Kind.EXPORT, "torch.export", "don't use a size as the key of a dict or set")
     return classified(error, Kind.EXPORT, "torch.export")

@@ -125,9 +125,8 @@ class Comparison:
             return "if this is rounding, raise atol or rtol in [entry.verify]; else the artifact is wrong"
         what = f"the buffer{'s' * (len(changed) > 1)} {', '.join(map(repr, changed))}" if changed else "an input"
         return (
-            f"each call changes {what}, and the artifact does not do so as eager does; AOTInductor loses a buffer that "
-            "is computed from itself alone: take it as an input and return it, or set "
-            '`format = "none"` in [entry.compile]'
+            f"each call changes {what}, and the artifact does not do so as eager does: take it as an input and return "
+            'it, or set `format = "none"` in [entry.compile]'
         )
 
 

@@ -26,7 +26,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.hints import restore_hints
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes
 from batchexport.pipeline.load import leaf_names
-from batchexport.pipeline.mutated import make_buffers, mutated_parameters
+from batchexport.pipeline.mutated import make_buffers, mutated_tensors
 from batchexport.pipeline.ranges import kept_ranges
 
 PACKAGE = "compiled.pt2"
@@ -88,11 +88,15 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if any(map(is_random, graph_nodes(program))):
         # Inductor's own generator gives other numbers than eager under one seed, so that verify could not tell.
         options.setdefault("fallback_random", True)
+    mutated = mutated_tensors(program)
+    if mutated:
+        # It would fold `counter + 1` into a number, as if the counter always were what it was at first.
+        options.setdefault("joint_graph_constant_folding", False)
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:
         module = program.module(check_guards=False)
-        make_buffers(module, mutated_parameters(program))
+        make_buffers(module, mutated)
         with torch.no_grad(), kept_ranges(program):
             made: Any = torch._inductor.aot_compile(module, args, kwargs, options=options)
     except Exception as error:

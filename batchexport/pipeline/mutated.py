@@ -1,4 +1,4 @@
-"""Find the parameters that a program changes, and make them buffers: AOTInductor expects changes of buffers only."""
+"""Find the tensors that a program changes, and make them what AOTInductor expects to be changed: buffers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from torch.fx import Node
 from batchexport.pipeline.identity import graph_nodes
 
 
-def mutated_parameters(program: ExportedProgram) -> set[str]:
-    """Return the names of the parameters that an operator of the program writes to, or to a view of.
+def mutated_tensors(program: ExportedProgram) -> set[str]:
+    """Return the names of the parameters, buffers and constants that an operator writes to, or to a view of.
 
     Where a sub-graph writes to anything, so are those that it is given.
     """
-    names = program.graph_signature.inputs_to_parameters
+    signature = program.graph_signature
+    names = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
     owners = {node: names[node.name] for node in program.graph.nodes if node.op == "placeholder" and node.name in names}
     writes = any(getattr(_schema(node), "is_mutable", False) for node in graph_nodes(program))
-    found: set[str] = set()
+    found = set(signature.buffers_to_mutate.values())  # in a functional graph, as of the IR "inference"
     for node in program.graph.nodes if writes else ():
         schema = _schema(node)
         if schema is None:
@@ -36,10 +41,12 @@ def mutated_parameters(program: ExportedProgram) -> set[str]:
 
 
 def make_buffers(module: nn.Module, names: set[str]) -> None:
-    """Turn the parameters of these names into buffers, in place."""
+    """Turn the parameters and plain tensors of these names into buffers, in place."""
     for name in names:
         owner, _, attribute = name.rpartition(".")
         part = module.get_submodule(owner)
+        if attribute in part._buffers:
+            continue
         tensor = getattr(part, attribute).detach()
         delattr(part, attribute)
         part.register_buffer(attribute, tensor)

@@ -19,7 +19,7 @@ from batchexport.pipeline import inputs as example
 from batchexport.pipeline.bounds import narrower_bounds
 from batchexport.pipeline.build import seed_everything
 from batchexport.pipeline.divergence import Step, first_difference, recorded
-from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.model_state import ModelState, restored
@@ -123,13 +123,7 @@ class _Eager:
                 f"{self._name} gives other outputs when it is called again with the same inputs and seed{place}",
                 "take randomness from torch's global generator, and keep state in buffers",
             )
-        more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
-        raise StageFailure(
-            Kind.EXPORT,
-            f"{self._name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not "
-            f"have: called again with the same inputs, it gives other outputs{place}",
-            "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
-        )
+        raise self._kept_in(attributes, f"called again with the same inputs, it gives other outputs{place}")
 
     @property
     def _name(self) -> str:
@@ -144,8 +138,9 @@ class _Eager:
             with torch.no_grad():
                 outputs = self.model(**given)
         except Exception as error:
-            remedy = self._narrower_bounds(point) if kind is Kind.SHAPES else None
-            raise classified(error, kind, f"running the model in eager mode at {where(point)}", remedy) from error
+            if kind is Kind.SHAPES:
+                raise self._refused_point(point, error) from error
+            raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
         for name, state in _generators().items():
             if state != before.get(name, state):
                 place = self._first_difference(given, partial(seed_everything, seed + 1, of_torch=seed))
@@ -157,8 +152,12 @@ class _Eager:
                 )
         return outputs
 
-    def _narrower_bounds(self, point: Mapping[str, int]) -> str | None:
+    def _refused_point(self, point: Mapping[str, int], error: Exception) -> StageFailure:
+        """Return why a call failed after that of the example: the state that earlier calls left, or its sizes."""
+        attributes, tensors = self.state.changed_attributes(), sorted(self.state.changed_tensors())
+
         def holds(point: Mapping[str, int]) -> bool:
+            self.state.restore()
             try:
                 with torch.no_grad():
                     self.model(**example.make(self.spec, point, self.root))
@@ -166,7 +165,24 @@ class _Eager:
                 return False
             return True
 
-        return narrower_bounds(point, self.points[0], self.spec["dims"], holds)
+        doing = f"running the model in eager mode at {where(point)}"
+        if not holds(point):
+            remedy = narrower_bounds(point, self.points[0], self.spec["dims"], holds)
+            return classified(error, Kind.SHAPES, doing, remedy)
+        after = f"a call at {where(point)} fails after one at {where(self.points[0])}, and not as the first one"
+        if attributes:
+            return self._kept_in(attributes, f"{after} ({one_line(error)})")
+        remedy = f"let {' and '.join(tensors)} fit all sizes" if tensors else "keep no state between calls"
+        return classified(error, Kind.SHAPES, f"{after}: {doing}", remedy)
+
+    def _kept_in(self, attributes: Sequence[str], sign: str) -> StageFailure:
+        more = f" (and {len(attributes) - 1} more)" if len(attributes) > 1 else ""
+        return StageFailure(
+            Kind.EXPORT,
+            f"{self._name} keeps state in the attribute {attributes[0]!r}{more}, which an exported program does not "
+            f"have: {sign}",
+            "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
+        )
 
     def _first_difference(self, given: Mapping[str, Any], between: Callable[[], Any]) -> str:
         """Call the model twice, after `between` the second time; say which operator gives another result first."""

@@ -176,16 +176,13 @@ def test_what_changes_from_call_to_call_is_right_or_refused(tmp_path: Path) -> N
     project = Project(tmp_path)
     project.write("stateful.py", MODELS)
     project.write("operators.py", OPERATORS)
-    right = ("Average", "Weightless", "Operator", "ItsBuffer", "Mixed", "Registered", "Normalized", "Decays")
-    names = ("Counter", *right, "Numbers", "Flag")
+    right = ("Counter", "Average", "Weightless", "Operator", "ItsBuffer", "Mixed", "Registered", "Normalized", "Decays")
+    names = (*right, "Numbers", "Flag")
     project.manifest(*(f'name = "{name}"\nmodel = "stateful:{name}"' for name in names), head=HEAD)
     ran = project.run()
     assert {name for name, job in ran.jobs.items() if job["ok"]} == {f"{name}@cpu" for name in right}, ran.stdout
     imports = json.loads((tmp_path / "dist/Operator@cpu/job.json").read_text())["imports"]
     assert imports == ["operators"]
-    lost = ran.error("Counter@cpu")
-    assert (lost["stage"], lost["kind"]) == ("verify", "verify")
-    assert "'position'" in lost["remedy"]
     for name, output in (("Numbers@cpu", "output['rows'] is a number"), ("Flag@cpu", "output[1] is the bool True")):
         refused = ran.error(name)
         assert (refused["stage"], refused["kind"]) == ("compile", "compile")

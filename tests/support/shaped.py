@@ -35,6 +35,44 @@ class RemembersBySize(nn.Module):
         return x + self.tables[rows][:, None]
 
 
+class KeepsHidden(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 3, batch_first=True)
+        self.hidden: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, self.hidden = self.gru(x[:, None], self.hidden)
+        return y
+
+
+class AnyNames(nn.Module):
+    """As wrappers do, it names none of its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = OtherWhereBothAreSmall()
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+        return self.inner(*args, **kwargs)
+
+
+class SameSizes(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class WritesData(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("memory", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.memory.data.mul_(0.5)
+        self.memory.data.add_(x.mean(0))
+        return x + self.memory
+
+
 class NotAlone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[0] < 3:

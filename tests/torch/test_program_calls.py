@@ -40,6 +40,40 @@ def test_a_model_that_refuses_a_size_itself_is_told_with_the_bound_to_write(expo
     exported(entry("NotAlone", "{ min = 3, max = 40, example = 9 }")).verify()
 
 
+def test_state_that_an_earlier_call_left_is_not_taken_for_a_wrong_size(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="KeepsHidden keeps state in the attribute 'hidden'") as one:
+        exported(entry("KeepsHidden", "{ min = 1, max = 8, example = 3 }"))
+    assert one.value.kind is Kind.EXPORT
+    assert "a call at n=1 fails after one at n=3, and not as the first one" in one.value.message
+
+
+def test_sizes_that_must_be_equal_are_told_as_such(exported: Export) -> None:
+    dims = "{ min = 2, max = 8, example = 5 }, m = { min = 2, max = 8, example = 5 }"
+    with pytest.raises(StageFailure) as one:
+        exported(entry("SameSizes", dims, 'x = { shape = ["n"] }, y = { shape = ["m"] }'))
+    assert one.value.kind is Kind.SHAPES
+    assert one.value.remedy == "n = 5 alone works: write 5 in the shapes, or one name for equal sizes"
+
+
+def test_inputs_that_a_wrapper_does_not_name_are_told(exported: Export) -> None:
+    dims = "{ min = 2, max = 8, example = 5 }, m = { min = 2, max = 8, example = 4 }"
+    with pytest.raises(StageFailure) as one:
+        exported(entry("AnyNames", dims, 'x = { shape = ["n"] }, y = { shape = ["m"] }'))
+    assert str(one.value.remedy).startswith("forward takes inputs with dims as **kwargs")
+
+
+def test_writes_through_data_are_told(exported: Export) -> None:
+    with pytest.raises(StageFailure) as one:
+        exported(entry("WritesData", "{ min = 2, max = 8, example = 3 }"))
+    assert "writes through `.data`" in str(one.value.remedy)
+
+
+def test_a_bound_may_be_the_example(exported: Export) -> None:
+    with pytest.raises(StageFailure) as one:
+        exported(entry("InGroups", "{ min = 4, max = 64, example = 8, multiple_of = 4 }"))
+    assert one.value.remedy == "write `min = 8` for n in [entry.dims]"
+
+
 def test_a_size_as_a_key_is_told(exported: Export) -> None:
     with pytest.raises(StageFailure, match="unhashable type") as one:
         exported(entry("RemembersBySize", "{ min = 2, max = 8, example = 3 }"))
