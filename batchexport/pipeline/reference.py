@@ -230,24 +230,37 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
 
 
 def _refuse_unregistered(structure: pytree.TreeSpec, kind: Kind, who: str) -> None:
-    """Raise StageFailure of `kind` for a named tuple that torch can't write into an archive.
+    """Raise StageFailure of `kind` for a container that torch can't write into an archive.
 
     It is not registered here, as a program without that registration could not load the archive.
     """
+    leaf = pytree.tree_structure(0)
     for spec in _specs(structure):
-        named: Any = spec.context
-        if not hasattr(named, "_fields"):
+        if spec.is_leaf():
             continue
+        named: Any = spec.context if hasattr(spec.context, "_fields") else spec.type
         try:
-            pytree.treespec_dumps(pytree.tree_structure(named._make(named._fields)))
+            bare = pytree.TreeSpec(spec.type, spec.context, [leaf] * spec.num_children)
+            is_kept = pytree.treespec_loads(pytree.treespec_dumps(bare)) == bare
+        except TypeError:
+            is_kept = False
         except NotImplementedError as error:
             full = f"{named.__module__}.{named.__qualname__}"
-            raise StageFailure(
-                kind,
-                f"{who} the named tuple {named.__qualname__}, which torch can't write into an archive",
-                "register it where it is defined: torch.utils._pytree._register_namedtuple("
-                f'{named.__qualname__}, serialized_type_name="{full}")',
-            ) from error
+            message = f"{who} the named tuple {named.__qualname__}, which torch can't write into an archive"
+            if named.__module__ == "torch.return_types":
+                message = f"{who} a {full}, which torch can't write into an archive"
+                raise StageFailure(kind, message, "make a plain tuple of it: tuple(result)") from error
+            if hasattr(named, "_fields"):
+                remedy = (
+                    "register it where it is defined: torch.utils._pytree._register_namedtuple("
+                    f'{named.__qualname__}, serialized_type_name="{full}")'
+                )
+                raise StageFailure(kind, message, remedy) from error
+            message = f"{who} a {full}, which was registered without serialized_type_name"
+            raise StageFailure(kind, message, f'register it with serialized_type_name="{full}"') from error
+        if not is_kept:
+            message = f"{who} a {named.__name__} with keys that torch can't write into an archive"
+            raise StageFailure(kind, message, "use texts or numbers as keys")
 
 
 def _specs(structure: pytree.TreeSpec) -> Iterator[pytree.TreeSpec]:

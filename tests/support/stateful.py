@@ -227,6 +227,31 @@ class ReturnsAPair(Linear):
         return {"pair": Pair(self.linear(x), x + 1)}
 
 
+class ReturnsTopK(Linear):
+    def forward(self, x: Tensor) -> list[Any]:
+        return [self.linear(x).topk(2)]
+
+
+class ReturnsByPair(Linear):
+    def forward(self, x: Tensor) -> dict[Any, Tensor]:
+        return {(1, 2): self.linear(x)}
+
+
+class Box:
+    """A container that is registered, but under no name."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+torch.utils._pytree.register_pytree_node(Box, lambda box: ([box.content], None), lambda parts, _: Box(*parts))
+
+
+class ReturnsANode(Linear):
+    def forward(self, x: Tensor) -> Box:
+        return Box(self.linear(x))
+
+
 class DrawsFromPython(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) * (2 if random.random() < 0.7 else 1)

@@ -173,6 +173,23 @@ def test_a_named_tuple_that_no_archive_can_hold_is_refused_with_the_line_that_re
 
 
 @pytest.mark.parametrize(
+    ("model", "message", "remedy"),
+    [
+        ("ReturnsTopK", "ReturnsTopK returns a torch.return_types.topk", "tuple(result)"),
+        ("ReturnsByPair", "ReturnsByPair returns a dict with keys that torch can't write", "use texts or numbers"),
+        ("ReturnsANode", "registered without serialized_type_name", 'serialized_type_name="support.stateful.Box"'),
+    ],
+)
+def test_containers_that_no_archive_can_hold_are_refused(
+    exported: Export, model: str, message: str, remedy: str
+) -> None:
+    with pytest.raises(StageFailure, match=message) as failure:
+        exported(f'model = "support.stateful:{model}"\n{STATIC}')
+    assert failure.value.kind is Kind.EXPORT
+    assert remedy in str(failure.value.remedy)
+
+
+@pytest.mark.parametrize(
     ("model", "source"), [("DrawsFromPython", "Python's random"), ("DrawsFromNumPy", "numpy.random")]
 )
 def test_a_draw_that_capture_would_freeze_is_refused(exported: Export, model: str, source: str) -> None:
