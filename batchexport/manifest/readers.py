@@ -206,8 +206,13 @@ def passthrough(value: Any, _path: KeyPath, _say: Report) -> Any:
 
 
 def plain_data(value: Any, path: KeyPath, say: Report, depth: int = 0) -> Any:
-    """Read a value that TOML and JSON share: text, booleans, finite numbers, lists and tables of them."""
+    """Read a value that TOML and JSON share: text, booleans, finite numbers, lists and tables of them.
+
+    TOML has no null: inside a value, the table `{ none = true }` stands for None.
+    """
     kind = type(value)
+    if depth and kind is dict and value.get("none") is True and len(value) == 1:
+        return None
     if kind is str or kind is bool or kind is int:
         return value
     if kind is float:

@@ -5,6 +5,7 @@ Some of torch's exceptions can't be pickled, so none of them leaves the child.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from batchexport.core.errors import NO_ROOM, Kind
 
 __all__ = ["Kind", "StageFailure", "classified", "failing_as", "of_type", "one_line", "text_of"]
 _MESSAGE_LENGTH = 400
+_STYLE = re.compile(r"\x1b\[[\d;]*m")  # of terminals, which torch writes into texts
 
 
 class StageFailure(Exception):
@@ -41,9 +43,13 @@ def of_type(value: object) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type of an exception and the first informative line of its text, at most 400 characters."""
-    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Return the type of an exception and the first paragraph of its text in one line, at most 400 characters.
+
+    torch puts what holds of any error after an empty line.
+    """
+    paragraph = re.split(r"\n\s*\n", _STYLE.sub("", text_of(error)).strip(), maxsplit=1)[0]
+    told = " ".join(paragraph.split())
+    text = f"{type(error).__name__}: {told}" if told else type(error).__name__
     return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
 
 

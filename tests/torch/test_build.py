@@ -9,7 +9,7 @@ import torch
 
 from batchexport.core.errors import Kind
 from batchexport.pipeline.build import build
-from batchexport.pipeline.failure import StageFailure, of_type
+from batchexport.pipeline.failure import StageFailure, of_type, one_line
 from support.exporting import Export
 
 pytestmark = pytest.mark.torch
@@ -41,6 +41,14 @@ def test_another_dtype_is_for_floating_point_and_leaves_complex_numbers_whole(
     assert state["scale"].dtype is torch.float64
     assert state["turns"].tolist() == [1 + 2j, 3 - 4j]
     assert state["steps"].dtype is torch.int64
+
+
+def test_a_message_keeps_the_first_paragraph_of_a_text_and_not_its_style() -> None:
+    text = "the width is wrong:\n   63 is no multiple of 2\n\nFor more information, \x1b[1msee\x1b[0m the manual"
+    assert one_line(ValueError(text)) == "ValueError: the width is wrong: 63 is no multiple of 2"
+    assert one_line(ValueError("\x1b[1mbold\x1b[0m")) == "ValueError: bold"
+    assert one_line(ValueError()) == "ValueError"
+    assert len(one_line(ValueError("long " * 200))) == 400
 
 
 @pytest.mark.parametrize(("value", "words"), [(None, "None"), (1, "an int"), ("a", "a str"), ({}, "a dict")])

@@ -165,6 +165,22 @@ def test_every_key_of_the_designs_example_arrives() -> None:
     )
 
 
+def test_arguments_can_say_none_and_imports_are_modules() -> None:
+    text = """
+        schema = 1
+        [[entry]]
+        name = "a"
+        model = "m:A"
+        args = [1, { none = true }]
+        kwargs = { bias = { none = true }, sizes = [{ none = true }], none = true, text = "none" }
+        imports = ["lib.ops"]
+        """
+    spec = resolve.resolve(document.parse(text, "m.toml")).jobs[0].export
+    assert spec.args == (1, None)
+    assert spec.kwargs == {"bias": None, "sizes": [None], "none": True, "text": "none"}
+    assert spec.imports == ("lib.ops",)
+
+
 def test_the_designs_example_has_sixteen_jobs_in_the_order_written() -> None:
     text = DESIGN_EXAMPLE.replace('weights = "weights/bert.safetensors"', "")
     result = resolve.resolve(document.parse(text, "m.toml"))
