@@ -102,6 +102,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     except Exception as error:
         raise classified(error, Kind.COMPILE, "AOTInductor") from error
     if not package:
+        _refuse_proxy_calls(work)
         with failing_as(Kind.COMPILE, "keeping the compiled library"):
             shutil.move(str(made), Path(folder, LIBRARY))
         return {"compiled": LIBRARY, "code": None}
@@ -115,6 +116,16 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if code is not None and "why" not in code:
         code["graph"] = graph_digest(task["exported"])
     return {"compiled": PACKAGE, "code": code}
+
+
+def _refuse_proxy_calls(work: Path) -> None:
+    """Raise StageFailure of kind compile if the generated code needs what only a package holds."""
+    if any("aoti_torch_proxy_executor_call_function(proxy" in path.read_text() for path in work.rglob("*.wrapper.cpp")):
+        raise StageFailure(
+            Kind.COMPILE,
+            "the program calls an operator that torch runs through its proxy executor, which a bare library has not",
+            'set `format = "package"` in [entry.compile]',
+        )
 
 
 def _is_empty_blob(file: str) -> bool:

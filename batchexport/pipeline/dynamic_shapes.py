@@ -1,11 +1,14 @@
-"""Make the dynamic_shapes of torch.export, in the structure of the inputs and with one Dim object per name."""
+"""Make the dynamic_shapes of torch.export, in the structure of the inputs and with one Dim object per name.
+
+Also tell which of the dims whose range is left to torch it has fixed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from batchexport.core.sizes import Affine, parse_size
 
@@ -48,3 +51,37 @@ def _size(size: int | str, bases: Mapping[str, Any]) -> Any:
         return base
     scaled = parsed.coefficient * base if parsed.coefficient != 1 else base
     return scaled + parsed.offset if parsed.offset else scaled
+
+
+def fixed_dims(
+    program: ExportedProgram, inputs: Mapping[str, Any] | str, dims: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """Return the auto dims that torch has fixed, each with its only size, as torch does so without a word."""
+    if isinstance(inputs, str):
+        return {}
+    order = program.call_spec.in_spec.child(1).context  # the names, as the program takes them
+    shapes = [shape for name in order if name in inputs for shape in _shapes(inputs[name])]
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    found: dict[str, int] = {}
+    for name, shape in zip(program.graph_signature.user_inputs, shapes, strict=False):
+        for size, declared in zip(getattr(values.get(str(name)), "shape", ()), shape, strict=False):
+            parsed = parse_size(declared) if isinstance(declared, str) else declared
+            if isinstance(parsed, Affine) and dims[parsed.name]["auto"] and _is_fixed(size, program):
+                found[parsed.name] = dims[parsed.name]["example"]
+    return found
+
+
+def _is_fixed(size: Any, program: ExportedProgram) -> bool:
+    if isinstance(size, int) or size.node.expr.is_number:
+        return True
+    span = program.range_constraints.get(size.node.expr)
+    return span is not None and bool(span.lower == span.upper)
+
+
+def _shapes(tree: Mapping[str, Any]) -> Iterator[list[int | str]]:
+    """Yield the shape of each tensor, and an empty one for each other leaf."""
+    if "list" in tree or "table" in tree:
+        for item in tree["list"] if "list" in tree else tree["table"].values():
+            yield from _shapes(item)
+    else:
+        yield tree["tensor"]["shape"] if "tensor" in tree else []

@@ -18,6 +18,7 @@ from batchexport.core.dims import Dim, corners
 from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
+from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
@@ -70,6 +71,11 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     with recorded_warnings() as warnings:
         program = _capture(model, given, spec)
     warnings += random_operators(program)
+    warnings += [
+        f"torch has fixed the dim {name} at {size}, and the artifacts hold for that size only: give it a range in "
+        "[entry.dims] to learn why"
+        for name, size in fixed_dims(program, spec["inputs"], spec["dims"]).items()
+    ]
     _forget_positions(program)
     check(model, program)
     clock.lap("capture")

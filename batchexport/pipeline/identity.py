@@ -37,7 +37,8 @@ def concrete_program_digest(program: ExportedProgram) -> str:
 
     It is what a program and its loaded archive have in common. When torch loads an archive, it simplifies symbolic
     sizes (`Min(32, 32*s0)` comes back as `32`, `Eq(s0, 3)` as `True`), adds the outputs of operators that nobody uses,
-    renames the symbols in texts of assertions, and forgets that constants are persistent.
+    renames the symbols in texts of assertions, and forgets that constants are persistent and the ranges of symbols
+    that nothing has.
     """
     return _digest("skeleton", program, _hint)
 
@@ -45,6 +46,9 @@ def concrete_program_digest(program: ExportedProgram) -> str:
 def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> str:
     signature = program.graph_signature
     spans = program.range_constraints.items()
+    if text is _hint:
+        used = _symbols(program)
+        spans = {symbol: span for symbol, span in spans if symbol in used}.items()
     return digest(
         tag,
         PROGRAM_VERSION,
@@ -71,6 +75,22 @@ def _is_persistent(spec: InputSpec, text: Callable[[Any], str]) -> bool | None:
 def _hint(size: Any) -> str:
     node = getattr(size, "node", None)
     return str(size) if node is None else str(node.hint)
+
+
+def _symbols(program: ExportedProgram) -> set[Any]:
+    """Return the symbols in the sizes and values of the program."""
+    found: set[Any] = set()
+    for node in graph_nodes(program):
+        for leaf in pytree.tree_leaves(node.meta.get("val")):
+            strides = leaf.stride() if _is_strided(leaf) else ()
+            for size in (leaf, *getattr(leaf, "shape", ()), *strides):
+                if hasattr(size, "node"):
+                    found |= getattr(size.node.expr, "free_symbols", set())
+    return found
+
+
+def _is_strided(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided
 
 
 def _graph_modules(root: GraphModule) -> Iterator[tuple[str, GraphModule]]:
@@ -130,7 +150,7 @@ def _target(node: Node) -> str:
 
 def _leaf(leaf: Any, text: Callable[[Any], str]) -> Any:
     if isinstance(leaf, torch.Tensor):
-        strides = [text(stride) for stride in leaf.stride()] if leaf.layout is torch.strided else str(leaf.layout)
+        strides = [text(stride) for stride in leaf.stride()] if _is_strided(leaf) else str(leaf.layout)
         return [str(leaf.dtype), [text(size) for size in leaf.shape], strides, str(leaf.device), leaf.requires_grad]
     if isinstance(leaf, CustomObjArgument):  # the stand-in for its methods does not come back from an archive
         return ["object", leaf.class_fqn]

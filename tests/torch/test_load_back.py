@@ -22,6 +22,16 @@ def test_every_ir_is_delivered(exported: Export, model: str, ir: str, strict: st
     made.verify()
 
 
+def test_a_range_that_capture_left_behind_is_no_difference(exported: Export) -> None:
+    made = exported("""
+        model = "support.layers:EvenColumns"
+        inputs = { x = { shape = ["n", "m", 4] }, factor = 2 }
+        dims = { n = { min = 1, max = 6, example = 6 }, m = { min = 3, max = 6, example = 5 } }
+        export = { ir = "inference", prefer_deferred_runtime_asserts = true }
+        """)
+    made.verify()
+
+
 def test_deferred_assertions_are_delivered(exported: Export) -> None:
     made = exported("""
         model = "support.layers:Deferred"

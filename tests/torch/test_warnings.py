@@ -33,6 +33,14 @@ def test_dropout_that_drops_nothing_is_not_told_as_random(exported: Export, stri
     assert made.output["warnings"] == []
 
 
+def test_a_dim_that_torch_fixes_without_a_word_is_told(exported: Export) -> None:
+    inputs = 'x = { shape = ["n", 4] }, table = { ids = { shape = ["m", 4] } }, flag = true'
+    made = exported(f'model = "support.shaped:FixesItsSteps"\ninputs = {{ {inputs} }}\ndims = {{ n = "auto" }}')
+    [line] = made.output["warnings"]
+    size = made.points()[0]["n"]
+    assert line.startswith(f"torch has fixed the dim n at {size}, and the artifacts hold for that size only")
+
+
 def test_a_plain_model_has_no_warnings(exported: Export) -> None:
     made = exported(f'model = "support.stateful:Linear"\n{STATIC}')
     assert made.output["warnings"] == []

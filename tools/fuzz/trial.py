@@ -16,6 +16,8 @@ from fuzz.project import Project
 from fuzz.tally import Tally
 from fuzz.verdict import Seen, violations
 
+FIXED = "torch has fixed the dim"  # the job's warning that its artifacts hold for one size only
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -102,7 +104,9 @@ class Trial:
             record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
             files = [str(folder / name) for name in record["outputs"].values()]
             imports = record["imports"]
-            tasks.append({"id": model.job, "what": "artifacts", "card": model.card, "imports": imports, "files": files})
+            fixed = any(FIXED in warning for warning in job["warnings"])
+            what = {"what": "artifacts", "imports": imports, "files": files, "fixed": fixed}
+            tasks.append({"id": model.job, "card": model.card, **what})
         return product.bare("looks", tasks)
 
     def _other_bytes(

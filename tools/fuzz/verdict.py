@@ -82,6 +82,8 @@ def _of_refusal(seen: Seen) -> Iterator[Violation]:
         yield Violation(sort="message", text=f"the remedy does not fit: {told}: {error['remedy']}")
     if error["stage"] in seen.refusable or kind in seen.refusable or seen.plain is None:
         return
+    if "which a bare library has not" in message:  # torch alone was asked for a package
+        return
     if all(step is None for step in seen.plain.values()):
         yield Violation(sort="false alarm", text=told)
 
