@@ -198,6 +198,22 @@ def test_other_results_are_not_current(store: Store, tmp_path: Path, is_current:
     assert not is_current({**WANTED, EXPORTED: key("other")})
 
 
+def test_a_folder_holds_a_part_of_what_was_delivered_until_any_file_of_it_changes(
+    store: Store, tmp_path: Path, folder: Path
+) -> None:
+    def holds(content: str) -> bool:
+        delivery = Delivery(store, tmp_path / "dist")
+        delivery.prefetch([NAME])
+        return delivery.holds(NAME, {EXPORTED: content})
+
+    assert not holds(WANTED[EXPORTED])
+    deliver(store, tmp_path)
+    assert holds(WANTED[EXPORTED])
+    assert not holds(key("other"))
+    (folder / PACKAGE).unlink()
+    assert not holds(WANTED[EXPORTED])
+
+
 def test_other_evidence_is_not_current_even_for_the_same_files(
     store: Store, tmp_path: Path, is_current: Callable[..., bool]
 ) -> None:
