@@ -34,6 +34,7 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     final = None if spec["dtype"] == "keep" else dtype_of(spec["dtype"])
     seed_everything(int(spec["seed"]))
     model = _construct(spec, root)
+    _refuse_scripted(model)
     if spec["weights"]:
         load_weights(model, os.path.join(root, spec["weights"]), final)
     if final is not None:
@@ -47,6 +48,15 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     if spec["method"] != "forward":
         _use_method(model, spec["method"])
     return model
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    """Raise StageFailure of kind build for a TorchScript module, which torch.export can't capture."""
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            what = f"the module {name!r}" if name else "the model"
+            remedy = "build the nn.Module itself, without torch.jit.script or torch.jit.trace"
+            raise StageFailure(Kind.BUILD, f"{what} is TorchScript, which torch.export can't capture", remedy)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:

@@ -13,6 +13,18 @@ from torch.export import ExportedProgram
 from batchexport.pipeline.dynamic_shapes import dynamic_shapes
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 
+# What to do about an error, by a part of its text.
+_REMEDIES = {
+    "no fake impl registered": "register a fake kernel with torch.library.register_fake",
+    "fake tensor in the exported program constant": (
+        "a call writes through `.data`, or keeps a new tensor: change buffers in place, under torch.no_grad()"
+    ),
+    "unhashable type: non-nested Sym": "don't use a size as the key of a dict or set",
+    "__obj_flatten__": (
+        "its class needs __obj_flatten__; modules of torch.ao.quantization have none: take the float model"
+    ),
+}
+
 
 def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
     """Call `torch.export.export` as the spec asks. Raises StageFailure of kind shapes or export."""
@@ -52,14 +64,8 @@ def _explained(error: Exception) -> StageFailure:
             "torch.export",
             "the control flow depends on tensor values; rewrite it with torch.cond or torch._check",
         )
-    if "no fake impl registered" in text:
-        return classified(error, Kind.EXPORT, "torch.export", "register a fake kernel with torch.library.register_fake")
-    if "fake tensor in the exported program constant" in text:
-        remedy = "a call writes through `.data`, or keeps a new tensor: change buffers in place, under torch.no_grad()"
-        return classified(error, Kind.EXPORT, "torch.export", remedy)
-    if "unhashable type: non-nested Sym" in text:
-        return classified(error, Kind.EXPORT, "torch.export", "don't use a size as the key of a dict or set")
-    return classified(error, Kind.EXPORT, "torch.export")
+    remedy = next((remedy for part, remedy in _REMEDIES.items() if part in text), None)
+    return classified(error, Kind.EXPORT, "torch.export", remedy)
 
 
 def lower(program: ExportedProgram, spec: Mapping[str, Any]) -> ExportedProgram:

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from batchexport.pipeline.build import seed_everything
 from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.inputs import unpacked
-from batchexport.pipeline.leaves import scale
+from batchexport.pipeline.leaves import equal_leaves, scale, wide
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.reference import where
 
@@ -106,11 +106,11 @@ class Comparison:
             return 0.0
         if got.shape != want.shape or got.dtype != want.dtype:
             raise self._failure(f"{name} is {list(got.shape)} {got.dtype}, eager gives {list(want.shape)} {want.dtype}")
-        if torch.equal(got, want) or not want.numel():
+        if not want.numel() or equal_leaves(got, want):
             return 0.0
         difference = _largest_difference(got, want)
         rtol, atol = self.spec["rtol"], self.spec["atol"]
-        if not torch.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
+        if not torch.allclose(wide(got), wide(want), rtol=rtol, atol=atol, equal_nan=True):
             message = f"{name} differs from eager by up to {difference:.3g} (rtol={rtol:g}, atol={atol:g})"
             raise self._failure(message, self._remedy)
         return difference
@@ -139,6 +139,4 @@ def _told(value: Any) -> str:
 
 
 def _largest_difference(got: torch.Tensor, want: torch.Tensor) -> float:
-    if not (got.is_floating_point() or got.is_complex()):
-        got, want = got.to(torch.float64), want.to(torch.float64)
-    return float((got - want).abs().nan_to_num(nan=0.0).max())
+    return float((wide(got) - wide(want)).abs().nan_to_num(nan=0.0).max())

@@ -33,7 +33,12 @@ def alike(one: Any, other: Any) -> bool:
         return False
     if not (one.is_floating_point() or one.is_complex()):
         return torch.equal(one, other)
-    return torch.allclose(one, other, rtol=_RTOL, atol=_ATOL * scale(other), equal_nan=True)
+    return torch.allclose(wide(one), wide(other), rtol=_RTOL, atol=_ATOL * scale(other), equal_nan=True)
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of real numbers in float64: there are no operators for float8, nor `abs` of truth values."""
+    return tensor if tensor.is_complex() else tensor.to(torch.float64)
 
 
 def scale(leaf: Any) -> float:
@@ -42,12 +47,11 @@ def scale(leaf: Any) -> float:
         leaf = torch.tensor(leaf)
     if not isinstance(leaf, torch.Tensor) or not leaf.numel():
         return 0.0
-    sizes = leaf.abs() if leaf.is_complex() else leaf.to(torch.float64).abs()  # there is no `abs` of truth values
-    return float(sizes.nan_to_num(0.0, 0.0, 0.0).max())
+    return float(wide(leaf).abs().nan_to_num(0.0, 0.0, 0.0).max())
 
 
 def unvaried_outputs(calls: Sequence[Mapping[str, Any]], rtol: float = 1e-4, atol: float = 1e-5) -> list[str]:
-    """Return the tensors among the outputs, by name, that are one and the same number at every call, or nearly so.
+    """Return the tensors among the outputs, by name, that are one number or NaN at every call, or nearly so.
 
     To compare them tells nothing: an artifact that computes something else could give that number too.
     """
@@ -60,7 +64,7 @@ def unvaried_outputs(calls: Sequence[Mapping[str, Any]], rtol: float = 1e-4, ato
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.numel()]
         if not tensors or any(tensor.is_complex() for tensor in tensors):
             continue
-        lows, highs = zip(*(tensor.to(torch.float64).aminmax() for tensor in tensors), strict=True)
+        lows, highs = zip(*(wide(tensor).nan_to_num().aminmax() for tensor in tensors), strict=True)
         low, high = float(min(lows)), float(max(highs))
         if high - low <= 2 * (atol + rtol * max(abs(low), abs(high))):
             found.append(f"output{name}")

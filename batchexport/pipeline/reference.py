@@ -216,17 +216,22 @@ def where(point: Mapping[str, int]) -> str:
 
 
 def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
+    if not leaves:
+        raise StageFailure(Kind.EXPORT, f"{name} returns nothing", "return a tensor")
     for leaf in leaves:
         if isinstance(leaf, str):
             message = f"{name} returns the text {leaf!r}, and an exported program can't be loaded that does"
             raise StageFailure(Kind.EXPORT, message, "return tensors and numbers only")
         if not isinstance(leaf, _PLAIN):
-            raise StageFailure(
-                Kind.EXPORT,
-                f"{name} returns {of_type(leaf)}, which torch.export can't return",
-                f"return tensors, or register the class where it is defined: "
-                f"torch.export.register_dataclass({type(leaf).__name__})",
-            )
+            remedy = "return tensors, numbers, or lists, tuples and dicts of them"
+            if hasattr(leaf, "__dict__"):
+                line = f"torch.export.register_dataclass({type(leaf).__name__})"
+                remedy = f"return tensors, or register the class where it is defined: {line}"
+            raise StageFailure(Kind.EXPORT, f"{name} returns {of_type(leaf)}, which torch.export can't return", remedy)
+        if isinstance(leaf, torch.Tensor) and (leaf.layout is not torch.strided or leaf.is_nested):
+            what = "nested" if leaf.is_nested else f"{str(leaf.layout).removeprefix('torch.')}"
+            message = f"{name} returns a {what} tensor, which no artifact can be verified with"
+            raise StageFailure(Kind.EXPORT, message, "return a dense one")
 
 
 def _refuse_unregistered(structure: pytree.TreeSpec, kind: Kind, who: str) -> None:

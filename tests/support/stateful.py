@@ -260,3 +260,37 @@ class DrawsFromPython(Linear):
 class DrawsFromNumPy(Linear):
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) + float(np.random.rand())
+
+
+class ReturnsSparse(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).to_sparse()
+
+
+class ReturnsNothing(Linear):
+    def forward(self, x: Tensor) -> tuple[()]:
+        return ()
+
+
+class ReturnsAnArray(Linear):
+    def forward(self, x: Tensor) -> Any:
+        return self.linear(x).numpy()
+
+
+class ReturnsFloat8(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).to(torch.float8_e4m3fn)
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(nn.Linear(4, 4))
+
+
+def with_a_traced_part() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), torch.jit.trace(nn.Linear(4, 4), torch.ones(2, 4)))
+
+
+def broken() -> nn.Module:
+    model = Linear()
+    nn.init.constant_(model.linear.bias, float("nan"))
+    return model

@@ -175,14 +175,15 @@ def test_a_named_tuple_that_no_archive_can_hold_is_refused_with_the_line_that_re
 @pytest.mark.parametrize(
     ("model", "message", "remedy"),
     [
+        ("ReturnsSparse", "ReturnsSparse returns a sparse_coo tensor", "return a dense one"),
+        ("ReturnsNothing", "ReturnsNothing returns nothing", "return a tensor"),
+        ("ReturnsAnArray", "ReturnsAnArray returns a ndarray", "return tensors, numbers, or lists"),
         ("ReturnsTopK", "ReturnsTopK returns a torch.return_types.topk", "tuple(result)"),
         ("ReturnsByPair", "ReturnsByPair returns a dict with keys that torch can't write", "use texts or numbers"),
         ("ReturnsANode", "registered without serialized_type_name", 'serialized_type_name="support.stateful.Box"'),
     ],
 )
-def test_containers_that_no_archive_can_hold_are_refused(
-    exported: Export, model: str, message: str, remedy: str
-) -> None:
+def test_outputs_that_no_archive_can_hold_are_refused(exported: Export, model: str, message: str, remedy: str) -> None:
     with pytest.raises(StageFailure, match=message) as failure:
         exported(f'model = "support.stateful:{model}"\n{STATIC}')
     assert failure.value.kind is Kind.EXPORT
@@ -208,3 +209,14 @@ def test_two_exports_of_a_model_are_equal_byte_for_byte_with_and_without_eager_c
         with monkeypatch.context() as patched:
             patched.setattr("batchexport.pipeline.export.eager_calls", lambda *_, **__: [])
             assert exported(text).path.read_bytes() == with_calls, model
+
+
+@pytest.mark.parametrize(("model", "what"), [("scripted", "the model"), ("with_a_traced_part", "the module '1'")])
+def test_torchscript_is_refused_by_name(exported: Export, model: str, what: str) -> None:
+    with pytest.raises(StageFailure, match=f"^{what} is TorchScript") as failure:
+        exported(f'model = "support.stateful:{model}"\ninputs = {{ input = {{ shape = [3, 4] }} }}')
+    assert failure.value.kind is Kind.BUILD
+
+
+def test_float8_outputs_are_compared(exported: Export) -> None:
+    exported(f'model = "support.stateful:ReturnsFloat8"\n{STATIC}').verify()

@@ -57,6 +57,11 @@ def test_inputs_are_drawn_larger_where_outputs_are_near_zero_and_what_is_still_o
     assert made.verify()["not_told_apart"] == ["output['half']"]
 
 
+def test_outputs_that_are_not_numbers_tell_nothing(exported: Export) -> None:
+    made = exported(f'model = "support.stateful:broken"\n{STATIC}')
+    assert made.verify()["not_told_apart"] == ["output"]
+
+
 def test_given_ranges_are_kept_though_outputs_are_near_zero(exported: Export) -> None:
     made = exported(
         'model = "support.stateful:AlmostNothing"\ninputs = { x = { shape = [3, 4], range = [-1.0, 1.0] } }'
