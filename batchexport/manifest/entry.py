@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.core.job import ExportSpec, VerifySpec
+from batchexport.core.job import TOLERANCES, ExportSpec, VerifySpec
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
@@ -15,12 +15,6 @@ from batchexport.manifest.readers import INVALID, Report
 from batchexport.manifest.shape_spec import read_dims, resolve_dims
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
-TOLERANCES = {
-    "float32": (1e-4, 1e-5),
-    "float64": (1e-7, 1e-8),
-    "float16": (2e-2, 2e-2),
-    "bfloat16": (2e-2, 2e-2),
-}
 
 _strings = readers.list_of(readers.string, "strings")
 
@@ -197,7 +191,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'the format "so" has its weights inside',
             'write "embedded", or format = "package"',
         )
-    rtol, atol = TOLERANCES[floats]
+    rtol, atol = TOLERANCES.get(dtype, (None, None))
     return Reading(
         export={
             "model": known.get("model", ""),

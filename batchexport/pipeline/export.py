@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from batchexport.core.dims import Dim, corners
 from batchexport.pipeline import inputs as example
@@ -20,7 +21,7 @@ from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
-from batchexport.pipeline.failure import Kind, StageFailure, failing_as
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
@@ -59,7 +60,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
     if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
-        _save_reference(reference, folder)
+        _save_reference({**reference, "dtypes": base["stats"]["dtypes"]}, folder)
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
         about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
@@ -88,7 +89,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     again = partial(_capture, model, given)
     ProgramCalls(program=program, calls=calls, spec=spec, root=root, capture_again=again).make()
     clock.lap("run")
-    _save_reference(reference, folder)
+    about = stats(program, clock.laps)
+    _save_reference({**reference, "dtypes": about["dtypes"]}, folder)
     clock.lap("save")
     return {
         "program": digest,
@@ -99,7 +101,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "reweighed": False,
         "packed": None,
         "warnings": warnings,
-        "stats": stats(program, clock.laps),
+        "stats": {**about, "seconds": clock.laps},
     }
 
 
@@ -153,7 +155,7 @@ def _forget_positions(program: ExportedProgram) -> None:
 
 
 def check(model: nn.Module, program: ExportedProgram) -> None:
-    """Check that torch's verifier passes and that the state has the model's names.
+    """Check that torch's verifier passes, that the state has the model's names, and that keys can cover it.
 
     Raises StageFailure of kind export.
     """
@@ -164,6 +166,11 @@ def check(model: nn.Module, program: ExportedProgram) -> None:
     extra = [name for name in extra if name not in named]
     if extra:
         raise StageFailure(Kind.EXPORT, f"the exported program has the tensor {extra[0]!r}, which the model has not")
+    for value in program.constants.values():
+        if not isinstance(value, torch.Tensor | torch.ScriptObject):
+            remedy = "draw from torch's global generator" if isinstance(value, torch.Generator) else None
+            message = f"the exported program holds {of_type(value)} of the model, which torch stores in no stable form"
+            raise StageFailure(Kind.EXPORT, message, remedy)
 
 
 def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: str) -> None:
@@ -179,7 +186,7 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
 
 
 def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:
-    """Return op count and set, parameter and buffer bytes, and the seconds of each step."""
+    """Return op count and set, floating-point dtypes, parameter and buffer bytes, and the seconds of each step."""
     ops = Counter(str(node.target) for node in graph_nodes(program) if node.op == "call_function")
     parameters = set(program.graph_signature.parameters)
     sizes = {True: 0, False: 0}
@@ -189,9 +196,12 @@ def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]
         if pointer not in storages:
             sizes[name in parameters] += tensor.numel() * tensor.element_size()
         storages.add(pointer)
+    values = [leaf for node in graph_nodes(program) for leaf in pytree.tree_leaves(node.meta.get("val"))]
+    floats = {leaf.dtype for leaf in values if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()}
     return {
         "op_count": sum(ops.values()),
         "ops": dict(sorted(ops.items())),
+        "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in floats),
         "parameter_bytes": sizes[True],
         "buffer_bytes": sizes[False],
         "seconds": dict(laps),

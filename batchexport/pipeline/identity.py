@@ -171,7 +171,9 @@ def _hints(program: ExportedProgram) -> list[Any]:
             continue
         for leaf in pytree.tree_leaves(placeholder.meta.get("val")):
             if isinstance(leaf, torch.Tensor):
-                hints |= {str(size): _hint(size) for size in leaf.shape if hasattr(size, "node")}
+                # A size that torch has fixed still is a symbol here, and a number once it was loaded.
+                symbolic = [size for size in leaf.shape if hasattr(size, "node") and not size.node.expr.is_number]
+                hints |= {str(size): _hint(size) for size in symbolic}
     return sorted(hints.items())
 
 

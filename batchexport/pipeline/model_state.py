@@ -65,6 +65,11 @@ class ModelState:
         contents = self._tensors.items()
         return {name for name, (tensor, content) in contents if not equal_tensors(now.get(name, tensor), content)}
 
+    def changed_loose_tensors(self) -> set[str]:
+        """Return the names of the tensors with other contents now that are neither parameters nor buffers."""
+        named = (self._model.named_parameters, self._model.named_buffers)
+        return self.changed_tensors() - {name for list_all in named for name, _ in list_all(remove_duplicate=False)}
+
     def changed_attributes(self) -> list[str]:
         """Return the names of attributes that were set, or whose value was changed; tensors do not count for that."""
         before = dict(self._own_attributes())

@@ -14,6 +14,8 @@ from typing import Any
 
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges
 
 
 @contextmanager
@@ -25,8 +27,9 @@ def kept_ranges(program: ExportedProgram) -> Iterator[None]:
     environments = {id(environment): environment for environment in _environments(program)}
     for environment in environments.values():
         update = _Update(environment)
-        for symbol in update.kept & program.range_constraints.keys() & environment.var_to_range.keys():
-            environment.var_to_range[symbol] = program.range_constraints[symbol]
+        for symbol, span in _declared(program).items():
+            if symbol in update.kept and symbol in environment.var_to_range:
+                environment.var_to_range[symbol] = span
         environment._update_version_counter()  # else torch may answer by the ranges from before
         environment._update_var_to_range = update
     try:
@@ -34,6 +37,27 @@ def kept_ranges(program: ExportedProgram) -> Iterator[None]:
     finally:
         for environment in environments.values():
             del environment._update_var_to_range
+
+
+def _declared(program: ExportedProgram) -> dict[Any, ValueRanges[Any]]:
+    """Return the widest range that the signature gives each symbol, by itself or inside of a size (`2*s0 + 1`).
+
+    torch gives `s0` at least 2 where `2*s0` may be 2.
+    """
+    found: dict[Any, ValueRanges[Any]] = {}
+    for size, span in program.range_constraints.items():
+        symbols = size.free_symbols
+        if len(symbols) != 1:
+            continue
+        (symbol,) = symbols
+        factor, offset = size.coeff(symbol), size.subs(symbol, 0)
+        if size != factor * symbol + offset or not factor > 0:
+            continue
+        own = ValueRanges(
+            *(end if end in (int_oo, -int_oo) else (end - offset) / factor for end in (span.lower, span.upper))
+        )
+        found[symbol] = found[symbol] | own if symbol in found else own
+    return found
 
 
 class _Update:

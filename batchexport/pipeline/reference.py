@@ -38,8 +38,8 @@ def eager_calls(
 
     They are at least `least`, and four where a call changes tensors of the model or its inputs, with other inputs where
     a point comes again. A call is {point, inputs, outputs (leaves), structure (text), names (of the leaves),
-    inputs_after (leaves, or None if they are unchanged), buffers (changed ones by name), exported (see
-    `ProgramCalls.make`)}; for inputs see `inputs.packed`.
+    inputs_after (leaves, or None if they are unchanged), buffers (changed ones by name), loose (names of other tensors
+    in attributes that changed), exported (see `ProgramCalls.make`)}; for inputs see `inputs.packed`.
 
     Raises:
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
@@ -102,6 +102,7 @@ class _Eager:
                 "inputs_after": [kept(leaf) for leaf in after] if changed else None,
                 "buffers": {name: kept(tensor) for name, tensor in self.state.changed_buffers().items()},
                 "exported": None,
+                "loose": sorted(self.state.changed_loose_tensors()),
             }
 
     def refuse_hidden_state(self, first: Mapping[str, Any]) -> None:
@@ -225,7 +226,9 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
         if not isinstance(leaf, _PLAIN):
             remedy = "return tensors, numbers, or lists, tuples and dicts of them"
             if hasattr(leaf, "__dict__"):
-                line = f"torch.export.register_dataclass({type(leaf).__name__})"
+                kind = type(leaf)
+                full = f'serialized_type_name="{kind.__module__}.{kind.__qualname__}"'
+                line = f"torch.export.register_dataclass({kind.__name__}, {full})"
                 remedy = f"return tensors, or register the class where it is defined: {line}"
             raise StageFailure(Kind.EXPORT, f"{name} returns {of_type(leaf)}, which torch.export can't return", remedy)
         if isinstance(leaf, torch.Tensor) and (leaf.layout is not torch.strided or leaf.is_nested):

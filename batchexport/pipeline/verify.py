@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 
+from batchexport.core.job import TOLERANCES
 from batchexport.pipeline.compare import Comparison, Outcome, make_call
 from batchexport.pipeline.compile import import_modules, load_program, on_target
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
@@ -30,11 +31,10 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """
     # Without it a static batch of 4 silently accepts 9. It is read when the code runs.
     os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"
-    spec = task["spec"]
     device = "cuda" if task["target"].startswith("cuda") else "cpu"
     with failing_as(Kind.VERIFY, "loading the reference outputs"):
         reference = torch.load(task["reference"], weights_only=True)
-    seed = reference["seed"]
+    seed, spec = reference["seed"], {**task["spec"], **_tolerances(task["spec"], reference["dtypes"])}
     run = _artifact(task, device)
     name = ARCHIVE if task["compiled"] is None else os.path.basename(task["compiled"])
     evidence = []
@@ -50,10 +50,19 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         evidence.append(comparison.evidence(outcome))
     refused = reference["refused"] if spec["negative"] else None
     return {
+        "rtol": spec["rtol"],
+        "atol": spec["atol"],
         "samples": evidence,
         "refused": _refuse(run, refused, seed, device) if refused else None,
         "not_told_apart": unvaried_outputs(reference["calls"], spec["rtol"], spec["atol"]),
     }
+
+
+def _tolerances(spec: Mapping[str, Any], dtypes: Iterable[str]) -> dict[str, float]:
+    """Return the tolerances of the spec, and where it has none, those of the dtype that rounds most."""
+    known = [TOLERANCES[dtype] for dtype in dtypes if dtype in TOLERANCES] or [TOLERANCES["float32"]]
+    own = dict(zip(("rtol", "atol"), max(known), strict=True))
+    return {name: default if spec[name] is None else spec[name] for name, default in own.items()}
 
 
 def _artifact(task: Mapping[str, Any], device: str) -> Callable[..., Any]:

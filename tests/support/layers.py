@@ -58,3 +58,8 @@ class EvenColumns(nn.Module):
         y = (x * factor).to(torch.float64).to(torch.float32).clone()
         y[..., ::2] = y[..., :1]
         return y
+
+
+class BranchesOnTheBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.shape[0] == 2 else x - 1

@@ -294,3 +294,32 @@ def broken() -> nn.Module:
     model = Linear()
     nn.init.constant_(model.linear.bias, float("nan"))
     return model
+
+
+class RoundsInside(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x).bfloat16().float() + 1
+
+
+class InDoubles(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin() + 1
+
+
+class DrawsInVain(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + 0 * torch.rand(4, generator=self.generator)
+
+
+class AddsToATensor(Linear):
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = torch.zeros(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.total.add_(x.sum(0))
+        return self.linear(x) + self.total

@@ -218,5 +218,22 @@ def test_torchscript_is_refused_by_name(exported: Export, model: str, what: str)
     assert failure.value.kind is Kind.BUILD
 
 
+@pytest.mark.parametrize("ir", ["training", "inference"])
+def test_a_program_that_holds_a_generator_is_refused(exported: Export, ir: str) -> None:
+    with pytest.raises(StageFailure, match="the exported program holds a Generator of the model") as failure:
+        exported(f'model = "support.stateful:DrawsInVain"\n{STATIC}\nexport.ir = "{ir}"')
+    assert failure.value.remedy == "draw from torch's global generator"
+
+
+def test_a_changed_tensor_that_is_no_buffer_is_named_where_the_archive_differs(exported: Export) -> None:
+    made = exported(f'model = "support.stateful:AddsToATensor"\n{STATIC}')
+    reference = torch.load(made.folder / "reference.pt", weights_only=True)
+    reference["calls"][1]["outputs"][0] += 1
+    torch.save(reference, made.folder / "reference.pt")
+    with pytest.raises(StageFailure) as failure:
+        made.verify()
+    assert "the tensor 'total', which is no buffer" in str(failure.value.remedy)
+
+
 def test_float8_outputs_are_compared(exported: Export) -> None:
     exported(f'model = "support.stateful:ReturnsFloat8"\n{STATIC}').verify()

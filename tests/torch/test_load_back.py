@@ -32,6 +32,16 @@ def test_a_range_that_capture_left_behind_is_no_difference(exported: Export) -> 
     made.verify()
 
 
+def test_a_size_that_torch_has_fixed_is_no_difference(exported: Export) -> None:
+    made = exported("""
+        model = "support.layers:BranchesOnTheBatch"
+        inputs = { x = { shape = ["n", "m"] } }
+        dims = { m = { min = 2, max = 4, example = 3 } }
+        """)
+    made.verify()
+    assert len(made.output["warnings"]) == 1
+
+
 def test_deferred_assertions_are_delivered(exported: Export) -> None:
     made = exported("""
         model = "support.layers:Deferred"

@@ -41,6 +41,17 @@ def test_a_dim_that_torch_fixes_without_a_word_is_told(exported: Export) -> None
     assert line.startswith(f"torch has fixed the dim n at {size}, and the artifacts hold for that size only")
 
 
+@pytest.mark.parametrize(
+    ("model", "rtol"),
+    [("Linear", 1e-4), ("MixedDtypes", 1e-4), ("RoundsInside", 2e-2), ("InDoubles", 1e-7), ("MarksItsInput", 1e-4)],
+)
+def test_the_tolerance_is_that_of_the_dtype_that_rounds_most(exported: Export, model: str, rtol: float) -> None:
+    doubles = ', dtype = "float64"' if model == "InDoubles" else ""
+    lines = f'model = "support.stateful:{model}"\ninputs = {{ x = {{ shape = [3, 4]{doubles} }} }}'
+    assert exported(lines).verify()["rtol"] == rtol
+    assert exported(f"{lines}\nverify.rtol = 0.5").verify()["rtol"] == 0.5
+
+
 def test_a_plain_model_has_no_warnings(exported: Export) -> None:
     made = exported(f'model = "support.stateful:Linear"\n{STATIC}')
     assert made.output["warnings"] == []

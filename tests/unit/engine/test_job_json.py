@@ -14,7 +14,7 @@ from batchexport.store.results import Result
 from batchexport.store.store import Record, Store
 from support.builders import export_result, job, key
 
-EVIDENCE = {"samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0}], "refused": None}
+EVIDENCE = {"rtol": 1e-4, "atol": 1e-5, "samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0}], "refused": None}
 
 
 @pytest.fixture
