@@ -87,15 +87,6 @@ class CompileSpec:
         }
 
 
-# (rtol, atol) by the floating-point dtype of a program that rounds most.
-TOLERANCES = {
-    "float64": (1e-7, 1e-8),
-    "float32": (1e-4, 1e-5),
-    "float16": (2e-2, 2e-2),
-    "bfloat16": (2e-2, 2e-2),
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySpec:
     """How outputs are compared with eager ones: `samples` is corners or example; `negative` adds a call to refuse.

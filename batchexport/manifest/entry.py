@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batchexport.core.job import TOLERANCES, ExportSpec, VerifySpec
+from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
@@ -191,7 +191,6 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'the format "so" has its weights inside',
             'write "embedded", or format = "package"',
         )
-    rtol, atol = TOLERANCES.get(dtype, (None, None))
     return Reading(
         export={
             "model": known.get("model", ""),
@@ -208,7 +207,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             **export,
         },
         compile=compile_,
-        verify=VerifySpec(**{"rtol": rtol, "atol": atol, **verify}),
+        verify=VerifySpec(**verify),
         weights=tuple(checkpoints.items()) if checkpoints else ((None, known.get("weights")),),
         targets=known.get("targets", ("cpu",)),
         tags=known.get("tags", ()),

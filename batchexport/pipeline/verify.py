@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from batchexport.core.job import TOLERANCES
 from batchexport.pipeline.compare import Comparison, Outcome, make_call
 from batchexport.pipeline.compile import import_modules, load_program, on_target
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
@@ -18,6 +17,13 @@ from batchexport.pipeline.load import load_compiled
 from batchexport.pipeline.reference import where
 from batchexport.pipeline.weight_swap import ARCHIVE
 
+# (rtol, atol) by the floating-point dtype of a program that rounds most, where the spec has none.
+_TOLERANCES = {
+    "float64": (1e-7, 1e-8),
+    "float32": (1e-4, 1e-5),
+    "float16": (2e-2, 2e-2),
+    "bfloat16": (2e-2, 2e-2),
+}
 # What AOTInductor's check of its inputs says of a size, under AOTI_RUNTIME_CHECK_INPUTS.
 _REFUSED_SIZE = re.compile(r"dim value is too (small|large)")
 
@@ -60,7 +66,7 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _tolerances(spec: Mapping[str, Any], dtypes: Iterable[str]) -> dict[str, float]:
     """Return the tolerances of the spec, and where it has none, those of the dtype that rounds most."""
-    known = [TOLERANCES[dtype] for dtype in dtypes if dtype in TOLERANCES] or [TOLERANCES["float32"]]
+    known = [_TOLERANCES[dtype] for dtype in dtypes if dtype in _TOLERANCES] or [_TOLERANCES["float32"]]
     own = dict(zip(("rtol", "atol"), max(known), strict=True))
     return {name: default if spec[name] is None else spec[name] for name, default in own.items()}
 
