@@ -27,6 +27,8 @@ class ExportSpec:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    weights_key: str | None = None
+    weights_prefix: str | None = None
     seed: int = 0
     method: str = "forward"
     dtype: str = "keep"
@@ -52,6 +54,8 @@ class ExportSpec:
             "args": list(self.args),
             "kwargs": dict(self.kwargs),
             "weights": self.weights,
+            "weights_key": self.weights_key,
+            "weights_prefix": self.weights_prefix,
             "seed": self.seed,
             "method": self.method,
             "dtype": self.dtype,

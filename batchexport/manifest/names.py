@@ -14,7 +14,7 @@ from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
 
 REGISTRIES = ("timm", "torchvision", "transformers")
-WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".index.json")
 MAX_FOLDER = 200  # characters; file systems end at 255 bytes, and staging adds some
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -23,6 +23,8 @@ _REGISTERED = re.compile(r"[A-Za-z0-9_][\w./+-]*", re.ASCII)
 _DOTS = re.compile(_DOTTED)
 _TARGET = re.compile(r"cpu(-avx2|-avx512)?|cuda(-sm[1-9][0-9]{1,2})?", re.ASCII)
 _OPERATOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}", re.ASCII)
+_INDEXED = re.compile(r"\[\s*['\"]")  # as Python reaches into a dict
+_WORD = re.compile(r"[\w-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@=,+\[\]-]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
@@ -105,6 +107,40 @@ def weights(value: Any, path: KeyPath, say: Report) -> Any:
         return value
     say(path, f"{quoted(value)} is not a weights file", f"supported: {listing(WEIGHTS_SUFFIXES)}")
     return INVALID
+
+
+def weights_key(value: Any, path: KeyPath, say: Report) -> Any:
+    """Read the dotted path of a state_dict that a file nests: `state_dict` or `model.state_dict`."""
+    value = _text(value, path, say, ".")
+    if value is INVALID:
+        return INVALID
+    parts_are_right = all(part and part == part.strip() for part in value.split("."))
+    if parts_are_right and value.isprintable() and not _INDEXED.search(value):
+        return value
+    better = ".".join(_WORD.findall(value)) or "state_dict"
+    say(path, f"{quoted(value)} is not the key of a nested state_dict", f"write {quoted(better)}")
+    return INVALID
+
+
+def weights_prefix(value: Any, path: KeyPath, say: Report) -> Any:
+    """Read what is taken off the names in a file of weights: `module.`; it does not end within a word."""
+    value = _text(value, path, say, "")
+    if value is INVALID:
+        return INVALID
+    better = "".join(filter(str.isprintable, value)).strip().lstrip(".").rstrip("*")
+    better += "." if better[-1:].isalnum() else ""
+    if value == better:
+        return value
+    say(path, f"{quoted(value)} is not the beginning of names", f"write {quoted(better or 'module.')}")
+    return INVALID
+
+
+def _text(value: Any, path: KeyPath, say: Report, joint: str) -> Any:
+    """Read a string; for a list of strings, the hint is to join them."""
+    if type(value) is list and value and all(type(part) is str for part in value):
+        say(path, f"expected a string, found {describe(value)}", f"write {quoted(joint.join(value))}")
+        return INVALID
+    return readers.string(value, path, say)
 
 
 def target(value: Any, path: KeyPath, say: Report) -> Any:

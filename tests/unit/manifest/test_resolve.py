@@ -283,6 +283,33 @@ def test_a_value_without_a_short_text_goes_by_its_number(axis: str, ids: list[st
     assert names_of(entry(f"[entry.matrix]\n{axis}")) == [f"a[{one}]@cpu" for one in ids]
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".safetensors.index.json"])
+def test_weights_are_files_of_known_suffixes(suffix: str) -> None:
+    assert only(f'weights = "w/model{suffix}"').export.weights == f"w/model{suffix}"
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model.state_dict", "model state", "net-1.0", "a[0]", "größe"])
+def test_a_key_of_weights_is_any_dotted_path(key: str) -> None:
+    export = only(f'weights = "a.pt"\nweights_key = "{key}"').export
+    assert (export.weights_key, export.to_json()["weights_key"]) == (key, key)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "ema_", "net-"])
+def test_a_prefix_of_weights_ends_where_a_name_may_begin(prefix: str) -> None:
+    export = only(f'weights = "a.pt"\nweights_prefix = "{prefix}"').export
+    assert (export.weights_prefix, export.to_json()["weights_prefix"]) == (prefix, prefix)
+
+
+def test_checkpoints_share_key_and_prefix_which_may_vary_and_be_defaults() -> None:
+    axes = "[entry.matrix]\nweights_prefix = ['module.', 'ema.']"
+    text = f'weights_key = "net"\n{axes}\n[entry.checkpoints]\na = "a.pt"\nb = "b.ckpt"'
+    found = [(job.export.weights, job.export.weights_prefix, job.export.weights_key) for job in resolved(entry(text))]
+    files = ("a.pt", "b.ckpt")
+    assert found == [(file, prefix, "net") for prefix in ("module.", "ema.") for file in files]
+    (job,) = resolved('[defaults]\nweights_key = "state_dict"\n' + entry(""))
+    assert (job.export.weights, job.export.weights_key) == (None, "state_dict")
+
+
 def test_checkpoints_share_all_but_their_weights() -> None:
     text = 'targets = ["cpu", "cuda-sm90"]\n[entry.checkpoints]\nft = "w/ft.pt"\nbase = "/abs/base.pt"'
     ft, _, base, _ = resolved(entry(text))

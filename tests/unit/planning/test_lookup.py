@@ -59,6 +59,8 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "args": {"args": (1,)},
     "kwargs": {"kwargs": {"layers": 2}},
     "weights": {"weights": "w.safetensors"},
+    "weights_key": {"weights_key": "state_dict"},
+    "weights_prefix": {"weights_prefix": "module."},
     "seed": {"seed": 1},
     "method": {"method": "encode"},
     "dtype": {"dtype": "bfloat16"},
