@@ -125,6 +125,7 @@ class StageRequests:
         data = [str(root / path) for path in job.export.data_files(root)]
         return {
             "spec": job.export.to_json(),
+            "entry": job.entry,
             "samples": job.verify.samples,
             "base": base,
             "data": data,

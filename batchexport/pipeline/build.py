@@ -1,4 +1,4 @@
-"""Build the model of a spec: import, construct under a seed, load weights strictly, set dtype and eval mode."""
+"""Build the model of a spec: import, construct under a seed, set dtype, load weights strictly, set eval mode."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.weights import load_weights, plain
 
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 _SOURCES = ("timm", "torchvision", "transformers")
 
 
-def build(spec: Mapping[str, Any], root: str) -> nn.Module:
-    """Import, construct under the seed, load weights, set dtype and eval mode.
+def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
+    """Import, construct under the seed, set dtype, load weights, set eval mode.
 
-    `spec` holds imports, model, args, kwargs, weights, seed, method, dtype; `root` is the folder that relative
-    paths start from. Raises StageFailure of kind import, build or weights.
+    `spec` holds imports, model, args, kwargs, weights, weights_key, weights_prefix, seed, method, dtype; `root` is the
+    folder that relative paths start from; `entry` names the entry in remedies. Raises StageFailure of kind import,
+    build or weights.
     """
     for name in spec["imports"]:
         _import(name)
@@ -35,11 +37,11 @@ def build(spec: Mapping[str, Any], root: str) -> nn.Module:
     seed_everything(int(spec["seed"]))
     model = _construct(spec, root)
     _refuse_scripted(model)
-    if spec["weights"]:
-        load_weights(model, os.path.join(root, spec["weights"]), final)
     if final is not None:
         with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
             _cast(model, final)
+    if spec["weights"]:  # after the cast, so that no value passes through a narrower dtype
+        load_weights(model, spec, root, entry)
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode and raises if it is set
         model.eval()
     for parameter in model.parameters():
@@ -63,10 +65,10 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> None:
     """Cast floating-point tensors to `dtype`, and print which; `Module.to` would cast complex ones, too."""
     state = model.state_dict(keep_vars=True)
     cast = [
-        f"{name} ({_plain(one.dtype)})" for name, one in state.items() if one.is_floating_point() and one.dtype != dtype
+        f"{name} ({plain(one.dtype)})" for name, one in state.items() if one.is_floating_point() and one.dtype != dtype
     ]
     if cast:
-        sys.stdout.write(f"cast to {_plain(dtype)}: {', '.join(cast)}\n")
+        sys.stdout.write(f"cast to {plain(dtype)}: {', '.join(cast)}\n")
     model._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)  # type: ignore[no-untyped-call]
 
 
@@ -204,60 +206,6 @@ def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:
             message = f"transformers:{name} would ignore the argument {option!r}"
             raise StageFailure(Kind.BUILD, message, f"did you mean {near[0]!r}?")
     return library.AutoConfig.for_model(name, **options)
-
-
-def load_weights(model: nn.Module, path: str, final: torch.dtype | None) -> None:
-    """Load a state_dict strictly: every name, shape and dtype must match, and the failure names the tensor.
-
-    Floating-point tensors may have the dtype `final` that the model is cast to afterwards, if it is.
-
-    A name may be missing if it is tied to a loaded tensor: safetensors keeps one name of a group.
-    Raises StageFailure of kind weights.
-    """
-    given = _read_state(path)
-    own = model.state_dict(keep_vars=True)
-    file = os.path.basename(path)
-    unexpected = sorted(set(given) - set(own))
-    loaded = {tensor.data_ptr() for name, tensor in own.items() if name in given and tensor.numel()}
-    missing = sorted(name for name in set(own) - set(given) if own[name].data_ptr() not in loaded)
-    problems = [f"tensor {name!r} is not in the model" for name in unexpected]
-    problems += [f"tensor {name!r} is missing" for name in missing]
-    for name in sorted(set(own) & set(given)):
-        have, want = given[name], own[name]
-        if have.shape != want.shape:
-            problems.append(f"tensor {name!r} has shape {list(have.shape)}, the model has {list(want.shape)}")
-        elif have.dtype != want.dtype and not (have.dtype == final and want.dtype.is_floating_point):
-            problems.append(f"tensor {name!r} has dtype {_plain(have.dtype)}, the model has {_plain(want.dtype)}")
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise StageFailure(Kind.WEIGHTS, f"{file}: {problems[0]}{more}", "save the checkpoint from this architecture")
-    with failing_as(Kind.WEIGHTS, f"loading {file}"):
-        model.load_state_dict(given, strict=not (set(own) - set(given)))
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _read_state(path: str) -> dict[str, torch.Tensor]:
-    file = os.path.basename(path)
-    if not os.path.isfile(path):
-        raise StageFailure(Kind.WEIGHTS, f"no such file: {path}", "check `weights` in the manifest")
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise StageFailure(
-            Kind.WEIGHTS, f"reading {file}: {one_line(error)}", "is the file truncated or corrupt?"
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise StageFailure(Kind.WEIGHTS, f"{file} holds no state_dict", "save it with torch.save(model.state_dict())")
-    return dict(state)
 
 
 def _use_method(model: nn.Module, name: str) -> None:

@@ -36,13 +36,13 @@ LEAST_CALLS = 2  # of a static shape, as a dim with a range has as many corners
 def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `exported.pt2` and `reference.pt` in `folder`; return digests, state ids and stats.
 
-    `task` holds spec (the export spec), root, samples (`"corners"` or `"example"`) and base: None, or the result of
-    an export that differs in its weights only, with its compiled code. New weights are then packed around that code
-    too, as `compiled.pt2`, and `packed` holds the seconds it took. Raises StageFailure.
+    `task` holds spec (the export spec), entry (its name, for remedies), root, samples (`"corners"` or `"example"`) and
+    base: None, or the result of an export that differs in its weights only, with its compiled code. New weights are
+    then packed around that code too, as `compiled.pt2`, and `packed` holds the seconds it took. Raises StageFailure.
     """
     spec, root = task["spec"], task["root"]
     clock = _Clock()
-    model = build(spec, root)
+    model = build(spec, root, task.get("entry", ""))
     clock.lap("build")
     dims = {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
     points = corners(tuple(dims.values()))

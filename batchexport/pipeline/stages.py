@@ -21,6 +21,7 @@ import torch.export.pt2_archive._package
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
 from batchexport.dependencies.preloaded import take_stock
+from batchexport.pipeline.checkpoint import weight_files
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
@@ -73,7 +74,8 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             )
             observer.install()
             if task["spec"]["weights"]:
-                observer.declare(os.path.join(task["root"], task["spec"]["weights"]), weights=True)
+                for path in weight_files(os.path.join(task["root"], task["spec"]["weights"])):
+                    observer.declare(path, weights=True)
             for path in (*task["data"], *_archives(task["spec"])):
                 observer.declare(os.path.join(task["root"], path))
         elif task["modules"]:
