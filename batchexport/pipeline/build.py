@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
 from batchexport.pipeline.weights import load_weights, plain
+from batchexport.pipeline.wrappers import unwrapped
 
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 _SOURCES = ("timm", "torchvision", "transformers")
@@ -35,7 +36,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
         _import(name)
     final = None if spec["dtype"] == "keep" else dtype_of(spec["dtype"])
     seed_everything(int(spec["seed"]))
-    model = _construct(spec, root)
+    model = unwrapped(_construct(spec, root))  # before weights are loaded, so that these need no wrapper's names
     _refuse_scripted(model)
     if final is not None:
         with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
