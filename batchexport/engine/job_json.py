@@ -25,6 +25,7 @@ def job_json(run: JobRun, sources: Mapping[str, tuple[Record, str]]) -> dict[str
         "target": run.job.target,
         "outputs": {inner: file for file, (_, inner) in sources.items()},
         "imports": list(run.export.export_facts.modules),
+        "call": dict(run.export.export_facts.call),
         "keys": {stage: report.key for stage, report in run.stages.items() if report.key},
         "digests": {
             **{file: record.files[inner].digest for file, (record, inner) in sources.items()},

@@ -109,6 +109,7 @@ class Publisher:
             weights_swapped=output["reweighed"],
             stats={name: output["stats"][name] for name in _SLIM},
             warnings=output["warnings"],
+            call=output["call"],
         )
         result = self.results.publish(
             "export",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from batchexport.pipeline.call_form import Call, CallForm
 from batchexport.pipeline.dynamic_shapes import dynamic_shapes
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
+from batchexport.pipeline.inputs import Examples
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
@@ -26,21 +30,73 @@ _REMEDIES = {
 }
 
 
-def capture(model: nn.Module, inputs: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
-    """Call `torch.export.export` as the spec asks. Raises StageFailure of kind shapes or export."""
+def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
+    """Call `torch.export.export` as the spec asks, with `call` as the example.
+
+    Raises StageFailure of kind shapes or export.
+    """
+    nodes, names, shapes = examples.nodes(), _parameter_names(examples.form), None
+    if nodes is not None:
+        by_position, by_name = dynamic_shapes(nodes, call, spec["dims"])
+        shapes = dict(zip(names, by_position, strict=True)) | by_name
     try:
-        program = torch.export.export(
-            model,
-            (),
-            inputs,
-            dynamic_shapes=dynamic_shapes(spec["inputs"], spec["dims"]),
-            strict=spec["strict"],
-            preserve_module_call_signature=tuple(spec["preserve_module_call_signature"]),
-            prefer_deferred_runtime_asserts_over_guards=spec["prefer_deferred_runtime_asserts"],
-        )
+        with _explicit_signature(model, names, examples.form):
+            program = torch.export.export(
+                model,
+                *call,
+                dynamic_shapes=shapes,
+                strict=spec["strict"],
+                preserve_module_call_signature=tuple(spec["preserve_module_call_signature"]),
+                prefer_deferred_runtime_asserts_over_guards=spec["prefer_deferred_runtime_asserts"],
+            )
     except Exception as error:
         raise _explained(error) from error
     return program
+
+
+def _parameter_names(form: CallForm) -> list[str]:
+    """Return a name for each input that is passed by position: `xs_0` for `xs[0]`, unless that is taken.
+
+    `self` is taken: the functions that torch generates have a parameter of that name.
+    """
+    names: list[str] = []
+    for text in form.args:
+        name = text.replace("[", "_").rstrip("]")
+        while name in ("self", *names, *form.kwargs):
+            name += "_"
+        names.append(name)
+    return names
+
+
+@contextlib.contextmanager
+def _explicit_signature(model: nn.Module, names: Sequence[str], form: CallForm) -> Iterator[None]:
+    """Give the inputs of a call, and no others, as the parameters of `model` for the time of a capture, if need be.
+
+    Those by position get these `names`. torch has no dynamic shapes for `**kwargs`, and takes the positional-only
+    parameters of a strict capture twice.
+    """
+    kinds, own = inspect.Parameter, model.forward
+    parameters = inspect.signature(own).parameters
+    named = {name for name, one in parameters.items() if one.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+    if tuple(names) == form.args and named.issuperset((*form.args, *form.kwargs)):
+        yield
+        return
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return own(*args, **kwargs)
+
+    explicit = [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in names]
+    explicit += [kinds(name, kinds.KEYWORD_ONLY) for name in form.kwargs]
+    forward.__signature__ = inspect.Signature(explicit)  # type: ignore[attr-defined]
+    was_set = "forward" in vars(model)
+    model.forward = forward
+    try:
+        yield
+    finally:
+        if was_set:
+            model.forward = own
+        else:
+            del model.forward
 
 
 def _explained(error: Exception) -> StageFailure:
@@ -50,11 +106,12 @@ def _explained(error: Exception) -> StageFailure:
     if kind == "CONSTRAINT_VIOLATION" or name == "ConstraintViolationError" or "Constraints violated" in text:
         fixes = re.findall(r"^\s*(\w+\s*=\s*.+)$", text.partition("Suggested fixes:")[2], re.MULTILINE)
         remedy = "torch suggests for [entry.dims]: " + "; ".join(fix.strip() for fix in fixes) if fixes else None
+        if fixed := re.search(r"specialized it to be a constant \((\d+)\)", text):
+            remedy = (
+                f"the model treats {fixed[1]} otherwise than the rest: write {fixed[1]} for that dim in [entry.dims]"
+            )
         reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
         return StageFailure(Kind.SHAPES, reasons[0] if reasons else one_line(error), remedy)
-    if "top-level keys must be the arg names" in text:
-        remedy = "forward takes inputs with dims as **kwargs, for which torch has no dynamic shapes: name them there"
-        return StageFailure(Kind.SHAPES, one_line(error), remedy)
     if kind == "INVALID_INPUT" or "dynamic_shapes" in text:
         return StageFailure(Kind.SHAPES, one_line(error))
     if name.startswith("GuardOnDataDependent") or kind in ("ANTI_PATTERN", "DYNAMIC_CONTROL_FLOW"):

@@ -34,10 +34,10 @@ def make_call(run: Callable[..., Any], call: Mapping[str, Any], seed: int, devic
 
     Raises whatever the artifact raises.
     """
-    given = _on(device, unpacked(call["inputs"]))
+    args, kwargs = given = _on(device, unpacked(call["inputs"]))
     seed_everything(seed)
     with torch.no_grad():
-        outputs = run(**given)
+        outputs = run(*args, **kwargs)
     leaves, structure = pytree.tree_flatten(outputs)
     buffers = dict(run.named_buffers(remove_duplicate=False)) if isinstance(run, torch.nn.Module) else {}
     return Outcome(
@@ -85,7 +85,7 @@ class Comparison:
         names = [f"output{name}" for name in self.call["names"]]
         rows = self._differences(names, outcome.outputs, expected)
         after = self.call["inputs_after"] or self.call["inputs"]["leaves"]
-        names = [f"input{name} after the call" for name in leaf_names(unpacked(self.call["inputs"]))]
+        names = [f"input{name} after the call" for part in unpacked(self.call["inputs"]) for name in leaf_names(part)]
         self._differences(names, outcome.inputs, after)
         kept = [name for name in self.call["buffers"] if name in outcome.buffers]
         self._differences(

@@ -13,7 +13,7 @@ import torch
 import torch._inductor
 from torch._inductor import config as inductor_config
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ConstantArgument, OutputKind, TensorArgument
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, SymIntArgument, TensorArgument
 from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive._package import PT2ArchiveReader, package_pt2
 from torch.export.pt2_archive.constants import MODELS_FILENAME_FORMAT
@@ -80,6 +80,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """
     spec = task["spec"]
     program = on_target(load_program(task), spec["target"])
+    _refuse_numbers(program)
     _refuse_outputs(program)
     package = spec["format"] == "package"
     work = Path(folder, "code")
@@ -130,6 +131,25 @@ def _refuse_proxy_calls(work: Path) -> None:
 
 def _is_empty_blob(file: str) -> bool:
     return file.endswith("_weights.blob") and not Path(file).stat().st_size
+
+
+def _refuse_numbers(program: ExportedProgram) -> None:
+    """Raise StageFailure of kind compile for an input that is a number and varies: torch compiles and passes none."""
+    names = [
+        name for part in pytree.tree_unflatten(_inputs(program), program.call_spec.in_spec) for name in leaf_names(part)
+    ]
+    for name, spec in zip(names, _inputs(program), strict=True):
+        if isinstance(spec, SymIntArgument):
+            raise StageFailure(
+                Kind.COMPILE,
+                f"input{name} is a number that varies, and compiled code takes tensors only",
+                'take it from the size of a tensor, write one number for each entry, or set `format = "none"` in '
+                "[entry.compile]",
+            )
+
+
+def _inputs(program: ExportedProgram) -> list[Any]:
+    return [one.arg for one in program.graph_signature.input_specs if one.kind is InputKind.USER_INPUT]
 
 
 def _refuse_outputs(program: ExportedProgram) -> None:

@@ -5,25 +5,33 @@ Also tell which of the dims whose range is left to torch it has fixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
 
-from batchexport.core.sizes import Affine, parse_size
+from batchexport.core.sizes import Affine, evaluate, parse_size
+from batchexport.pipeline.call_form import Call
+
+Node = Mapping[str, Any] | None  # a node of the spec's inputs, or None for a field that the manifest does not give
+Dims = Mapping[str, Mapping[str, Any]]
 
 
-def dynamic_shapes(inputs: Mapping[str, Any] | str, dims: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the dynamic_shapes for the inputs of a spec; None if they come from a factory or a file."""
-    if isinstance(inputs, str):
-        return None
-    bases = {name: _base(name, dim) for name, dim in dims.items()}
-    return {name: _tree(tree, dims, bases) for name, tree in inputs.items()}
+def dynamic_shapes(nodes: Call, example: Call, dims: Dims) -> Call:
+    """Return the shapes of all inputs, passed as the inputs are; `nodes` of the spec describe those of `example`."""
+    # torch takes no Dim for a number, so the sizes that share a name with one are left to torch too, within its range.
+    numbers = {size for node, _ in _leaves(nodes, example) if node and "dim" in node for size in node["dim"]}
+    bases = {name: None if name in numbers else _base(name, dim) for name, dim in dims.items()}
+    made = _Shapes(dims=dims, bases=bases)
+    args = tuple(made.tree(*pair) for pair in zip(nodes[0], example[0], strict=True))
+    return args, {name: made.tree(node, example[1][name]) for name, node in nodes[1].items()}
 
 
 def _base(name: str, dim: Mapping[str, Any]) -> Any:
     if dim["auto"]:
-        return Dim.AUTO
+        return None
     step = dim["multiple_of"]
     if step == 1:
         return Dim(name, min=dim["min"], max=dim["max"])
@@ -32,56 +40,110 @@ def _base(name: str, dim: Mapping[str, Any]) -> Any:
     return step * Dim(f"_{name}", min=low, max=high)
 
 
-def _tree(tree: Mapping[str, Any], dims: Mapping[str, Any], bases: Mapping[str, Any]) -> Any:
-    if "tensor" in tree:
-        return {index: _size(size, bases) for index, size in enumerate(tree["tensor"]["shape"])}
-    if "list" in tree:
-        return [_tree(item, dims, bases) for item in tree["list"]]
-    if "table" in tree:
-        return {key: _tree(item, dims, bases) for key, item in tree["table"].items()}
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shapes:
+    """The dims of a spec, and the Dim object of each; None for what torch has no Dim for."""
+
+    dims: Dims
+    bases: Mapping[str, Any]
+
+    def tree(self, node: Node, value: Any) -> Any:
+        """Return the shapes in the structure in which torch wants them: a list for a class of the user."""
+        children = _children(node, value)
+        if children is None:
+            if node is not None and "tensor" in node:
+                return {index: self._size(size) for index, size in enumerate(node["tensor"]["shape"])}
+            return self._number(node["dim"][0]) if node is not None and "dim" in node else None
+        shapes = [self.tree(*pair) for pair in children]
+        if isinstance(value, dict):
+            return dict(zip(value, shapes, strict=True))
+        if hasattr(value, "_fields"):
+            return type(value)(*shapes)
+        return tuple(shapes) if type(value) is tuple else shapes
+
+    def _number(self, size: int | str) -> Any:
+        return None if isinstance(size, int) else self._size(size)
+
+    def _size(self, size: int | str) -> Any:
+        parsed = parse_size(size) if isinstance(size, str) else size
+        if not isinstance(parsed, Affine):
+            return Dim.STATIC
+        base = self.bases[parsed.name]
+        if base is None:
+            return self._hint(parsed)
+        scaled = parsed.coefficient * base if parsed.coefficient != 1 else base
+        return scaled + parsed.offset if parsed.offset else scaled
+
+    def _hint(self, size: Affine) -> Any:
+        dim = self.dims[size.name]
+        if dim["auto"]:
+            return Dim.AUTO
+        ends = (None if end is None else evaluate(size, {size.name: end}) for end in (dim["min"], dim["max"]))
+        low, high = ends
+        return Dim.DYNAMIC(min=low, max=high)
 
 
-def _size(size: int | str, bases: Mapping[str, Any]) -> Any:
-    parsed = parse_size(size) if isinstance(size, str) else size
-    if not isinstance(parsed, Affine):
-        return Dim.STATIC
-    base = bases[parsed.name]
-    if base is Dim.AUTO:
-        return base
-    scaled = parsed.coefficient * base if parsed.coefficient != 1 else base
-    return scaled + parsed.offset if parsed.offset else scaled
+def _children(node: Node, value: Any) -> list[tuple[Node, Any]] | None:
+    """Return what a container of inputs holds, in torch's order, each with its node; None for what is no container."""
+    kind = pytree._get_node_type(value)
+    if kind not in pytree.SUPPORTED_NODES:
+        return None
+    children = pytree.SUPPORTED_NODES[kind].flatten_fn(value)[0]
+    nodes: Sequence[Node] = [None] * len(children)
+    if node is not None and "object" in node:
+        nodes = [node["object"]["fields"].get(name) for name in _fields(value)]
+    elif node is not None and "value" not in node:
+        (items,) = node.values()
+        nodes = list(items.values()) if isinstance(items, Mapping) else items
+    return list(zip(nodes, children, strict=True))
 
 
-def fixed_dims(
-    program: ExportedProgram, inputs: Mapping[str, Any] | str, dims: Mapping[str, Mapping[str, Any]]
-) -> dict[str, int]:
+def _fields(value: Any) -> Sequence[str]:
+    """Return the fields of an object in torch's order, which leaves out those of a dataclass that are None."""
+    if hasattr(value, "_fields"):
+        names: Sequence[str] = value._fields
+        return names
+    flatten = pytree.SUPPORTED_NODES[type(value)].flatten_with_keys_fn
+    assert flatten is not None  # see `inputs`
+    return [getattr(key, "name", str(key)) for key, _ in flatten(value)[0]]
+
+
+def _leaves(nodes: Call, example: Call) -> Iterator[tuple[Node, Any]]:
+    """Yield each leaf of the inputs with its node, in torch's order."""
+    pairs = [*zip(nodes[0], example[0], strict=True), *((node, example[1][name]) for name, node in nodes[1].items())]
+    while pairs:
+        node, value = pairs.pop(0)
+        children = _children(node, value)
+        if children is None:
+            yield node, value
+        else:
+            pairs = [*children, *pairs]
+
+
+def fixed_dims(program: ExportedProgram, nodes: Call, example: Call, dims: Dims) -> dict[str, int]:
     """Return the auto dims that torch has fixed, each with its only size, as torch does so without a word."""
-    if isinstance(inputs, str):
-        return {}
     order = program.call_spec.in_spec.child(1).context  # the names, as the program takes them
-    shapes = [shape for name in order if name in inputs for shape in _shapes(inputs[name])]
+    taken = nodes[0], {name: nodes[1][name] for name in order}
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     found: dict[str, int] = {}
-    for name, shape in zip(program.graph_signature.user_inputs, shapes, strict=False):
-        for size, declared in zip(getattr(values.get(str(name)), "shape", ()), shape, strict=False):
+    for name, (node, _) in zip(program.graph_signature.user_inputs, _leaves(taken, example), strict=False):
+        value = values.get(str(name))
+        for size, declared in zip(getattr(value, "shape", (value,)), _declared(node), strict=False):
             parsed = parse_size(declared) if isinstance(declared, str) else declared
             if isinstance(parsed, Affine) and dims[parsed.name]["auto"] and _is_fixed(size, program):
                 found[parsed.name] = dims[parsed.name]["example"]
     return found
 
 
+def _declared(node: Node) -> Sequence[int | str]:
+    if node is None or "value" in node:
+        return ()
+    sizes: Sequence[int | str] = node["tensor"]["shape"] if "tensor" in node else node["dim"]
+    return sizes
+
+
 def _is_fixed(size: Any, program: ExportedProgram) -> bool:
-    if isinstance(size, int) or size.node.expr.is_number:
+    if not hasattr(size, "node") or size.node.expr.is_number:
         return True
     span = program.range_constraints.get(size.node.expr)
     return span is not None and bool(span.lower == span.upper)
-
-
-def _shapes(tree: Mapping[str, Any]) -> Iterator[list[int | str]]:
-    """Yield the shape of each tensor, and an empty one for each other leaf."""
-    if "list" in tree or "table" in tree:
-        for item in tree["list"] if "list" in tree else tree["table"].values():
-            yield from _shapes(item)
-    else:
-        yield tree["tensor"]["shape"] if "tensor" in tree else []

@@ -16,13 +16,14 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from batchexport.core.dims import Dim, corners
-from batchexport.pipeline import inputs as example
 from batchexport.pipeline.build import build, seed_everything
+from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.capture import capture, lower
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
+from batchexport.pipeline.inputs import Examples, packed
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.program_calls import ProgramCalls
@@ -46,36 +47,33 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock.lap("build")
     dims = {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
     points = corners(tuple(dims.values()))
-    if not isinstance(spec["inputs"], str):
-        example.check_names(model, spec["inputs"])
-    given = example.make(spec, points[0], root)
-    if isinstance(spec["inputs"], str):
-        example.check_names(model, given)
+    examples = Examples.of(model, spec, root, points[0])
+    example, nodes = examples.call(points[0]), examples.nodes()
     chosen = points if task["samples"] == "corners" else points[:1]
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
-    calls = eager_calls(model, spec, chosen, root, least=LEAST_CALLS if task["samples"] == "corners" else 1)
+    calls = eager_calls(model, examples, chosen, least=LEAST_CALLS if task["samples"] == "corners" else 1)
     clock.lap("eager")
-    reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(spec, dims, points[0], root)}
-    archive, base = os.path.join(folder, ARCHIVE), task.get("base")
+    reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(examples, dims, points[0])}
+    call, archive, base = examples.form.to_json(), os.path.join(folder, ARCHIVE), task.get("base")
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
     if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
         _save_reference({**reference, "dtypes": base["stats"]["dtypes"]}, folder)
         clock.lap("save")
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
-        about = {"state": ids, "stats": {**base["stats"], "seconds": clock.laps}}
+        about = {"state": ids, "call": call, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
     # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
     alike = None if spec["strict"] else structure_digest(model, first_party_modules())
     clock.lap("identity")
     seed_everything(int(spec["seed"]))  # whatever the eager calls drew
     with recorded_warnings() as warnings:
-        program = _capture(model, given, spec)
+        program = _capture(model, examples, example, spec)
     warnings += random_operators(program)
     warnings += [
         f"torch has fixed the dim {name} at {size}, and the artifacts hold for that size only: give it a range in "
         "[entry.dims] to learn why"
-        for name, size in fixed_dims(program, spec["inputs"], spec["dims"]).items()
+        for name, size in (fixed_dims(program, nodes, example, spec["dims"]) if nodes else {}).items()
     ]
     _forget_positions(program)
     check(model, program)
@@ -86,8 +84,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     skeleton = concrete_program_digest(program)
     clock.lap("identity")
     # Last, as a call changes the buffers that the program shares with the model.
-    again = partial(_capture, model, given)
-    ProgramCalls(program=program, calls=calls, spec=spec, root=root, capture_again=again).make()
+    again = partial(_capture, model, examples, example)
+    ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
     about = stats(program, clock.laps)
     _save_reference({**reference, "dtypes": about["dtypes"]}, folder)
@@ -97,6 +95,7 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "skeleton": skeleton,
         "state": ids,
         "modules": sorted({*spec["imports"], *container_modules(program), *operator_modules(program, spec["model"])}),
+        "call": call,
         "likeness": alike,
         "reweighed": False,
         "packed": None,
@@ -105,8 +104,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     }
 
 
-def _capture(model: nn.Module, given: dict[str, Any], spec: Mapping[str, Any]) -> ExportedProgram:
-    return lower(capture(model, given, spec), spec)
+def _capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
+    return lower(capture(model, examples, call, spec), spec)
 
 
 def _save_reference(reference: Mapping[str, Any], folder: str) -> None:
@@ -125,15 +124,13 @@ class _Clock:
         self._last = now
 
 
-def _refused_call(
-    spec: Mapping[str, Any], dims: Mapping[str, Dim], point: Mapping[str, int], root: str
-) -> dict[str, Any] | None:
+def _refused_call(examples: Examples, dims: Mapping[str, Dim], point: Mapping[str, int]) -> dict[str, Any] | None:
     """Return a call outside the ranges: the first bounded dim, one step above its maximum."""
     for name, dim in dims.items():
         if not dim.auto and dim.max is not None:
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
             moved = {**point, name: beyond}
-            return {"point": moved, "inputs": example.packed(example.make(spec, moved, root))}
+            return {"point": moved, "inputs": packed(examples.call(moved))}
     return None
 
 

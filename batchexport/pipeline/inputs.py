@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
@@ -15,69 +13,69 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from batchexport.core.sizes import evaluate, parse_size
-from batchexport.pipeline.build import attribute, dtype_of, misspelt_keyword
+from batchexport.pipeline.build import attribute, dtype_of
+from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 
 Values = Mapping[str, int]
 
 
-def check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
-    """Check that every input is a parameter of the method, and every required parameter an input.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """The inputs for the calls of a model, as its export spec describes them; `root` is the manifest's folder."""
 
-    Raises StageFailure of kind inputs, with the most similar name.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    kinds = inspect.Parameter
-    open_ended = any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values())
-    swallowed = misspelt_keyword(model.forward, inputs)
-    if swallowed is not None:
-        message = f"{type(model).__name__} would ignore the input {swallowed[0]!r}"
-        raise StageFailure(Kind.INPUTS, message, swallowed[1])
-    named = [name for name, p in parameters.items() if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
-    for name in inputs:
-        if name not in named and not open_ended:
-            near = difflib.get_close_matches(name, named, n=1)
-            raise StageFailure(
-                Kind.INPUTS,
-                f"{type(model).__name__} takes no input {name!r}; it takes {', '.join(named) or 'none'}",
-                f"did you mean {near[0]!r}?" if near else "rename it in [entry.inputs]",
-            )
-    for name in named:
-        if parameters[name].default is kinds.empty and name not in inputs:
-            raise StageFailure(
-                Kind.INPUTS,
-                f"{type(model).__name__} needs the input {name!r}, which the manifest does not give",
-                f"add {name} to [entry.inputs]",
-            )
+    spec: Mapping[str, Any]
+    root: str
+    form: CallForm
+
+    @classmethod
+    def of(cls, model: nn.Module, spec: Mapping[str, Any], root: str, values: Values) -> Examples:
+        """Bind the inputs at these dim values to the parameters of `model`. Raises StageFailure of kind inputs."""
+        return cls(spec=spec, root=root, form=call_form(model, _make(spec, values, root, 0, 1.0)))
+
+    def call(self, values: Values, draw: int = 0, factor: float = 1.0) -> Call:
+        """Return the inputs for these dim values. Integers are uniform in their range.
+
+        Floats are uniform in their range, or normal with a standard deviation of `factor` if they have none. Each
+        `draw` gives other random values.
+        """
+        return self.form.call(_make(self.spec, values, self.root, draw, factor))
+
+    def nodes(self) -> Call | None:
+        """Return the nodes of the spec, passed as the inputs are; None if they come from a factory or a file."""
+        given = self.spec["inputs"]
+        if isinstance(given, str):
+            return None
+        if self.form.star and isinstance(given, Mapping):
+            (items,) = given[self.form.star].values()  # those of a list or a tuple
+            given = {**given, self.form.star: items}
+        return self.form.call(given)
 
 
-def make(spec: Mapping[str, Any], values: Values, root: str, draw: int = 0, factor: float = 1.0) -> dict[str, Any]:
-    """Return the inputs by name for these dim values. Integers are uniform in their range.
+def packed(call: Call) -> dict[str, Any]:
+    """Return the inputs as leaves and structure, so that a file of them holds no class of the model."""
+    leaves, structure = pytree.tree_flatten(call)
+    return {"leaves": leaves, "structure": pytree.treespec_dumps(structure)}
 
-    Floats are uniform in their range, or normal with a standard deviation of `factor` if they have none. Each `draw`
-    gives other random values.
-    """
+
+def unpacked(kept: Mapping[str, Any]) -> Call:
+    """Rebuild inputs from leaves and structure; modules that define their containers must be imported before."""
+    call: Call = pytree.tree_unflatten(kept["leaves"], pytree.treespec_loads(kept["structure"]))
+    return call
+
+
+def _make(spec: Mapping[str, Any], values: Values, root: str, draw: int, factor: float) -> Given:
     given = spec["inputs"]
     if isinstance(given, str):
         return _from_reference(given, root)
     seed = f"{int(spec['seed'])}" + (f":{draw}" if draw else "")
     draws = _Draws(values=values, seed=seed, factor=factor)
-    return {name: draws.value(tree, name) for name, tree in given.items()}
+    if isinstance(given, Mapping):
+        return {name: draws.value(tree, name) for name, tree in given.items()}
+    return [draws.value(tree, f"[{index}]") for index, tree in enumerate(given)]
 
 
-def packed(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs as leaves and structure, so that a file of them holds no class of the model."""
-    leaves, structure = pytree.tree_flatten(dict(inputs))
-    return {"leaves": leaves, "structure": pytree.treespec_dumps(structure)}
-
-
-def unpacked(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Rebuild inputs from leaves and structure; modules that define their containers must be imported before."""
-    inputs: dict[str, Any] = pytree.tree_unflatten(kept["leaves"], pytree.treespec_loads(kept["structure"]))
-    return inputs
-
-
-def _from_reference(reference: str, root: str) -> dict[str, Any]:
+def _from_reference(reference: str, root: str) -> Given:
     if reference.endswith((".safetensors", ".pt", ".pth")):
         path = os.path.join(root, reference)
         with failing_as(Kind.INPUTS, f"reading {reference}"):
@@ -90,9 +88,22 @@ def _from_reference(reference: str, root: str) -> dict[str, Any]:
         factory = attribute(reference)
         with failing_as(Kind.INPUTS, f"calling {reference}"):
             found = factory()
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise StageFailure(Kind.INPUTS, f"{reference} gives a {type(found).__name__}, not a dict by parameter name")
-    return found
+    by_name = isinstance(found, dict) and all(isinstance(name, str) for name in found)
+    if not by_name and type(found) not in (list, tuple):
+        message = f"{reference} gives a {type(found).__name__}, not a dict by parameter name or a list"
+        raise StageFailure(Kind.INPUTS, message)
+    seen: set[int] = set()
+
+    def distinct(leaf: Any) -> Any:
+        """Copy a tensor that came before: torch would capture it as one input, and the other would have no effect."""
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        is_new = id(leaf) not in seen
+        seen.add(id(leaf))
+        return leaf if is_new else leaf.clone()
+
+    given: Given = pytree.tree_map(distinct, found)
+    return given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +119,42 @@ class _Draws:
         if "tensor" in tree:
             with failing_as(Kind.INPUTS, f"making the input {path}"):
                 return self._tensor(tree["tensor"], path)
+        if "dim" in tree:
+            return self._size(tree["dim"][0])
+        if "object" in tree:
+            return self._object(tree["object"], path)
+        if "tuple" in tree:
+            return tuple(self.value(item, f"{path}[{index}]") for index, item in enumerate(tree["tuple"]))
         if "list" in tree:
             return [self.value(item, f"{path}[{index}]") for index, item in enumerate(tree["list"])]
         if "table" in tree:
             return {key: self.value(item, f"{path}.{key}") for key, item in tree["table"].items()}
         return tree["value"]
 
+    def _size(self, size: int | str) -> int:
+        return evaluate(parse_size(size) if isinstance(size, str) else size, self.values)
+
+    def _object(self, spec: Mapping[str, Any], path: str) -> Any:
+        reference = spec["type"]
+        kind = attribute(reference)
+        if not is_dataclass(kind) and not hasattr(kind, "_fields"):
+            raise StageFailure(Kind.INPUTS, f"{reference}, the type of {path}, is no dataclass or named tuple")
+        fields = {name: self.value(item, f"{path}.{name}") for name, item in spec["fields"].items()}
+        with failing_as(Kind.INPUTS, f"making the input {path}"):
+            made = kind(**fields)
+        known = pytree.SUPPORTED_NODES.get(pytree._get_node_type(made))
+        if known is None or known.flatten_with_keys_fn is None:
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            raise StageFailure(
+                Kind.INPUTS,
+                f"{reference}, the type of {path}, is not registered with torch as a dataclass",
+                "register it where it is defined: torch.export.register_dataclass("
+                f'{kind.__qualname__}, serialized_type_name="{name}")',
+            )
+        return made
+
     def _tensor(self, spec: Mapping[str, Any], path: str) -> torch.Tensor:
-        shape = [evaluate(parse_size(size) if isinstance(size, str) else size, self.values) for size in spec["shape"]]
+        shape = [self._size(size) for size in spec["shape"]]
         dtype = dtype_of(spec["dtype"])
         if spec["value"] is not None:
             return torch.full(shape, spec["value"], dtype=dtype)

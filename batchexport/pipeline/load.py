@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def leaf_names(tree: Any) -> list[str]:
 
 
 def load(folder: str | Path) -> Callable[..., Any]:
-    """Return a callable for the compiled artifact in an output folder.
+    """Return a callable for the compiled artifact in an output folder, by position and by name as the model was.
 
     What its `job.json` lists under `imports` is imported first. Raises FileNotFoundError if there is no artifact, and
     ImportError.
@@ -59,4 +59,26 @@ def load(folder: str | Path) -> Callable[..., Any]:
     for module in record.get("imports", []):
         importlib.import_module(module)
     device = "cuda" if record["target"].startswith("cuda") else "cpu"
-    return load_compiled(str(folder / Path(compiled).name), device)
+    run, call = load_compiled(str(folder / Path(compiled).name), device), record.get("call")
+    return _as_called(run, **call) if call else run  # earlier versions did not write it
+
+
+def _as_called(
+    run: Callable[..., Any], *, args: Sequence[str], kwargs: Sequence[str], positions: Sequence[str]
+) -> Callable[..., Any]:
+    """Return a callable that passes its inputs on to `run` as that takes them; see `call` in `job.json`."""
+
+    def call(*by_position: Any, **by_name: Any) -> Any:
+        if len(by_position) > len(positions):
+            raise TypeError(f"at most {len(positions)} inputs are taken by position, and {len(by_position)} are given")
+        given = dict(zip(positions, by_position, strict=False))
+        twice = [name for name in by_name if name in given]
+        unknown = [name for name in by_name if name not in (*args, *kwargs)]
+        missing = [name for name in (*args, *kwargs) if name not in given and name not in by_name]
+        for what, names in (("given twice", twice), ("unknown", unknown), ("missing", missing)):
+            if names:
+                raise TypeError(f"the input {names[0]!r} is {what}; the inputs are {', '.join((*args, *kwargs))}")
+        given |= by_name
+        return run(*(given[name] for name in args), **{name: given[name] for name in kwargs})
+
+    return call

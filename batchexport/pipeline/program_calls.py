@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from batchexport.pipeline import inputs as example
 from batchexport.pipeline.bounds import Point, narrower_bounds
+from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.compare import Outcome, make_call
 from batchexport.pipeline.failure import Kind, StageFailure, classified
+from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.leaves import equal_leaves
 from batchexport.pipeline.reference import where
 
@@ -23,8 +24,7 @@ class ProgramCalls:
 
     program: ExportedProgram
     calls: Sequence[dict[str, Any]]
-    spec: Mapping[str, Any]
-    root: str
+    examples: Examples
     capture_again: Callable[[Mapping[str, Any]], ExportedProgram]
 
     def make(self) -> None:
@@ -35,7 +35,7 @@ class ProgramCalls:
         run = self.program.module()
         for call in self.calls:
             try:
-                outcome = make_call(run, call, self.spec["seed"])
+                outcome = make_call(run, call, self.examples.spec["seed"])
             except Exception as error:
                 raise self._refusal(call["point"], error) from error
             call["exported"] = None if _is_eager(outcome, call) else _packed(outcome)
@@ -44,7 +44,7 @@ class ProgramCalls:
         first = self.calls[0]["point"]
         if point == first:
             return classified(error, Kind.EXPORT, f"running the exported program at {where(point)}")
-        bounds = narrower_bounds(point, first, self.spec["dims"], self._holds)
+        bounds = narrower_bounds(point, first, self.examples.spec["dims"], self._holds)
         remedies = [bounds] if bounds else []
         if self._deferred_helps(point):
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
@@ -52,22 +52,23 @@ class ProgramCalls:
         return classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
 
     def _holds(self, point: Point) -> bool:
-        return _runs(self.program, example.make(self.spec, point, self.root))
+        return _runs(self.program, self.examples.call(point))
 
     def _deferred_helps(self, point: Point) -> bool:
-        if self.spec["prefer_deferred_runtime_asserts"]:
+        if self.examples.spec["prefer_deferred_runtime_asserts"]:
             return False
         try:
-            program = self.capture_again({**self.spec, "prefer_deferred_runtime_asserts": True})
+            program = self.capture_again({**self.examples.spec, "prefer_deferred_runtime_asserts": True})
         except Exception:  # the failure that is being explained is the one to tell
             return False
-        return _runs(program, example.make(self.spec, point, self.root))
+        return _runs(program, self.examples.call(point))
 
 
-def _runs(program: ExportedProgram, given: Mapping[str, Any]) -> bool:
+def _runs(program: ExportedProgram, call: Call) -> bool:
+    args, kwargs = call
     try:
         with torch.no_grad():
-            program.module()(**given)
+            program.module()(*args, **kwargs)
     except Exception:
         return False
     return True

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.pipeline import inputs as example
 from batchexport.pipeline.bounds import narrower_bounds
 from batchexport.pipeline.build import seed_everything
+from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.divergence import Step, first_difference, recorded
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
+from batchexport.pipeline.inputs import Examples, packed
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.model_state import ModelState, restored
@@ -32,7 +33,7 @@ _PLAIN = (torch.Tensor, bool, int, float, complex, type(None))
 
 
 def eager_calls(
-    model: nn.Module, spec: Mapping[str, Any], points: Sequence[Mapping[str, int]], root: str, *, least: int
+    model: nn.Module, examples: Examples, points: Sequence[Mapping[str, int]], *, least: int
 ) -> list[dict[str, Any]]:
     """Call `model` at each of these dim values in turn, and return the calls; the model is as it was afterwards.
 
@@ -45,7 +46,7 @@ def eager_calls(
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
     """
     with restored(model) as state:
-        eager = _Eager(model=model, spec=spec, root=root, points=points, state=state)
+        eager = _Eager(model=model, examples=examples, points=points, state=state)
         calls = eager.calls(least)
         eager.refuse_hidden_state(calls[0])
         for factor in _FACTORS if unvaried_outputs(calls) else ():
@@ -66,8 +67,7 @@ class _Eager:
     """A model that is called in eager mode at `points`; `state` is that in which it was built."""
 
     model: nn.Module
-    spec: Mapping[str, Any]
-    root: str
+    examples: Examples
     points: Sequence[Mapping[str, int]]
     state: ModelState
 
@@ -83,7 +83,7 @@ class _Eager:
 
     def _call(self, point: Mapping[str, int], kind: Kind, draw: int, factor: float) -> dict[str, Any]:
         """Make one call; a model that fails at the example is broken (`kind`), else it does not support its shapes."""
-        given = example.make(self.spec, point, self.root, draw, factor)
+        given = self.examples.call(point, draw, factor)
         _refuse_unregistered(pytree.tree_structure(given), Kind.INPUTS, "the inputs hold")
         used = copy.deepcopy(given)
         outputs = self._run(point, used, kind)
@@ -91,11 +91,14 @@ class _Eager:
         _refuse_unknown(leaves, self._name)
         _refuse_unregistered(structure, Kind.EXPORT, f"{self._name} returns")
         after = pytree.tree_leaves(used)
+        if pytree.tree_structure(used) != pytree.tree_structure(given):
+            message = f"{self._name} adds to its inputs or takes from them, and an exported program does not"
+            raise StageFailure(Kind.EXPORT, message, "change a copy, or return what is new")
         changed = any(not equal_leaves(one, other) for one, other in zip(after, pytree.tree_leaves(given), strict=True))
         with failing_as(Kind.INPUTS, "keeping the inputs"):
             return {
                 "point": dict(point),
-                "inputs": example.packed(given),
+                "inputs": packed(given),
                 "outputs": [kept(leaf) for leaf in leaves],
                 "structure": str(structure),
                 "names": leaf_names(outputs),
@@ -113,10 +116,10 @@ class _Eager:
         point = self.points[0]
         attributes = self.state.changed_attributes()
         self.state.restore_tensors()
-        outputs = pytree.tree_leaves(self._run(point, example.make(self.spec, point, self.root), Kind.BUILD))
+        outputs = pytree.tree_leaves(self._run(point, self.examples.call(point), Kind.BUILD))
         if len(outputs) == len(first["outputs"]) and all(map(alike, outputs, first["outputs"])):
             return
-        given = example.make(self.spec, point, self.root)
+        given = self.examples.call(point)
         place = self._first_difference(given, self.state.restore_tensors)
         if not attributes:
             raise StageFailure(
@@ -130,14 +133,14 @@ class _Eager:
     def _name(self) -> str:
         return type(self.model).__name__
 
-    def _run(self, point: Mapping[str, int], given: Mapping[str, Any], kind: Kind) -> Any:
+    def _run(self, point: Mapping[str, int], given: Call, kind: Kind) -> Any:
         """Call the model with these inputs under the seed. Raises StageFailure of `kind`."""
-        seed = int(self.spec["seed"])
+        seed = int(self.examples.spec["seed"])
         seed_everything(seed)
         before = _generators()
         try:
             with torch.no_grad():
-                outputs = self.model(**given)
+                outputs = _called(self.model, given)
         except Exception as error:
             if kind is Kind.SHAPES:
                 raise self._refused_point(point, error) from error
@@ -161,14 +164,14 @@ class _Eager:
             self.state.restore()
             try:
                 with torch.no_grad():
-                    self.model(**example.make(self.spec, point, self.root))
+                    _called(self.model, self.examples.call(point))
             except Exception:
                 return False
             return True
 
         doing = f"running the model in eager mode at {where(point)}"
         if not holds(point):
-            remedy = narrower_bounds(point, self.points[0], self.spec["dims"], holds)
+            remedy = narrower_bounds(point, self.points[0], self.examples.spec["dims"], holds)
             return classified(error, Kind.SHAPES, doing, remedy)
         after = f"a call at {where(point)} fails after one at {where(self.points[0])}, and not as the first one"
         if attributes:
@@ -185,22 +188,27 @@ class _Eager:
             "keep it in a buffer (self.register_buffer, then change it in place), or take it as an input and return it",
         )
 
-    def _first_difference(self, given: Mapping[str, Any], between: Callable[[], Any]) -> str:
+    def _first_difference(self, given: Call, between: Callable[[], Any]) -> str:
         """Call the model twice, after `between` the second time; say which operator gives another result first."""
-        seed = int(self.spec["seed"])
+        seed = int(self.examples.spec["seed"])
 
         def steps(prepare: Callable[[], Any]) -> list[Step]:
             seed_everything(seed)
             prepare()
             used = copy.deepcopy(given)
             with torch.no_grad():
-                return recorded(lambda: self.model(**used))
+                return recorded(lambda: _called(self.model, used))
 
         try:
             found = first_difference(steps(self.state.restore), steps(between))
         except Exception:  # the failure that is being explained is the one to tell
             return ""
         return f"; {found} is the first operator to give another result" if found else ""
+
+
+def _called(model: nn.Module, call: Call) -> Any:
+    args, kwargs = call
+    return model(*args, **kwargs)
 
 
 def _generators() -> dict[str, str]:

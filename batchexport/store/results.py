@@ -21,7 +21,7 @@ class ExportFacts:
     content, `layout` the same without content, `constants` those that compilation may fold. `modules` are to be
     imported before the archive is loaded. `structure` digests what capture could see of the model besides its weights,
     None where it can't be told. `weights_swapped`: the graph is that of an earlier export. `warnings` are lines for the
-    report.
+    report. `call` is how the program is called, see `job_json`.
     """
 
     program: str
@@ -34,6 +34,7 @@ class ExportFacts:
     weights_swapped: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    call: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parameter_bytes(self) -> int:
@@ -52,6 +53,7 @@ class ExportFacts:
             "reweighed": self.weights_swapped,
             "stats": dict(self.stats),
             "warnings": list(self.warnings),
+            "call": dict(self.call),
         }
 
     @classmethod
@@ -68,6 +70,7 @@ class ExportFacts:
             weights_swapped=bool(facts.get("reweighed")),
             stats=facts.get("stats", {}),
             warnings=facts.get("warnings", ()),
+            call=facts.get("call", {}),
         )
 
 

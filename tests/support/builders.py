@@ -74,11 +74,14 @@ def lookup(
     )
 
 
+CALL = {"args": ["x"], "kwargs": ["mask"], "positions": ["x", "mask"]}
+
+
 def export_result(word: str = "export", **facts: Any) -> Result:
     """What an export gave, as the lookup sees it; `exported` and `reference` are digests."""
     files = {name: facts.pop(name, key(name)) for name in ("exported", "reference")}
     known = {name: key(name) for name in ("program", "skeleton", "layout", "folded", "state")}
-    return Result(key=key(word), files=files, facts={**known, "modules": [], "reweighed": False, **facts})
+    return Result(key=key(word), files=files, facts={**known, "modules": [], "reweighed": False, "call": CALL, **facts})
 
 
 def manifest(root: Path, *jobs: Job, **more: Any) -> Manifest:

@@ -39,7 +39,7 @@ class Exported:
         """Inputs and eager's outputs at every sample."""
         reference: dict[str, Any] = torch.load(self.folder / "reference.pt", weights_only=True)
         for case in reference["calls"]:
-            case["inputs"] = unpacked(case["inputs"])
+            case["args"], case["inputs"] = unpacked(case["inputs"])
         return reference
 
     def points(self) -> list[dict[str, int]]:

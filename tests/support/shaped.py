@@ -46,17 +46,6 @@ class KeepsHidden(nn.Module):
         return y
 
 
-class AnyNames(nn.Module):
-    """As wrappers do, it names none of its inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = OtherWhereBothAreSmall()
-
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
-        return self.inner(*args, **kwargs)
-
-
 class SameSizes(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y

@@ -84,6 +84,7 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "reweighed": False,
             "packed": None,
             "warnings": [],
+            "call": {"args": [], "kwargs": ["x"], "positions": ["x"]},
             "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0},
         },
         "compile": {"compiled": "compiled.pt2", "code": None},

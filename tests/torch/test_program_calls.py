@@ -55,13 +55,6 @@ def test_sizes_that_must_be_equal_are_told_as_such(exported: Export) -> None:
     assert one.value.remedy == "n = 5 alone works: write 5 in the shapes, or one name for equal sizes"
 
 
-def test_inputs_that_a_wrapper_does_not_name_are_told(exported: Export) -> None:
-    dims = "{ min = 2, max = 8, example = 5 }, m = { min = 2, max = 8, example = 4 }"
-    with pytest.raises(StageFailure) as one:
-        exported(entry("AnyNames", dims, 'x = { shape = ["n"] }, y = { shape = ["m"] }'))
-    assert str(one.value.remedy).startswith("forward takes inputs with dims as **kwargs")
-
-
 def test_writes_through_data_are_told(exported: Export) -> None:
     with pytest.raises(StageFailure) as one:
         exported(entry("WritesData", "{ min = 2, max = 8, example = 3 }"))

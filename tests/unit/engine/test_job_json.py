@@ -47,6 +47,7 @@ def test_it_holds_keys_digests_stats_and_evidence(sources: dict[str, tuple[Recor
     assert written["schema"] == 1
     assert (written["name"], written["entry"], written["target"]) == ("bert@cpu", "bert", "cpu")
     assert written["outputs"] == {"exported": "exported.pt2", "compiled": "compiled.pt2"}
+    assert written["call"] == {"args": ["x"], "kwargs": ["mask"], "positions": ["x", "mask"]}
     assert written["keys"] == {stage: key(stage) for stage in ("export", "compile", "verify")}
     assert written["digests"] == {
         "exported.pt2": sources["exported.pt2"][0].files["exported"].digest,

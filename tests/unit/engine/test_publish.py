@@ -66,6 +66,7 @@ def outcome(
         "reweighed": False,
         "packed": None,
         "warnings": [],
+        "call": {"args": [], "kwargs": ["x"], "positions": ["x"]},
         "stats": stats,
     }
     dependencies = [Dependency(DependencyKind.FILE, str(root / "m.py"), (bytes_digest(data),))]
