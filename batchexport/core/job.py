@@ -5,7 +5,7 @@ The `to_json` forms are hashed into keys, so they hold every field, under its ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from batchexport.core.options import data_files
 class ExportSpec:
     """The model to capture, and how. Paths are POSIX text, relative to the manifest's folder unless absolute.
 
-    `inputs` is a tree of nodes by parameter name, or a factory or file as named in the manifest. Nodes:
-    `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"table": {...}}` and
-    `{"value": scalar or None}`; a size in a shape is a number or the canonical text of an `Affine`.
+    `inputs` is a tree of nodes by parameter name or in the order of the parameters, or a factory or file as named in
+    the manifest. Nodes: `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"tuple": [...]}`,
+    `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
+    a size is a number or the canonical text of an `Affine`.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
     """
 
@@ -32,7 +33,7 @@ class ExportSpec:
     seed: int = 0
     method: str = "forward"
     dtype: str = "keep"
-    inputs: Mapping[str, Any] | str = field(default_factory=dict)
+    inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ class ExportSpec:
             "seed": self.seed,
             "method": self.method,
             "dtype": self.dtype,
-            "inputs": self.inputs if isinstance(self.inputs, str) else dict(self.inputs),
+            "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "env": dict(self.env),
             "data": list(self.data),

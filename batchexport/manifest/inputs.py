@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, parse_size
+from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, is_dim_name, parse_size
 from batchexport.core.text import describe, did_you_mean, listing, number, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.locations import KeyPath
@@ -24,23 +26,31 @@ INTEGERS = {
     "uint8": (0, 2**8 - 1),
 }
 DTYPES = (*FLOATS, *INTEGERS, "bool", *COMPLEX)
+DIM_KEYS = ("min", "max", "example", "multiple_of")
 _TENSOR_KEYS = ("shape", "dtype", "range", "value")
 _dtype = readers.one_of(DTYPES)
 
 
 class Use(NamedTuple):
-    """A use of a dim in a shape: `shape[at]` holds its text, or the number once it is known."""
+    """A use of a dim: `shape[at]` holds its text, or the number once it is known.
+
+    `is_number`: the input is a number itself, and `shape` that of no tensor.
+    """
 
     path: KeyPath
     size: Affine
     shape: list[int | str]
     at: int
+    is_number: bool = False
 
 
 class Inputs(NamedTuple):
-    """`tree` by parameter name, or the text of a factory or file. Not `is_right`: a mistake was reported."""
+    """`tree`: nodes by parameter name or in the order of the parameters, or the text of a factory or file.
 
-    tree: dict[str, Any] | str
+    Not `is_right`: a mistake was reported.
+    """
+
+    tree: dict[str, Any] | list[Any] | str
     uses: list[Use]
     is_right: bool
 
@@ -54,13 +64,15 @@ def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
     if type(value) is str:
         source = names.inputs_source(value, path, say)
         return Inputs("" if source is INVALID else source, [], source is not INVALID)
-    if type(value) is not dict:
-        say(path, f"expected a table, or a factory or file in quotes, found {describe(value)}")
+    if type(value) not in (dict, list):
+        say(path, f"expected a table, a list, or a factory or file in quotes, found {describe(value)}")
         return Inputs({}, [], False)
     reader = _TreeReader(dtype, say)
+    if not isinstance(value, dict):
+        return Inputs(reader.nodes(value, path, 1), reader.uses, reader.is_right)
     tree: dict[str, Any] = {}
     for name, item in value.items():
-        if not name.isidentifier():
+        if not name.isidentifier() or keyword.iskeyword(name):
             reader.say((*path, name), f"{quoted(name)} can't be the name of a parameter", key=True)
         tree[name] = reader.node(item, (*path, name), 1)
     return Inputs(tree, reader.uses, reader.is_right)
@@ -89,20 +101,71 @@ class _TreeReader:
             self.say(path, f"nested more than {MAX_DEPTH} deep")
             return None
         if kind is list:
-            return {"list": [self.node(item, (*path, index), depth + 1) for index, item in enumerate(value)]}
-        if _lacks_shape(value):
-            near = (f'did you mean "shape" by {quoted(key)}?' for key in value if did_you_mean(key, ("shape",)))
+            return {"list": self.nodes(value, path, depth + 1)}
+        return self.form(value)(value, path, depth)
+
+    def form(self, table: dict[str, Any]) -> Callable[[dict[str, Any], KeyPath, int], dict[str, Any] | None]:
+        """Return the reader for what a table stands for, by its keys: a dict, unless they say otherwise."""
+        if type(table.get("tuple")) is list or table.keys() == {"tuple"}:
+            return self.tuple
+        if type(table.get("dim")) is str and table.keys() <= {"dim", *DIM_KEYS}:
+            return self.number
+        if type(table.get("type")) is str and ("fields" in table or ":" in table["type"]):
+            return self.object
+        return self.table
+
+    def table(self, table: dict[str, Any], path: KeyPath, depth: int) -> dict[str, Any] | None:
+        if _lacks_shape(table):
+            near = (f'did you mean "shape" by {quoted(key)}?' for key in table if did_you_mean(key, ("shape",)))
             hint = next(near, 'write shape = ["batch", 3], or shape = []')
             self.say(path, "this looks like a tensor without a shape", hint)
             return None
-        return {"table": {key: self.node(item, (*path, key), depth + 1) for key, item in value.items()}}
+        return {"table": {key: self.node(item, (*path, key), depth + 1) for key, item in table.items()}}
+
+    def tuple(self, table: dict[str, Any], path: KeyPath, depth: int) -> dict[str, Any] | None:
+        self.known_keys(table, path, ("tuple",), "a tuple is written { tuple = [ … ] }")
+        if type(table["tuple"]) is not list:
+            self.say(path, f"expected a list, found {describe(table['tuple'])}", "write { tuple = [ … ] }")
+            return None
+        return {"tuple": self.nodes(table["tuple"], (*path, "tuple"), depth + 1)}
+
+    def nodes(self, items: list[Any], path: KeyPath, depth: int) -> list[Any]:
+        return [self.node(item, (*path, index), depth) for index, item in enumerate(items)]
+
+    def known_keys(self, table: dict[str, Any], path: KeyPath, known: Sequence[str], otherwise: str) -> None:
+        for key in table:
+            if key not in known:
+                self.say((*path, key), "unknown key", did_you_mean(key, known) or otherwise, key=True)
+
+    def number(self, table: dict[str, Any], path: KeyPath, _depth: int) -> dict[str, Any] | None:
+        """Read a number that varies; its range stands in [entry.dims]."""
+        name = table["dim"]
+        for key in table.keys() - {"dim"}:
+            self.say((*path, key), "unknown key", f"write it in [entry.dims]: {name} = {{ {key} = … }}", key=True)
+        if not is_dim_name(name):
+            self.say((*path, "dim"), f"{quoted(name)} is not the name of a dim", "no number is derived from a dim")
+            return None
+        sizes: list[int | str] = [name]
+        self.uses.append(Use((*path, "dim"), Affine(name=name), sizes, 0, is_number=True))
+        return {"dim": sizes}
+
+    def object(self, table: dict[str, Any], path: KeyPath, depth: int) -> dict[str, Any]:
+        """Read an instance of a dataclass or a named tuple."""
+        self.known_keys(table, path, ("type", "fields"), "what it holds goes into fields")
+        reference, fields = table["type"], table.get("fields")
+        if not names.is_reference(reference):
+            self.say((*path, "type"), f"{quoted(reference)} is not a class", 'write "module:Class"')
+        if type(fields) is not dict:
+            found = "missing" if fields is None else f"expected a table, found {describe(fields)}"
+            if fields is not None or not any(did_you_mean(key, ("fields",)) for key in table):
+                self.say((*path, "fields"), found, "write fields = { name = … }")
+            fields = {}
+        read = {name: self.node(item, (*path, "fields", name), depth + 1) for name, item in fields.items()}
+        return {"object": {"type": reference, "fields": read}}
 
     def tensor(self, table: dict[str, Any], path: KeyPath) -> dict[str, Any]:
         say = self.say
-        for key in table:
-            if key not in _TENSOR_KEYS:
-                hint = did_you_mean(key, _TENSOR_KEYS) or f"a tensor has {listing(_TENSOR_KEYS)}"
-                say((*path, key), "unknown key", hint, key=True)
+        self.known_keys(table, path, _TENSOR_KEYS, f"a tensor has {listing(_TENSOR_KEYS)}")
         dtype: Any = _dtype(table["dtype"], (*path, "dtype"), say) if "dtype" in table else self.dtype
         shape = self.shape(table["shape"], (*path, "shape"))
         bounds, value = table.get("range"), table.get("value")

@@ -89,13 +89,18 @@ def _model_hint(head: str, colon: str, tail: str) -> str:
     return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path that ends in .pt2'
 
 
+def is_reference(text: str) -> bool:
+    """Return True for `module:attribute`."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def inputs_source(value: Any, path: KeyPath, say: Report) -> Any:
     """Read a factory `module:attribute` or the path of a file of tensors."""
-    if _REFERENCE.fullmatch(value):
+    if is_reference(value):
         return value
     if value.endswith(WEIGHTS_SUFFIXES[:3]):
         return readers.file_path(value, path, say)
-    hint = f'write a table of inputs, "module:attribute", or a file: {listing(WEIGHTS_SUFFIXES[:3])}'
+    hint = f'write a table or list of inputs, "module:attribute", or a file: {listing(WEIGHTS_SUFFIXES[:3])}'
     say(path, f"{quoted(value)} is neither a factory nor a file of tensors", hint)
     return INVALID
 

@@ -9,16 +9,11 @@ from batchexport.core.dims import Dim, make_dim
 from batchexport.core.sizes import Affine, ShapeError, evaluate, is_dim_name, parse_size
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import readers
-from batchexport.manifest.inputs import Use
+from batchexport.manifest.inputs import DIM_KEYS, Use
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
 
-_FIELDS = {
-    "min": readers.integer(0),
-    "max": readers.integer(0),
-    "example": readers.integer(0),
-    "multiple_of": readers.integer(1),
-}
+_FIELDS = {key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS}
 _size = readers.integer(0)
 
 Declared = Mapping[str, Any]  # a number, None for auto, INVALID for a reported one, or bounds
@@ -117,7 +112,16 @@ def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | i
     for use in users:
         if use.size.offset < 0:
             _check_derived(use, dim, say)
+    number = next((use for use in users if use.is_number), None)
+    if number is not None and dim.multiple_of > 1:
+        say(("dims", name, "multiple_of"), f"{_input_of(number)} is a number, which torch takes in steps of 1 only",
+            "leave it out, or let the model multiply")  # fmt: skip
+        return None
     return dim
+
+
+def _input_of(use: Use) -> str:
+    return ".".join(map(str, use.path[1:-1]))
 
 
 def _check_derived(use: Use, dim: Dim, say: Report) -> None:

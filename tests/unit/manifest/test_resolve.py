@@ -105,6 +105,10 @@ def only(text: str) -> Job:
     return job
 
 
+def inputs_of(text: str) -> Any:
+    return only(text).export.inputs
+
+
 def names_of(text: str) -> list[str]:
     return [job.name for job in resolved(text)]
 
@@ -525,3 +529,62 @@ def test_thousands_of_entries_become_jobs_with_unique_names_and_folders() -> Non
     )
     result = resolved(text)
     assert len({job.name for job in result}) == len({job.folder for job in result}) == 2000
+
+
+TENSOR = {"tensor": {"shape": ["b", 3], "dtype": "float32", "range": None, "value": None}}
+
+
+def test_a_list_of_inputs_keeps_its_order() -> None:
+    assert inputs_of('inputs = [ { shape = ["b", 3] }, true, "none" ]') == [TENSOR, {"value": True}, {"value": None}]
+    assert inputs_of("inputs = []") == []
+
+
+def test_the_forms_of_inputs_nest_in_one_another() -> None:
+    found = inputs_of("""
+[entry.inputs]
+pair = { tuple = [ { shape = ["b", 3] }, { tuple = [] } ] }
+state = { type = "m.n:State", fields = { h = { shape = ["b", 3] }, more = [ { tuple = [ { shape = ["b", 3] } ] } ] } }
+""")
+    assert found["pair"] == {"tuple": [TENSOR, {"tuple": []}]}
+    fields = {"h": TENSOR, "more": {"list": [{"tuple": [TENSOR]}]}}
+    assert found["state"] == {"object": {"type": "m.n:State", "fields": fields}}
+
+
+def test_a_number_is_a_dim_unless_its_dim_is_fixed() -> None:
+    text = 'inputs = { n = { dim = "n" }, x = { shape = ["n", "2*n"] } }\n'
+    job = only(text + "dims = { n = { min = 2, max = 9 } }")
+    assert job.export.inputs["n"] == {"dim": ["n"]}  # type: ignore[call-overload]
+    assert job.export.dims["n"]["max"] == 9
+    job = only(text + "dims = { n = 5 }")
+    assert job.export.inputs["n"] == {"dim": [5]}  # type: ignore[call-overload]
+    assert job.export.dims == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("{ dim = 3 }", {"table": {"dim": {"value": 3}}}),
+        ('{ dim = "n", other = 1 }', {"table": {"dim": {"value": "n"}, "other": {"value": 1}}}),
+        ('{ type = "gelu" }', {"table": {"type": {"value": "gelu"}}}),
+        ("{ fields = { a = 1 } }", {"table": {"fields": {"table": {"a": {"value": 1}}}}}),
+        ("{ tuple = 1, list = 2 }", {"table": {"tuple": {"value": 1}, "list": {"value": 2}}}),
+    ],
+)
+def test_a_table_with_a_word_of_the_forms_is_still_a_table(written: str, read: dict[str, Any]) -> None:
+    assert inputs_of(f"inputs = {{ config = {written} }}") == {"config": read}
+
+
+def test_a_list_of_inputs_may_vary_in_a_matrix_as_a_whole() -> None:
+    text = "matrix = { inputs = [ [ 1 ], [ 1, 2 ] ] }"
+    assert [len(job.export.inputs) for job in resolved(entry(text))] == [1, 2]
+    assert "a path leads through tables only" in refusal(entry('inputs = [ 1 ]\nmatrix = { "inputs.x" = [ 1, 2 ] }'))
+
+
+def test_a_list_of_inputs_replaces_the_table_of_the_defaults() -> None:
+    [job] = resolved("[defaults.inputs]\nx = 1\n" + entry("inputs = [ 2 ]"))
+    assert job.export.inputs == [{"value": 2}]
+
+
+def test_the_form_of_inputs_is_part_of_the_key() -> None:
+    forms = ["inputs = [ [ 1 ] ]", "inputs = { a = [ 1 ] }", "inputs = { a = { tuple = [ 1 ] } }", "inputs = [ 1 ]"]
+    assert len({keys.canonical(only(form).export.to_json()) for form in forms}) == len(forms)
