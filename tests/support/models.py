@@ -284,5 +284,5 @@ def crate_inputs() -> dict[str, Any]:
     return {"crate": Crate(content=torch.ones(2), size=3)}
 
 
-def listed_inputs() -> list[Tensor]:
-    return [torch.ones(2)]
+def bare_input() -> Tensor:
+    return torch.ones(2)

@@ -98,18 +98,13 @@ def test_arguments_are_not_swallowed(
     assert (failure.value.kind, failure.value.remedy) == (Kind.BUILD, remedy)
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"), [("scael", "did you mean 'scale'?"), ("masks", "masks is taken by position only")]
-)
-def test_inputs_are_not_swallowed(
-    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
-) -> None:
+def test_inputs_are_not_swallowed(exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "swallowing.py").write_text(SWALLOWING)
     monkeypatch.syspath_prepend(str(tmp_path))
-    inputs = f"inputs = {{ x = {{ shape = [3, 4] }}, {name} = {{ shape = [3, 4] }} }}"
-    with pytest.raises(StageFailure, match=f"Swallows would ignore the input '{name}'") as failure:
+    inputs = "inputs = { x = { shape = [3, 4] }, scael = { shape = [3, 4] } }"
+    with pytest.raises(StageFailure, match="Swallows would ignore the input 'scael'") as failure:
         exported(f'model = "swallowing:Swallows"\n{inputs}')
-    assert (failure.value.kind, failure.value.remedy) == (Kind.INPUTS, remedy)
+    assert (failure.value.kind, failure.value.remedy) == (Kind.INPUTS, "did you mean 'scale'?")
 
 
 METHODS = """

@@ -105,9 +105,9 @@ def test_inputs_and_outputs_may_be_containers_of_the_model(exported: Export, kin
     made.verify()
 
 
-def test_a_factory_must_give_a_table(exported: Export) -> None:
-    with pytest.raises(StageFailure, match="not a dict by parameter name") as failure:
-        exported('model = ":Affine"\ninputs = "support.models:listed_inputs"')
+def test_a_factory_must_give_a_table_or_a_list(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="gives a Tensor, not a dict by parameter name or a list") as failure:
+        exported('model = ":Affine"\ninputs = "support.models:bare_input"')
     assert failure.value.kind is Kind.INPUTS
 
 
