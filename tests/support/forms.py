@@ -135,6 +135,19 @@ class State:
 torch.export.register_dataclass(State, serialized_type_name="support.forms.State")
 
 
+@dataclass(kw_only=True)
+class Outer:
+    """Holds another dataclass, and what the manifest does not give."""
+
+    inner: State
+    table: dict[str, Any]
+    scale: Tensor = field(default_factory=lambda: torch.full((3,), 2.0))
+    rest: State = field(default_factory=lambda: State(h=torch.ones(3), steps=4))
+
+
+torch.export.register_dataclass(Outer, serialized_type_name="support.forms.Outer")
+
+
 class Pair(NamedTuple):
     left: Any
     right: Any
@@ -156,6 +169,12 @@ class Recurrent(Weighted):
     def forward(self, state: State) -> tuple[Tensor, Tensor]:
         cell = state.h if state.cell is None else state.cell
         return self.weigh(state.h) * state.steps, cell + sum(state.extra)
+
+
+class Outermost(Weighted):
+    def forward(self, outer: Outer) -> Tensor:
+        rest = outer.rest
+        return self.weigh(outer.inner.h) * outer.scale + outer.table["x"][0] * rest.steps + rest.h
 
 
 class Fills(Weighted):

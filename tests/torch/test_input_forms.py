@@ -185,6 +185,17 @@ def test_forms_are_nested_in_one_another(exported: Export, flag: str, strict: st
     assert type(call["inputs"]["pairs"][0]) is forms.Pair
 
 
+@pytest.mark.parametrize("strict", [NON_STRICT, STRICT], ids=["non-strict", "strict"])
+def test_what_a_dataclass_sets_itself_is_an_input_of_a_fixed_size(exported: Export, strict: str) -> None:
+    fields = f"table = {{ x = [ {X} ] }}, inner = {{ {STATE_TYPE}, fields = {{ h = {X}, steps = 3 }} }}"
+    inputs = f'{{ outer = {{ type = "support.forms:Outer", fields = {{ {fields} }} }} }}'
+    made = verified(exported(entry("Outermost", inputs, strict)))
+    outer = forms.Outer(inner=forms.State(h=torch.ones(5, 3), steps=3), table={"x": [torch.ones(5, 3)]})
+    before = called(made, outer=outer)
+    outer.scale = torch.full((3,), 3.0)
+    assert not torch.equal(called(made, outer=outer), before)
+
+
 def test_a_model_that_adds_to_its_inputs_is_refused(exported: Export) -> None:
     inputs = f"{{ state = {{ {STATE_TYPE}, fields = {{ h = {X} }} }} }}"
     with pytest.raises(StageFailure, match="Fills adds to its inputs or takes from them") as refused:
@@ -230,6 +241,12 @@ def test_a_number_has_a_range(exported: Export, strict: str) -> None:
     for beyond in (2, 10):
         with pytest.raises(AssertionError, match="Guard failed: n"):
             called(made, x=torch.ones(5, 3), n=beyond)
+
+
+def test_a_number_whose_dim_is_fixed_is_passed_as_it_is(exported: Export) -> None:
+    dims = "dims = { b = { min = 1, max = 8, example = 3 }, n = 5 }\n"
+    made = verified(exported(entry("Steps", f'{{ x = {X}, n = {{ dim = "n" }} }}', dims)))
+    assert called(made, x=torch.ones(2, 3), n=5).shape == (2, 6)
 
 
 def test_a_number_without_a_range_is_left_to_torch(exported: Export) -> None:
