@@ -117,7 +117,7 @@ def cache_root(options: RunOptions) -> Path:
 def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode:
     if interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.OK if all(report.ok or report.skipped for report in reports) else ExitCode.JOB_FAILED
+    return ExitCode.JOB_FAILED if any(report.unexpected for report in reports) else ExitCode.OK
 
 
 def _write(report: RunReport, path: Path) -> None:

@@ -22,6 +22,7 @@ _BAR = 24
 _COLOURS = {
     "ok": "32",
     "failed": "1;31",
+    "expected": "33",
     "skipped": "33",
     "cancelled": "33",
     "started": "2",
@@ -72,7 +73,7 @@ class Progress:
                 self._running.pop((event.job, event.stage), None)
             case JobFinished():
                 self._done, self._total = event.done, event.total
-                self._failed += event.report.error is not None
+                self._failed += event.report.unexpected
                 self._built += not render.is_idle(event.report)
 
     @property
@@ -161,14 +162,14 @@ class Watcher:
     def finish(self, report: RunReport) -> None:
         """Print the end of a run; the last line is the summary."""
         self._stop()
-        if report.failed and self._printed > _LONG:
+        if report.failed > report.expected and self._printed > _LONG:
             self._print(["", *render.recap_lines(report)])
         self._print([*(render.key_lines(report) if self._verbose else ()), render.summary_line(report)])
         self._flush()
 
     def _job(self, report: JobReport) -> None:
         idle = render.is_idle(report)
-        if report.error is None and (self._quiet or (idle and self._terminal and not self._verbose)):
+        if not report.unexpected and (self._quiet or (idle and self._terminal and not self._verbose)):
             return
         self._print(render.job_lines(report, base=self._base, reasons=self._verbose))
         # A no-op run prints thousands of lines at once, so it is left to the buffer when to flush.

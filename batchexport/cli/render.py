@@ -31,11 +31,11 @@ _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
 
 
 def job_word(job: JobReport) -> str:
-    """Return the first word of a job's line: ok, failed, skipped or cancelled."""
+    """Return the first word of a job's line: ok, expected (to fail, and failed), failed, skipped or cancelled."""
     if job.ok:
         return "ok"
     if job.error is not None:
-        return "failed"
+        return "expected" if job.expected else "failed"
     if any(stage.outcome is Outcome.CANCELLED for stage in job.stages.values()):
         return "cancelled"
     return "skipped"
@@ -78,6 +78,8 @@ def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[
     lines = [job_line(job, reasons=reasons)]
     if reasons or not is_idle(job):
         lines += [line for warning in job.warnings for line in _labelled("warning", warning)]
+    if job.error is not None and job.expected and not reasons:
+        return [*lines, *_labelled("failure", f"{_first_line(job.error.message)} (kind: {job.error.kind})")]
     return lines if job.error is None else [*lines, *failure_lines(job.error, base=base)]
 
 
@@ -92,11 +94,11 @@ def stage_finished_line(job: str, stage: str, seconds: float) -> str:
 
 
 def recap_lines(report: RunReport) -> list[str]:
-    """Return the failed jobs once more, one line each, for a run too long to scroll back through."""
+    """Return the jobs that failed unexpectedly once more, a line each, for a run too long to scroll back through."""
     return [
         f"{'failed':<{_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
         for job in report.jobs
-        if job.error is not None
+        if job.error is not None and not job.expected
     ]
 
 
@@ -113,7 +115,8 @@ def summary_line(report: RunReport) -> str:
     """Return the last line of a run: counts, seconds and the path of the report."""
     interrupted = report.exit_code == ExitCode.INTERRUPTED
     head = f"{'interrupted; ' if interrupted else ''}{counted(len(report.jobs), 'job')}: {report.ok} ok"
-    head += f", {report.failed} failed, {report.skipped} {'not finished' if interrupted else 'skipped'}"
+    as_expected = f" ({report.expected} as expected)" if report.expected else ""
+    head += f", {report.failed} failed{as_expected}, {report.skipped} {'not finished' if interrupted else 'skipped'}"
     stages = _totals(report)
     tail = f" in {report.seconds:.1f} s"
     if report.seconds >= 60:

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     DISK = "disk"
     TOOLCHAIN = "toolchain"
     INTERNAL = "internal"
+    EXPECT = "expect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

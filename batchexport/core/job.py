@@ -110,7 +110,10 @@ class VerifySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One delivery. `name` and `folder` are unique in a manifest; `timeout` is in seconds, per stage."""
+    """One delivery. `name` and `folder` are unique in a manifest; `timeout` is in seconds, per stage.
+
+    `expected_failure` is the stage that is known to fail, or None. No key depends on it.
+    """
 
     name: str
     entry: str
@@ -118,6 +121,7 @@ class Job:
     folder: str
     tags: tuple[str, ...] = ()
     timeout: float
+    expected_failure: str | None = None
     export: ExportSpec
     compile: CompileSpec
     verify: VerifySpec

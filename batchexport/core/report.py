@@ -86,7 +86,10 @@ class StageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """One job. `ok` means that its verified outputs are in the output folder."""
+    """One job. `ok` means that its verified outputs are in the output folder, and that no failure was expected.
+
+    `expected`: it failed in the stage in which the manifest says that it fails.
+    """
 
     name: str
     entry: str
@@ -98,6 +101,12 @@ class JobReport:
     stats: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
+    expected: bool = False
+
+    @property
+    def unexpected(self) -> bool:
+        """Return True if the job failed and the manifest does not say so, or passed although it says so."""
+        return self.error is not None and not self.expected
 
     @property
     def skipped(self) -> bool:
@@ -131,6 +140,7 @@ class JobReport:
             "stats": dict(self.stats),
             "warnings": list(self.warnings),
             "error": self.error.to_json() if self.error else None,
+            "expected": self.expected,
         }
 
 
@@ -163,7 +173,13 @@ class RunReport:
 
     @property
     def failed(self) -> int:
+        """Return how many jobs failed, as expected or not."""
         return sum(job.error is not None for job in self.jobs)
+
+    @property
+    def expected(self) -> int:
+        """Return how many of the failed jobs failed as expected."""
+        return sum(job.expected for job in self.jobs)
 
     @property
     def skipped(self) -> int:
@@ -189,6 +205,7 @@ class RunReport:
             "jobs": len(self.jobs),
             "ok": self.ok,
             "failed": self.failed,
+            "expected": self.expected,
             "skipped": self.skipped,
         }
         for stage in STAGES:

@@ -271,15 +271,19 @@ class Coordinator:
     def _deliver(self, run: JobRun) -> None:
         try:
             with interrupts.defer_signals():
-                self._finisher.deliver(run)
+                report = self._finisher.deliver(run)
         except (BlobMissing, BlobDamaged):
             self._discard_damaged_results(run)
         except (StoreError, OSError) as error:
             self._fail(run, store_failure(self._last_stage, error))
+        else:
+            self._stop_after(report)
 
     def _fail(self, run: JobRun, failure: Failure) -> None:
-        self._finisher.fail(run, failure)
-        if self._options.fail_fast and self._stopping is None:
+        self._stop_after(self._finisher.fail(run, failure))
+
+    def _stop_after(self, report: JobReport) -> None:
+        if report.unexpected and self._options.fail_fast and self._stopping is None:
             self._cancel("--fail-fast")
 
     def _cancel(self, reason: str) -> None:

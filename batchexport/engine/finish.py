@@ -1,4 +1,4 @@
-"""Deliver the outputs of a finished job, or explain its failure, and make its one report."""
+"""Deliver the outputs of a finished job, or explain its failure, and make its one report: as expected or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from batchexport.core.errors import Kind
 from batchexport.core.events import JobFinished, Listener
 from batchexport.core.job import Job
 from batchexport.core.report import Failure, JobReport, Outcome, StageReport
+from batchexport.core.text import quoted
 from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.engine.requests import StageRequests
@@ -21,6 +22,8 @@ from batchexport.workers.log_tail import log_tail
 
 # Kinds of failure for which the child left no message of its own, so that the report quotes the log.
 _NO_OWN_MESSAGE = (Kind.CRASH, Kind.OOM, Kind.TIMEOUT)
+# Failures of the machine or of batchexport, which say nothing about the model and so never are the expected one.
+_NOT_THE_MODEL = (Kind.DISK, Kind.TOOLCHAIN, Kind.INTERNAL)
 
 
 class JobFinisher:
@@ -40,10 +43,11 @@ class JobFinisher:
                 self.cancel(JobRun(job), "export", "interrupted")
         return tuple(self._reports[job.name] for job in jobs)
 
-    def deliver(self, run: JobRun) -> None:
-        """Deliver what a job has built and report it. Raises BlobMissing, BlobDamaged, StoreError, OSError.
+    def deliver(self, run: JobRun) -> JobReport:
+        """Deliver what a job has built; return its report. Raises BlobMissing, BlobDamaged, StoreError, OSError.
 
         A run with `--stage` delivers unverified files, but does not replace the same files that were verified.
+        A job that was expected to fail is delivered too, and reported as failed.
         """
         assert run.export is not None
         job = run.job
@@ -59,16 +63,23 @@ class JobFinisher:
             }
             self._delivery.deliver(job.folder, sources, job_json(run, sources), made_from)
         folder = os.path.relpath(self._delivery.folder(job.folder), self._requests.manifest.root)
-        self.end(run, ok=True, outputs={inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()})
+        outputs = {inner: f"{folder}/{file}" for inner, (file, _, _) in wanted.items()}
+        passed = _unexpected_pass(run)
+        return self.end(run, ok=passed is None, error=passed, outputs=outputs)
 
-    def fail(self, run: JobRun, failure: Failure) -> None:
-        """Report a job as failed, with its log, the log's tail and a command to reproduce the failure."""
+    def fail(self, run: JobRun, failure: Failure) -> JobReport:
+        """Report a job as failed, with its log, the log's tail and a command to reproduce the failure.
+
+        Returns the report, which says whether the manifest expects the failure.
+        """
         log = self._requests.log(run.job, failure.stage)
         kept = log.exists() and not self._requests.store.read_only  # whose logs end with the run
         shown = os.path.relpath(log, self._requests.manifest.root) if kept else None
         tail = log_tail(log) if failure.kind in _NO_OWN_MESSAGE else ()
         command = self._requests.reproduce(run.job, failure.stage)
-        self.end(run, error=replace(failure, log=shown, log_tail=tail, reproduce=command))
+        error = replace(failure, log=shown, log_tail=tail, reproduce=command)
+        expected = failure.stage == run.job.expected_failure and failure.kind not in _NOT_THE_MODEL
+        return self.end(run, error=error, expected=expected)
 
     def cancel(self, run: JobRun, stage: str, reason: str) -> None:
         """Report a job as cancelled at a stage, unless it has its report already."""
@@ -77,12 +88,33 @@ class JobFinisher:
             self.end(run)
 
     def end(
-        self, run: JobRun, *, ok: bool = False, error: Failure | None = None, outputs: dict[str, str] | None = None
-    ) -> None:
-        """Make and send the report of a job."""
-        report = run.report(ok=ok, error=error, outputs=outputs)
+        self,
+        run: JobRun,
+        *,
+        ok: bool = False,
+        error: Failure | None = None,
+        expected: bool = False,
+        outputs: dict[str, str] | None = None,
+    ) -> JobReport:
+        """Make, send and return the report of a job."""
+        report = run.report(ok=ok, error=error, expected=expected, outputs=outputs)
         self._reports[run.job.name] = report
         self._listener(JobFinished(report=report, done=len(self._reports), total=self._total))
+        return report
+
+
+def _unexpected_pass(run: JobRun) -> Failure | None:
+    """Return the failure of a job that passed the stage that was expected to fail; None if it was not reached."""
+    stage = run.job.expected_failure
+    if stage is None or run.stages[stage].outcome not in (Outcome.BUILT, Outcome.CACHED):
+        return None
+    written = f'expect = "fail:{stage}"'
+    return Failure(
+        stage=stage,
+        kind=Kind.EXPECT,
+        message=f"the manifest says {written}, but {stage} passed; the outputs are delivered",
+        remedy=f"remove {written} from [[entry]] {quoted(run.job.entry)}",
+    )
 
 
 def store_failure(stage: str, error: Exception) -> Failure:

@@ -64,7 +64,14 @@ class JobRun:
             )
         return tuple(found)
 
-    def report(self, *, ok: bool, error: Failure | None = None, outputs: dict[str, str] | None = None) -> JobReport:
+    def report(
+        self,
+        *,
+        ok: bool,
+        error: Failure | None = None,
+        expected: bool = False,
+        outputs: dict[str, str] | None = None,
+    ) -> JobReport:
         """Return the job's report in its present state."""
         stats = dict(self.export.export_facts.stats) if self.export else {}
         return JobReport(
@@ -78,6 +85,7 @@ class JobRun:
             stats=stats,
             warnings=self._warnings(),
             error=error,
+            expected=expected,
         )
 
 

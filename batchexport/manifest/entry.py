@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.job import ExportSpec, VerifySpec
+from batchexport.core.report import STAGES
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
@@ -78,6 +79,12 @@ def _checkpoints(value: Any, path: KeyPath, say: Report) -> Any:
     return readers.table_of(names.weights, "weights files")(value, path, say)
 
 
+def _expect(value: Any, path: KeyPath, say: Report) -> Any:
+    """Read `fail:STAGE` as the stage."""
+    written = readers.one_of([f"fail:{stage}" for stage in STAGES])(value, path, say)
+    return INVALID if written is INVALID else written.partition(":")[2]
+
+
 _EXPORT = {
     "strict": readers.boolean,
     "ir": readers.one_of(("training", "inference", "core-aten")),
@@ -122,6 +129,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "tags": _strings,
     "targets": names.targets,
     "timeout": readers.timeout,
+    "expect": _expect,
     "env": _env,
     "data": readers.list_of(readers.file_path, "paths"),
     "imports": readers.list_of(names.dotted("module"), "module names"),
@@ -146,7 +154,7 @@ class Reading:
     """The content of one variant of an entry, except its name and what depends on the target.
 
     `weights` has an item (name, file) for each checkpoint, or one without a name.
-    `timeout` is in seconds, per stage. `used_dims` are all names used in shapes.
+    `timeout` is in seconds, per stage. `expected_failure` is a stage. `used_dims` are all names used in shapes.
     """
 
     export: Mapping[str, Any]
@@ -156,6 +164,7 @@ class Reading:
     targets: tuple[str, ...]
     tags: tuple[str, ...]
     timeout: float
+    expected_failure: str | None
     used_dims: frozenset[str]
 
     def export_spec(self, weights: str | None) -> ExportSpec:
@@ -193,6 +202,12 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'the format "so" has its weights inside',
             'write "embedded", or format = "package"',
         )
+    if compile_.get("format") == "none" and known.get("expect") == "compile":
+        say(
+            ("expect",),
+            'the format "none" leaves the compile stage out, so it can\'t fail there',
+            'write "fail:export" or "fail:verify", or another format',
+        )
     return Reading(
         export={
             "model": known.get("model", ""),
@@ -216,5 +231,6 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
         targets=known.get("targets", ("cpu",)),
         tags=known.get("tags", ()),
         timeout=known.get("timeout", DEFAULT_TIMEOUT),
+        expected_failure=known.get("expect"),
         used_dims=frozenset(use.size.name for use in inputs.uses),
     )

@@ -127,6 +127,7 @@ class _Draft:
             folder=folder,
             tags=reading.tags,
             timeout=reading.timeout,
+            expected_failure=reading.expected_failure,
             export=self.export,
             compile=CompileSpec(target=self.target, **reading.compile),
             verify=reading.verify,

@@ -120,6 +120,15 @@ def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
+def test_quiet_leaves_expected_failures_out() -> None:
+    out = Stream()
+    expected = job("bad@cpu", error=failure(), expected=True)
+    with Watcher(out, quiet=True) as watcher:
+        watcher(finished(expected))
+        watcher.finish(run_report(expected))
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["1"]
+
+
 def test_verbose_adds_the_stages_and_their_reasons() -> None:
     out = Stream()
     with Watcher(out, verbose=True) as watcher:

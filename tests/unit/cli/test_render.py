@@ -75,6 +75,17 @@ def test_a_failed_job_shows_everything_a_user_needs() -> None:
     ]
 
 
+def test_an_expected_failure_is_told_in_one_line_and_in_full_with_all_reasons() -> None:
+    error = failure(message="no such operator\nand more", remedy="register it", log="../cache/x.log")
+    stages = {"export": built(), "compile": stage(Outcome.FAILED, "first time", 0.3)}
+    expected = job("bert@cpu", error=error, expected=True, stages=stages)
+    assert render.job_lines(expected) == [
+        "expected  bert@cpu  export built 1.2s (first time) · compile failed after 0.3s",
+        "          failure   no such operator (kind: toolchain)",
+    ]
+    assert "          remedy    register it" in render.job_lines(expected, reasons=True)
+
+
 def test_a_warning_is_shown_when_a_stage_ran_and_with_all_reasons() -> None:
     warned = {"warnings": ("each call draws random numbers: aten.rand.default",)}
     shown = "          warning   each call draws random numbers: aten.rand.default"
@@ -125,6 +136,11 @@ def test_the_last_line_names_counts_seconds_and_the_report() -> None:
     )
 
 
+def test_the_end_of_a_run_tells_how_many_failures_were_expected() -> None:
+    report = run_report(job("a"), job("b", error=failure()), job("c", error=failure(), expected=True))
+    assert render.summary_line(report).startswith("3 jobs: 1 ok, 2 failed (1 as expected), 0 skipped")
+
+
 def test_a_run_that_had_nothing_to_do_says_so() -> None:
     assert render.summary_line(run_report(job(), seconds=0.24)) == (
         "1 job: 1 ok, 0 failed, 0 skipped (everything cached) in 0.2 s; report: dist/report.json"
@@ -153,6 +169,10 @@ def test_an_interrupted_run_says_so_first() -> None:
 def test_the_recap_has_one_line_for_each_failure() -> None:
     error = failure(stage="verify", kind=Kind.VERIFY, message="off by 3\nand more")
     assert render.recap_lines(run_report(job("a"), job("b", error=error))) == ["failed    b  verify: off by 3"]
+
+
+def test_the_recap_leaves_expected_failures_out() -> None:
+    assert render.recap_lines(run_report(job("a", error=failure(), expected=True))) == []
 
 
 # --- plan, explain, ls

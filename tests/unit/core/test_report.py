@@ -27,7 +27,9 @@ def test_the_json_form_of_a_run_has_exactly_the_keys_of_schema_1() -> None:
 
 def test_the_json_form_of_a_job_has_exactly_the_keys_of_schema_1() -> None:
     form = job().to_json()
-    assert set(form) == {"name", "entry", "target", "ok", "tags", "stages", "outputs", "stats", "warnings", "error"}
+    assert set(form) == {"name", "entry", "target", "ok", "tags", "stages", "outputs", "stats", "warnings", "error"} | {
+        "expected"
+    }
     assert form["error"] is None
 
 
@@ -63,11 +65,19 @@ def test_totals_count_jobs_and_the_outcomes_of_each_stage() -> None:
         "jobs": 3,
         "ok": 1,
         "failed": 1,
+        "expected": 0,
         "skipped": 1,
         "export": {"built": 1, "cached": 1, "failed": 1},
         "compile": {"built": 0, "cached": 1, "skipped": 1},
         "verify": {"built": 0, "cached": 0},
     }
+
+
+def test_an_expected_failure_is_counted_among_the_failed_jobs() -> None:
+    report = run_report(job("a"), job("b", error=failure()), job("c", error=failure(), expected=True))
+    totals = report.totals()
+    assert (totals["ok"], totals["failed"], totals["expected"], totals["skipped"]) == (1, 2, 1, 0)
+    assert [one.unexpected for one in report.jobs] == [False, True, False]
 
 
 def test_every_job_is_ok_failed_or_skipped_and_only_one_of_them() -> None:

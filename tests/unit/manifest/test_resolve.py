@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,13 @@ def test_a_key_of_weights_is_any_dotted_path(key: str) -> None:
 def test_a_prefix_of_weights_ends_where_a_name_may_begin(prefix: str) -> None:
     export = only(f'weights = "a.pt"\nweights_prefix = "{prefix}"').export
     assert (export.weights_prefix, export.to_json()["weights_prefix"]) == (prefix, prefix)
+
+
+@pytest.mark.parametrize("stage", ["export", "compile", "verify"])
+def test_a_stage_may_be_expected_to_fail_which_no_key_depends_on(stage: str) -> None:
+    plain, expecting = only(""), only(f'expect = "fail:{stage}"')
+    assert (plain.expected_failure, expecting.expected_failure) == (None, stage)
+    assert plain == replace(expecting, expected_failure=None)
 
 
 def test_checkpoints_share_key_and_prefix_which_may_vary_and_be_defaults() -> None:

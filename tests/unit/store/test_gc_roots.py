@@ -38,6 +38,12 @@ def test_a_delivered_job_names_its_stages_and_the_code_it_was_packed_from() -> N
     assert one.used == set(found)
 
 
+def test_a_job_that_passes_against_its_expectation_is_delivered_and_so_names_its_records() -> None:
+    stages = {"export": StageReport(outcome=Outcome.BUILT, reason="", key=key("export"))}
+    passed = job(stages=stages, outputs={"exported": "dist/x"}, error=failure())
+    assert gc_roots.record_names(passed, None) == (("export", key("export")),)
+
+
 def test_a_failed_job_or_one_that_was_not_delivered_names_nothing() -> None:
     stages = {"export": StageReport(outcome=Outcome.BUILT, reason="", key=key("export"))}
     assert gc_roots.record_names(job(stages=stages, error=failure()), None) == ()
