@@ -15,22 +15,23 @@ from batchexport.manifest.diagnostics import EntryDiagnostics
 from batchexport.manifest.document import SCHEMA, Diagnostics, Document, paused_collector
 from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
+from batchexport.manifest.inductor_options import KnownOptions, check_options
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
 from batchexport.manifest.settings import read_settings
 
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 
 
-def load(path: Path | str) -> Manifest:
-    """Read and resolve a manifest.
+def load(path: Path | str, known_options: KnownOptions = lambda: None) -> Manifest:
+    """Read and resolve a manifest; options of Inductor that are not among `known_options` are mistakes.
 
     Raises:
         ManifestError: with every mistake of the manifest.
     """
-    return resolve(load_document(path))
+    return resolve(load_document(path), known_options)
 
 
-def resolve(document: Document) -> Manifest:
+def resolve(document: Document, known_options: KnownOptions = lambda: None) -> Manifest:
     """Resolve a document: settings, defaults, then matrix, checkpoints and targets of each entry.
 
     Raises:
@@ -38,20 +39,20 @@ def resolve(document: Document) -> Manifest:
     """
     try:
         with paused_collector():
-            return _resolve(document)
+            return _resolve(document, known_options)
     except RecursionError:
         problem = Problem(place=document.name, message="tables or lists are nested too deeply")
         raise ManifestError((problem,)) from None
 
 
-def _resolve(document: Document) -> Manifest:
+def _resolve(document: Document, known_options: KnownOptions) -> Manifest:
     mistakes = Diagnostics(document)
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
         if readers.is_table(raw, ("entry", index), mistakes.error_at):
-            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults)
+            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known_options)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
@@ -134,7 +135,9 @@ class _Draft:
         )
 
 
-def _drafts(diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[_Draft]:
+def _drafts(
+    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known_options: KnownOptions
+) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
         names.plain(raw["name"], ("name",), diagnostics.say)
@@ -155,6 +158,7 @@ def _drafts(diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Map
             keys[1]: None for axis, _ in variant.picks if len(keys := axis.keys) > 1 and keys[0] == "dims"
         }
         reading = read_entry(variant.table, own, diagnostics.say)
+        check_options(reading.compile, targets=reading.targets, known=known_options, say=diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts

@@ -149,6 +149,19 @@ def test_a_wrong_manifest_an_unknown_job_and_an_unusable_cache_raise_different_e
             pass
 
 
+def test_an_option_that_the_installed_torch_does_not_know_is_a_mistake_and_torch_is_not_imported_to_tell(
+    options: RunOptions, tmp_path: Path
+) -> None:
+    loaded = "torch" in sys.modules
+    head, _, _ = MANIFEST.partition("[[entry]]")
+    entry = '[[entry]]\nname = "a"\nmodel = "m:M"\ncompile.options = { max_autotun = true, "cpp.threads" = 1 }\n'
+    options.manifest.write_text(head + entry)
+    with pytest.raises(ManifestError, match=r'max_autotun: .* did you mean "max_autotune"\?$'), open_session(options):
+        pass
+    assert not (tmp_path / "cache").exists()
+    assert ("torch" in sys.modules) == loaded
+
+
 def test_a_plan_imports_no_torch(options: RunOptions) -> None:
     loaded = "torch" in sys.modules
     with open_session(options) as session:
