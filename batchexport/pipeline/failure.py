@@ -15,6 +15,7 @@ from batchexport.core.errors import NO_ROOM, Kind
 
 __all__ = ["Kind", "StageFailure", "classified", "failing_as", "of_type", "one_line", "text_of"]
 _MESSAGE_LENGTH = 400
+_COMPILER = re.compile(r"^\S+:\d+:\d+: (error: .+)$", re.MULTILINE)  # what g++ says, far behind the command line
 _STYLE = re.compile(r"\x1b\[[\d;]*m")  # of terminals, which torch writes into texts
 
 
@@ -47,8 +48,10 @@ def one_line(error: BaseException) -> str:
 
     torch puts what holds of any error after an empty line.
     """
-    paragraph = re.split(r"\n\s*\n", _STYLE.sub("", text_of(error)).strip(), maxsplit=1)[0]
-    told = " ".join(paragraph.split())
+    whole = _STYLE.sub("", text_of(error)).strip()
+    told = " ".join(re.split(r"\n\s*\n", whole, maxsplit=1)[0].split())
+    if compiler := _COMPILER.search(whole):
+        told = f"{told}: {compiler[1]}"
     text = f"{type(error).__name__}: {told}" if told else type(error).__name__
     return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
 

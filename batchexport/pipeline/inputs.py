@@ -92,17 +92,9 @@ def _from_reference(reference: str, root: str) -> Given:
     if not by_name and type(found) not in (list, tuple):
         message = f"{reference} gives a {type(found).__name__}, not a dict by parameter name or a list"
         raise StageFailure(Kind.INPUTS, message)
-    seen: set[int] = set()
-
-    def distinct(leaf: Any) -> Any:
-        """Copy a tensor that came before: torch would capture it as one input, and the other would have no effect."""
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        is_new = id(leaf) not in seen
-        seen.add(id(leaf))
-        return leaf if is_new else leaf.clone()
-
-    given: Given = pytree.tree_map(distinct, found)
+    # A copy for each call, as a model may write to its inputs, and for each place, as torch would capture a tensor that
+    # is in two places as one input, so that the other had no effect.
+    given: Given = pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, found)
     return given
 
 

@@ -48,6 +48,8 @@ def test_a_message_keeps_the_first_paragraph_of_a_text_and_not_its_style() -> No
     assert one_line(ValueError(text)) == "ValueError: the width is wrong: 63 is no multiple of 2"
     assert one_line(ValueError("\x1b[1mbold\x1b[0m")) == "ValueError: bold"
     assert one_line(ValueError()) == "ValueError"
+    compiler = "C++ compile error\n\nCommand:\ng++ a.cpp\n\nOutput:\n/tmp/a.cpp:8:3: error: 'None' was not declared\n"
+    assert one_line(ValueError(compiler)) == "ValueError: C++ compile error: error: 'None' was not declared"
     assert len(one_line(ValueError("long " * 200))) == 400
 
 

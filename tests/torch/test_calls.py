@@ -237,3 +237,9 @@ def test_a_changed_tensor_that_is_no_buffer_is_named_where_the_archive_differs(e
 
 def test_float8_outputs_are_compared(exported: Export) -> None:
     exported(f'model = "support.stateful:ReturnsFloat8"\n{STATIC}').verify()
+
+
+def test_a_factory_that_gives_the_same_tensors_again_is_given_back_what_a_call_changed(exported: Export) -> None:
+    made = exported('model = "support.stateful:MarksItsInput"\ninputs = "support.stateful:the_same_inputs"')
+    assert stateful.THE_SAME.count_nonzero() == 0
+    made.verify()
