@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,11 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from batchexport.pipeline.call_form import Call, CallForm
-from batchexport.pipeline.dynamic_shapes import dynamic_shapes
+from batchexport.pipeline.constraints import Source, in_words_of_the_manifest, solve, telling
+from batchexport.pipeline.dynamic_shapes import dynamic_shapes, size_sources
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
+from batchexport.pipeline.manifest_lines import uses_of, what_to_write
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
@@ -50,7 +51,10 @@ def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str,
                 prefer_deferred_runtime_asserts_over_guards=spec["prefer_deferred_runtime_asserts"],
             )
     except Exception as error:
-        raise _explained(error) from error
+        if not _is_violation(error):
+            raise _explained(error) from error
+        sources = {} if nodes is None else size_sources(nodes, call, names, examples.form)
+        raise _violation(error, spec, sources) from error
     return program
 
 
@@ -99,19 +103,28 @@ def _explicit_signature(model: nn.Module, names: Sequence[str], form: CallForm) 
             del model.forward
 
 
+def _is_violation(error: Exception) -> bool:
+    kind = getattr(getattr(error, "error_type", None), "name", "")
+    is_named = type(error).__name__ == "ConstraintViolationError"
+    return kind == "CONSTRAINT_VIOLATION" or is_named or "Constraints violated" in text_of(error)
+
+
+def _violation(error: Exception, spec: Mapping[str, Any], sources: Mapping[str, Source]) -> StageFailure:
+    """Return which sizes a model does not take, and what to write for them: in the words of the manifest."""
+    text, dims = text_of(error), spec["dims"]
+    found = solve(text, dims, sources)
+    reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
+    told = in_words_of_the_manifest(telling(reasons, dims, sources) or one_line(error), sources, dims)
+    remedy = what_to_write(found.sizes, found.replaced, dims, uses_of(spec["inputs"]))
+    if remedy is None and (names := sorted({one.size.name for name, one in sources.items() if name in text})):
+        remedy = f"narrow the range of {' or '.join(names)} in [entry.dims]"
+    return StageFailure(Kind.SHAPES, told, remedy)
+
+
 def _explained(error: Exception) -> StageFailure:
     text = text_of(error)
     kind = getattr(getattr(error, "error_type", None), "name", "")
     name = type(error).__name__
-    if kind == "CONSTRAINT_VIOLATION" or name == "ConstraintViolationError" or "Constraints violated" in text:
-        fixes = re.findall(r"^\s*(\w+\s*=\s*.+)$", text.partition("Suggested fixes:")[2], re.MULTILINE)
-        remedy = "torch suggests for [entry.dims]: " + "; ".join(fix.strip() for fix in fixes) if fixes else None
-        if fixed := re.search(r"specialized it to be a constant \((\d+)\)", text):
-            remedy = (
-                f"the model treats {fixed[1]} otherwise than the rest: write {fixed[1]} for that dim in [entry.dims]"
-            )
-        reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
-        return StageFailure(Kind.SHAPES, reasons[0] if reasons else one_line(error), remedy)
     if kind == "INVALID_INPUT" or "dynamic_shapes" in text:
         return StageFailure(Kind.SHAPES, one_line(error))
     if name.startswith("GuardOnDataDependent") or kind in ("ANTI_PATTERN", "DYNAMIC_CONTROL_FLOW"):

@@ -1,6 +1,6 @@
 """Make the dynamic_shapes of torch.export, in the structure of the inputs and with one Dim object per name.
 
-Also tell which of the dims whose range is left to torch it has fixed.
+Also tell which of the dims whose range is left to torch it has fixed, and what torch calls the sizes of the inputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from batchexport.core.sizes import Affine, evaluate, parse_size
-from batchexport.pipeline.call_form import Call
+from batchexport.pipeline.call_form import Call, CallForm
+from batchexport.pipeline.constraints import Source
 
 Node = Mapping[str, Any] | None  # a node of the spec's inputs, or None for a field that the manifest does not give
 Dims = Mapping[str, Mapping[str, Any]]
@@ -132,6 +133,29 @@ def fixed_dims(program: ExportedProgram, nodes: Call, example: Call, dims: Dims)
             parsed = parse_size(declared) if isinstance(declared, str) else declared
             if isinstance(parsed, Affine) and dims[parsed.name]["auto"] and _is_fixed(size, program):
                 found[parsed.name] = dims[parsed.name]["example"]
+    return found
+
+
+def size_sources(nodes: Call, example: Call, names: Sequence[str], form: CallForm) -> dict[str, Source]:
+    """Return torch's name of every size that depends on a dim, with what the manifest has there.
+
+    `names` are those that a capture gives to the inputs by position.
+    """
+    given = [*zip(names, form.args, example[0], strict=True)]
+    given += [(name, name, example[1][name]) for name in nodes[1]]
+    paths = [
+        (f"L[{name!r}]{pytree.keystr(path)}", f"{label}{pytree.keystr(path)}")
+        for name, label, value in given
+        for path, _ in pytree.tree_flatten_with_path(value)[0]
+    ]
+    found: dict[str, Source] = {}
+    for (source, label), (node, _) in zip(paths, _leaves(nodes, example), strict=True):
+        is_number = node is not None and "dim" in node
+        for at, declared in enumerate(_declared(node)):
+            size = parse_size(declared) if isinstance(declared, str) else declared
+            if isinstance(size, Affine):
+                name = source if is_number else f"{source}.size()[{at}]"
+                found[name] = Source(label=label if is_number else f"{label}.shape[{at}]", size=size)
     return found
 
 

@@ -15,6 +15,7 @@ from batchexport.pipeline.compare import Outcome, make_call
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.leaves import equal_leaves
+from batchexport.pipeline.manifest_lines import uses_of
 from batchexport.pipeline.reference import where
 
 
@@ -44,12 +45,14 @@ class ProgramCalls:
         first = self.calls[0]["point"]
         if point == first:
             return classified(error, Kind.EXPORT, f"running the exported program at {where(point)}")
-        bounds = narrower_bounds(point, first, self.examples.spec["dims"], self._holds)
+        spec = self.examples.spec
+        bounds = narrower_bounds(point, first, spec["dims"], self._holds, uses_of(spec["inputs"]))
         remedies = [bounds] if bounds else []
         if self._deferred_helps(point):
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
         doing = f"the exported program refuses {where(point)}, which the manifest allows"
-        return classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
+        failure = classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
+        return StageFailure(failure.kind, failure.message.replace(".size()[", ".shape["), failure.remedy)
 
     def _holds(self, point: Point) -> bool:
         return _runs(self.program, self.examples.call(point))

@@ -23,6 +23,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.inputs import Examples, packed
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
+from batchexport.pipeline.manifest_lines import uses_of
 from batchexport.pipeline.model_state import ModelState, restored
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
@@ -171,7 +172,8 @@ class _Eager:
 
         doing = f"running the model in eager mode at {where(point)}"
         if not holds(point):
-            remedy = narrower_bounds(point, self.points[0], self.examples.spec["dims"], holds)
+            spec = self.examples.spec
+            remedy = narrower_bounds(point, self.points[0], spec["dims"], holds, uses_of(spec["inputs"]))
             return classified(error, Kind.SHAPES, doing, remedy)
         after = f"a call at {where(point)} fails after one at {where(self.points[0])}, and not as the first one"
         if attributes:

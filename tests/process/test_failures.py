@@ -186,7 +186,7 @@ CASES = [
     Case("wrong-dtype", f'{GOOD}\nweights = "dtype.safetensors"', "weights", ("'linear.bias'", "float64", "float32")),
     Case("pickled-code", f'{GOOD}\nweights = "code.pt"', "weights", ("code.pt",)),
     Case("wrong-input", f"{GOOD}\ninputs = {{ y = {{ shape = [1, 4] }} }}", "inputs", ("'y'", "takes x")),
-    Case("specializes", 'model = "models:Specializes"', "shapes", ("batch",), "batch = Dim('batch', max=10)"),
+    Case("specializes", 'model = "models:Specializes"', "shapes", ("batch",), "max = 10"),
     Case("too-small", 'model = "models:NeedsSix"', "shapes", ("batch=1",)),
     Case("branches", 'model = "models:Branches"', "export", (), "torch.cond"),
     Case("no-decomposition", f'{GOOD}\nexport = {{ decompositions = ["aten.nowhere"] }}', "lower", ("aten.nowhere",)),

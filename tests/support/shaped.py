@@ -83,3 +83,70 @@ class NotAlone(nn.Module):
 class Tanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.nn.functional.gelu(x).tanh()
+
+
+class Branches(nn.Module):
+    """Takes another way for some sizes. `when` holds a condition over x (n rows) and y (m rows), in Python."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self.when = when
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        n, m = x.shape[0], y.shape[0]
+        holds = eval(self.when, {"n": n, "m": m})
+        return x.sum() + y.sum() if holds else x.sum() - y.sum()
+
+
+class Fits(nn.Module):
+    """Refuses sizes that do not meet a condition over x (n rows) and y (m rows), in eager mode too."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self.when = when
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and not eval(self.when, {"n": x.shape[0], "m": y.shape[0]}):
+            raise ValueError("the sizes do not fit")
+        return x.sum() + y.sum()
+
+
+class Repeats(nn.Module):
+    """Adds y to x, `times` over and with `more` rows at its end."""
+
+    def __init__(self, times: int = 1, more: int = 0) -> None:
+        super().__init__()
+        self.times = times
+        self.more = more
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([x] * self.times + [x[:1]] * self.more) + y
+
+
+class Halves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[1] // 2
+        return x[:, :half] + x[:, half:]
+
+
+class FirstRows(nn.Module):
+    """A table of positions with 16 rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(16, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x + self.table[: x.shape[0]]
+
+
+class ThreeAlike(nn.Module):
+    def forward(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        return x + y + z
+
+
+class Nested(nn.Module):
+    def forward(self, tree: dict[str, Tensor], pair: tuple[Tensor, Tensor]) -> Tensor:
+        if tree["a"].shape[0] == pair[1].shape[0]:
+            return tree["a"].sum() + pair[1].sum()
+        return tree["a"].sum() - pair[0].sum()

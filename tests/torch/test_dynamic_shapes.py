@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
+
 import pytest
 import torch
 
 from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 from support.exporting import Export, Exported
+from support.pasting import pasted
 
 pytestmark = pytest.mark.torch
 
@@ -165,13 +168,15 @@ def test_samples_may_be_the_example_alone(exported: Export) -> None:
 
 
 def test_a_specialized_dim_is_told_with_what_to_write(exported: Export) -> None:
+    entry = """
+        model = ":Halves"
+        inputs.x = { shape = ["seq"] }
+        dims.seq = { min = 8, max = 64, example = 16 }
+        verify.samples = "example"
+        """
     with pytest.raises(StageFailure) as failure:
-        exported("""
-            model = ":Halves"
-            inputs.x = { shape = ["seq"] }
-            dims.seq = { min = 8, max = 64, example = 16 }
-            verify.samples = "example"
-            """)
+        exported(entry)
     assert failure.value.kind is Kind.SHAPES
     assert "seq" in failure.value.message
-    assert "seq = 8*_seq" in str(failure.value.remedy)
+    assert failure.value.remedy == "write `seq = { min = 16, max = 64, multiple_of = 8 }` in [entry.dims]"
+    exported(pasted(dedent(entry), failure.value.remedy)).verify()

@@ -259,7 +259,8 @@ def test_a_number_that_torch_fixes_is_refused_or_told(exported: Export) -> None:
     inputs = '{ x = { shape = [2, 3] }, n = { dim = "n" } }'
     with pytest.raises(StageFailure) as refused:
         exported(entry("Factor", inputs, "dims = { n = { min = 2, max = 9, example = 7 } }\n"))
-    assert refused.value.kind is Kind.SHAPES
+    assert (refused.value.kind, refused.value.remedy) == (Kind.SHAPES, "write `n = 7` in [entry.dims]")
+    exported(entry("Factor", inputs, "dims = { n = 7 }\n")).verify()
     [warning] = exported(entry("Factor", inputs, "dims = {}\n")).output["warnings"]
     assert warning.startswith("torch has fixed the dim n at 2")
 

@@ -1,0 +1,129 @@
+"""Word what to write in a manifest where a model takes fewer sizes than it allows, as lines to paste."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport.core.dims import Dim, make_dim
+from batchexport.core.sizes import Affine, ShapeError, parse_size
+
+Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A size that an input has in the manifest, with the name of the input."""
+
+    input: str
+    size: Affine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The sizes that a dim may have: from `first` to `last` in equal steps; with `last` None there is no end."""
+
+    first: int
+    last: int | None
+    step: int = 1
+
+    @classmethod
+    def of(cls, dim: Mapping[str, Any]) -> Sizes:
+        """Return the sizes that a dim of a spec allows."""
+        whole = Dim(name="", **dim)
+        return cls(first=whole.lowest, last=whole.highest, step=whole.multiple_of)
+
+    def hold(self, value: int) -> bool:
+        """Return whether this size is one of them."""
+        is_within = value >= self.first and (self.last is None or value <= self.last)
+        return is_within and (value - self.first) % self.step == 0
+
+
+def uses_of(inputs: Any) -> tuple[Use, ...]:
+    """Return every size of the inputs of a spec that depends on a dim; none if they come from a factory or a file."""
+    if isinstance(inputs, str):
+        return ()
+    items = inputs.items() if isinstance(inputs, Mapping) else ((f"inputs[{at}]", one) for at, one in enumerate(inputs))
+    return tuple(use for name, node in items for use in _uses(name, node))
+
+
+def _uses(name: str, node: Mapping[str, Any]) -> Iterator[Use]:
+    if "value" in node:
+        return
+    if "tensor" in node or "dim" in node:
+        for text in node["tensor"]["shape"] if "tensor" in node else node["dim"]:
+            size = parse_size(text) if isinstance(text, str) else text
+            if isinstance(size, Affine):
+                yield Use(input=name, size=size)
+        return
+    (inner,) = (node["object"]["fields"],) if "object" in node else node.values()
+    if isinstance(inner, Mapping):
+        items = [(f"{name}.{key}", one) for key, one in inner.items()]
+    else:
+        items = [(f"{name}[{at}]", one) for at, one in enumerate(inner)]
+    for path, one in items:
+        yield from _uses(path, one)
+
+
+def what_to_write(
+    sizes: Mapping[str, Sizes], replaced: Mapping[str, Affine], dims: Dims, uses: Sequence[Use]
+) -> str | None:
+    """Return what to write for dims that have these sizes only; None if all is as the manifest has it.
+
+    `replaced` holds the dims that are no dims of their own, each with the size of another dim that it always has.
+    """
+    shapes, lines = dict(replaced), []
+    for name, found in sizes.items():
+        if name in replaced or found == Sizes.of(dims[name]):
+            continue
+        rest = found.first % found.step
+        if rest and found.first != found.last:
+            shapes[name] = Affine(coefficient=found.step, name=name, offset=rest)
+            last = None if found.last is None else found.last // found.step
+            part = Sizes(first=found.first // found.step, last=last)
+            lines.append(_line(name, part, dims[name]["example"] // found.step))
+        else:
+            lines.append(_line(name, found, dims[name]["example"]))
+    parts = [_in_place(name, size, uses) for name, size in shapes.items()]
+    if lines:
+        parts.append(f"write {' and '.join(f'`{line}`' for line in lines)} in [entry.dims]")
+    if replaced:
+        parts.append(f"leave {' and '.join(f'`{name}`' for name in replaced)} out of [entry.dims]")
+    return ", and ".join(parts) or None
+
+
+def _line(name: str, sizes: Sizes, example: int) -> str:
+    """Return the line of [entry.dims] for a dim with these sizes, with `example` as its example if that is one."""
+    bounds = {"min": sizes.first} | ({} if sizes.last is None else {"max": sizes.last})
+    if sizes.step > 1:
+        bounds["multiple_of"] = sizes.step
+    try:
+        chosen = make_dim(name, bounds)
+    except ShapeError:  # the sizes that are left are too few for torch
+        return f"{name} = {example if sizes.hold(example) else sizes.last}"
+    if isinstance(chosen, int):
+        return f"{name} = {chosen}"
+    fits = sizes.hold(example) and example >= 2 * sizes.step
+    # Without its own example the dim would keep that of [defaults], which may lie outside.
+    if not fits or example != chosen.example:
+        bounds["example"] = example if fits else chosen.example
+    keys = (key for key in ("min", "max", "example", "multiple_of") if key in bounds)
+    return f"{name} = {{ {', '.join(f'{key} = {bounds[key]}' for key in keys)} }}"
+
+
+def _in_place(name: str, other: Affine, uses: Sequence[Use]) -> str:
+    """Return which sizes to write where `name` is always `other`, and in which inputs."""
+    found = [use for use in uses if use.size.name == name]
+    pairs = dict.fromkeys((str(composed(use.size, other)), str(use.size)) for use in found)
+    written = " and ".join(f'"{new}" in place of "{old}"' for new, old in pairs)
+    return f"write {written} in {' and '.join(dict.fromkeys(use.input for use in found))}"
+
+
+def composed(outer: Affine, inner: Affine) -> Affine:
+    """Return the size that `outer` is where its dim is `inner`."""
+    return Affine(
+        coefficient=outer.coefficient * inner.coefficient,
+        name=inner.name,
+        offset=outer.coefficient * inner.offset + outer.offset,
+    )
