@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from batchexport.core.dims import Dim
 from batchexport.core.sizes import Affine, evaluate
-from batchexport.pipeline.manifest_lines import Dims, Sizes, Use, what_to_write
+from batchexport.pipeline.manifest_lines import Changes, Dims, Sizes
 
 Point = Mapping[str, int]
 _FACTORS = (1, 2, 3, 4)  # of sizes that are derived from another dim
@@ -15,12 +15,10 @@ _STEPS = range(2, 65)
 _PARTS = 64  # into which the way to an end is divided
 
 
-def narrower_bounds(
-    point: Point, good: Point, dims: Dims, holds: Callable[[Point], bool], uses: Sequence[Use] = ()
-) -> str | None:
-    """Return what to write for the dims that alone make `point` fail, where `good` holds; None if no single one does.
+def narrower_bounds(point: Point, good: Point, dims: Dims, holds: Callable[[Point], bool]) -> Changes:
+    """Return what to change for the dims whose sizes make `point` fail, where `good` holds.
 
-    `holds` tries a point. `dims` are those of the spec, and `uses` the sizes that its inputs have.
+    `holds` tries a point. `dims` are those of the spec.
     """
     prober = _Prober(good=good, dims={name: Dim(name=name, **dim) for name, dim in dims.items()}, holds=holds)
     sizes: dict[str, Sizes] = {}
@@ -38,7 +36,7 @@ def narrower_bounds(
             sizes[name] = prober.sizes(name, step)
         else:
             sizes[name] = prober.steps(name) or Sizes(first=good[name], last=good[name])
-    return what_to_write(prober.together(sizes, replaced), replaced, dims, uses)
+    return Changes(sizes=prober.together(sizes, replaced), replaced=replaced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

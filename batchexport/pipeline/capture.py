@@ -16,7 +16,7 @@ from batchexport.pipeline.constraints import Source, in_words_of_the_manifest, s
 from batchexport.pipeline.dynamic_shapes import dynamic_shapes, size_sources
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
-from batchexport.pipeline.manifest_lines import uses_of, what_to_write
+from batchexport.pipeline.manifest_lines import what_to_write
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
@@ -115,10 +115,12 @@ def _violation(error: Exception, spec: Mapping[str, Any], sources: Mapping[str, 
     found = solve(text, dims, sources)
     reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
     told = in_words_of_the_manifest(telling(reasons, dims, sources) or one_line(error), sources, dims)
-    remedy = what_to_write(found.sizes, found.replaced, dims, uses_of(spec["inputs"]))
+    remedy = what_to_write(found, spec)
     if remedy is None and (names := sorted({one.size.name for name, one in sources.items() if name in text})):
         remedy = f"narrow the range of {' or '.join(names)} in [entry.dims]"
-    return StageFailure(Kind.SHAPES, told, remedy)
+    failure = StageFailure(Kind.SHAPES, told, remedy)
+    failure.changes = found
+    return failure
 
 
 def _explained(error: Exception) -> StageFailure:

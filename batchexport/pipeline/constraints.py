@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from batchexport.core.dims import Dim
 from batchexport.core.sizes import Affine, ShapeError, evaluate, parse_size
 from batchexport.pipeline.guards import UnknownGuardError, parse_guard
-from batchexport.pipeline.manifest_lines import Dims, Sizes
+from batchexport.pipeline.manifest_lines import Changes, Dims, Sizes
 
 _FIX = re.compile(r"^\s*(\w+) = (.+?)\s*$", re.MULTILINE)
 _BOUNDS = re.compile(r"Dim\('\w+'(?:, min=(-?\d+))?(?:, max=(\d+|oo))?\)")
@@ -36,15 +36,7 @@ class Source:
     size: Affine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
-    """The sizes that dims may have, and the dims that always have the size of another one."""
-
-    sizes: Mapping[str, Sizes]
-    replaced: Mapping[str, Affine]
-
-
-def solve(text: str, dims: Dims, sources: Mapping[str, Source]) -> Solution:
+def solve(text: str, dims: Dims, sources: Mapping[str, Source]) -> Changes:
     """Solve the violated constraints in torch's text; `sources` are by torch's names (`L['x'].size()[0]`).
 
     What can't be solved is left out.
@@ -165,12 +157,12 @@ class _Solver:
         if name in self.dims:
             self.tests.setdefault(name, []).append(test)
 
-    def solution(self) -> Solution:
+    def solution(self) -> Changes:
         for name, size in self.replaced.items():
             for test in (Sizes.of(self.dims[name]).hold, *self.tests.get(name, ())):
                 self._test(size.name, _of(size, test))
         sizes = {name: self._sizes(name, tests) for name, tests in self.tests.items() if name not in self.replaced}
-        return Solution(
+        return Changes(
             sizes={name: found for name, found in sizes.items() if found is not None}, replaced=self.replaced
         )
 

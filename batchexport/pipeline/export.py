@@ -19,11 +19,13 @@ from batchexport.core.dims import Dim, corners
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.capture import capture, lower
+from batchexport.pipeline.confirm import confirmed_remedy
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.program_calls import ProgramCalls
@@ -31,6 +33,7 @@ from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
+_PATIENCE = 60.0  # seconds that an export may take whose remedies are tried
 LEAST_CALLS = 2  # of a static shape, as a dim with a range has as many corners
 
 
@@ -41,10 +44,20 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     base: None, or the result of an export that differs in its weights only, with its compiled code. New weights are
     then packed around that code too, as `compiled.pt2`, and `packed` holds the seconds it took. Raises StageFailure.
     """
-    spec, root = task["spec"], task["root"]
     clock = _Clock()
-    model = build(spec, root, task.get("entry", ""))
+    model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
+    try:
+        return _export(model, task, folder, clock)
+    except StageFailure as failure:
+        if failure.changes is not None and clock.seconds() < _PATIENCE:
+            attempt = partial(_try_export, model, task["root"], task["samples"])
+            failure.remedy = confirmed_remedy(failure, task["spec"], attempt)
+        raise
+
+
+def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
+    spec, root = task["spec"], task["root"]
     dims = {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
     points = corners(tuple(dims.values()))
     examples = Examples.of(model, spec, root, points[0])
@@ -104,6 +117,17 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     }
 
 
+def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, Any]) -> None:
+    """Call and capture a model that was built already, and leave nothing. Raises StageFailure."""
+    points = corners(tuple(Dim(name=name, **dim) for name, dim in spec["dims"].items()))
+    examples = Examples.of(model, spec, root, points[0])
+    with restored(model):
+        calls = eager_calls(model, examples, points if samples == "corners" else points[:1], least=1)
+        seed_everything(int(spec["seed"]))
+        again = partial(_capture, model, examples, examples.call(points[0]))
+        ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()
+
+
 def _capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
     return lower(capture(model, examples, call, spec), spec)
 
@@ -116,7 +140,10 @@ def _save_reference(reference: Mapping[str, Any], folder: str) -> None:
 class _Clock:
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._last = self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()

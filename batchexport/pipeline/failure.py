@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from batchexport.core.errors import NO_ROOM, Kind
+from batchexport.pipeline.manifest_lines import Changes
 
 __all__ = ["Kind", "StageFailure", "classified", "failing_as", "of_type", "one_line", "text_of"]
 _MESSAGE_LENGTH = 400
@@ -20,13 +21,17 @@ _STYLE = re.compile(r"\x1b\[[\d;]*m")  # of terminals, which torch writes into t
 
 
 class StageFailure(Exception):
-    """A failed stage. Raised only inside the pipeline, and turned into data at its edge."""
+    """A failed stage. Raised only inside the pipeline, and turned into data at its edge.
+
+    `changes` are those of the manifest that the remedy tells in words, where it tells any.
+    """
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.remedy = remedy
+        self.changes: Changes | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {

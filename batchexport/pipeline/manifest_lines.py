@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.dims import Dim, make_dim
-from batchexport.core.sizes import Affine, ShapeError, parse_size
+from batchexport.core.sizes import Affine, ShapeError, evaluate, parse_size
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
 
@@ -40,6 +40,22 @@ class Sizes:
         return is_within and (value - self.first) % self.step == 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What to change in a manifest: the sizes of dims, and the dims in whose place a size of another one stands."""
+
+    sizes: Mapping[str, Sizes]
+    replaced: Mapping[str, Affine]
+
+    def then(self, later: Changes) -> Changes:
+        """Return these changes and `later` ones, of the manifest that these give, in one."""
+        after = {
+            name: composed(size, later.replaced[size.name]) if size.name in later.replaced else size
+            for name, size in self.replaced.items()
+        }
+        return Changes(sizes={**self.sizes, **later.sizes}, replaced={**after, **later.replaced})
+
+
 def uses_of(inputs: Any) -> tuple[Use, ...]:
     """Return every size of the inputs of a spec that depends on a dim; none if they come from a factory or a file."""
     if isinstance(inputs, str):
@@ -66,13 +82,10 @@ def _uses(name: str, node: Mapping[str, Any]) -> Iterator[Use]:
         yield from _uses(path, one)
 
 
-def what_to_write(
-    sizes: Mapping[str, Sizes], replaced: Mapping[str, Affine], dims: Dims, uses: Sequence[Use]
-) -> str | None:
-    """Return what to write for dims that have these sizes only; None if all is as the manifest has it.
-
-    `replaced` holds the dims that are no dims of their own, each with the size of another dim that it always has.
-    """
+def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
+    """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
+    dims, uses = spec["dims"], uses_of(spec["inputs"])
+    sizes, replaced = changes.sizes, changes.replaced
     shapes, lines = dict(replaced), []
     for name, found in sizes.items():
         if name in replaced or found == Sizes.of(dims[name]):
@@ -94,22 +107,74 @@ def what_to_write(
 
 
 def _line(name: str, sizes: Sizes, example: int) -> str:
-    """Return the line of [entry.dims] for a dim with these sizes, with `example` as its example if that is one."""
+    """Return the line of [entry.dims] for a dim with these sizes."""
+    value = _value(name, sizes, example)
+    if isinstance(value, int):
+        return f"{name} = {value}"
+    keys = (key for key in ("min", "max", "example", "multiple_of") if key in value)
+    return f"{name} = {{ {', '.join(f'{key} = {value[key]}' for key in keys)} }}"
+
+
+def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
+    """Return what [entry.dims] has for a dim with these sizes, with `example` as its example if that is one."""
     bounds = {"min": sizes.first} | ({} if sizes.last is None else {"max": sizes.last})
     if sizes.step > 1:
         bounds["multiple_of"] = sizes.step
     try:
         chosen = make_dim(name, bounds)
     except ShapeError:  # the sizes that are left are too few for torch
-        return f"{name} = {example if sizes.hold(example) else sizes.last}"
+        return example if sizes.last is None or sizes.hold(example) else sizes.last
     if isinstance(chosen, int):
-        return f"{name} = {chosen}"
+        return chosen
     fits = sizes.hold(example) and example >= 2 * sizes.step
     # Without its own example the dim would keep that of [defaults], which may lie outside.
     if not fits or example != chosen.example:
         bounds["example"] = example if fits else chosen.example
-    keys = (key for key in ("min", "max", "example", "multiple_of") if key in bounds)
-    return f"{name} = {{ {', '.join(f'{key} = {bounds[key]}' for key in keys)} }}"
+    return bounds
+
+
+def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the export spec of the manifest with these changes; None where they put a dim in its own place."""
+    dims = {name: dim for name, dim in spec["dims"].items() if name not in changes.replaced}
+    shapes: dict[str, int | Affine] = dict(changes.replaced)
+    for name, sizes in changes.sizes.items():
+        if name not in dims or sizes == Sizes.of(dims[name]):
+            continue
+        if sizes.first % sizes.step and sizes.first != sizes.last:
+            return None
+        value = _value(name, sizes, dims[name]["example"])
+        made = value if isinstance(value, int) else make_dim(name, value)
+        if isinstance(made, int):
+            del dims[name]
+            shapes[name] = made
+        else:
+            dims[name] = made.to_json()
+    # A size that takes the place of another one may itself be of a dim that is a number now.
+    for name, size in changes.replaced.items():
+        if isinstance(number := shapes.get(size.name), int):
+            shapes[name] = evaluate(size, {size.name: number})
+    return {**spec, "dims": dims, "inputs": _with_shapes(spec["inputs"], shapes)}
+
+
+def _with_shapes(tree: Any, shapes: Mapping[str, int | Affine]) -> Any:
+    if isinstance(tree, Mapping):
+        if "value" in tree:
+            return tree
+        return {
+            key: [_with_shape(size, shapes) for size in item]
+            if key in ("shape", "dim") and isinstance(item, Sequence)
+            else _with_shapes(item, shapes)
+            for key, item in tree.items()
+        }
+    return [_with_shapes(item, shapes) for item in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _with_shape(text: int | str, shapes: Mapping[str, int | Affine]) -> int | str:
+    size = parse_size(text) if isinstance(text, str) else text
+    if not isinstance(size, Affine) or size.name not in shapes:
+        return text
+    other = shapes[size.name]
+    return str(composed(size, other)) if isinstance(other, Affine) else evaluate(size, {size.name: other})
 
 
 def _in_place(name: str, other: Affine, uses: Sequence[Use]) -> str:

@@ -15,7 +15,7 @@ from batchexport.pipeline.compare import Outcome, make_call
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.leaves import equal_leaves
-from batchexport.pipeline.manifest_lines import uses_of
+from batchexport.pipeline.manifest_lines import what_to_write
 from batchexport.pipeline.reference import where
 
 
@@ -46,13 +46,16 @@ class ProgramCalls:
         if point == first:
             return classified(error, Kind.EXPORT, f"running the exported program at {where(point)}")
         spec = self.examples.spec
-        bounds = narrower_bounds(point, first, spec["dims"], self._holds, uses_of(spec["inputs"]))
-        remedies = [bounds] if bounds else []
+        changes = narrower_bounds(point, first, spec["dims"], self._holds)
+        written = what_to_write(changes, spec)
+        remedies = [written] if written else []
         if self._deferred_helps(point):
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
         doing = f"the exported program refuses {where(point)}, which the manifest allows"
         failure = classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
-        return StageFailure(failure.kind, failure.message.replace(".size()[", ".shape["), failure.remedy)
+        failure.message = failure.message.replace(".size()[", ".shape[")
+        failure.changes = changes
+        return failure
 
     def _holds(self, point: Point) -> bool:
         return _runs(self.program, self.examples.call(point))

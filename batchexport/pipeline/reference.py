@@ -23,7 +23,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.inputs import Examples, packed
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
-from batchexport.pipeline.manifest_lines import uses_of
+from batchexport.pipeline.manifest_lines import what_to_write
 from batchexport.pipeline.model_state import ModelState, restored
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
@@ -172,9 +172,10 @@ class _Eager:
 
         doing = f"running the model in eager mode at {where(point)}"
         if not holds(point):
-            spec = self.examples.spec
-            remedy = narrower_bounds(point, self.points[0], spec["dims"], holds, uses_of(spec["inputs"]))
-            return classified(error, Kind.SHAPES, doing, remedy)
+            changes = narrower_bounds(point, self.points[0], self.examples.spec["dims"], holds)
+            failure = classified(error, Kind.SHAPES, doing, what_to_write(changes, self.examples.spec))
+            failure.changes = changes
+            return failure
         after = f"a call at {where(point)} fails after one at {where(self.points[0])}, and not as the first one"
         if attributes:
             return self._kept_in(attributes, f"{after} ({one_line(error)})")

@@ -44,6 +44,30 @@ def passes_when_pasted(exported: Export, text: str, remedy: str | None) -> None:
     ("text", "remedy"),
     [
         pytest.param(
+            manifest("InGroups", X, "n = { max = 64, example = 8 }\n"),
+            "write `n = { min = 8, max = 64, multiple_of = 4 }` in [entry.dims]",
+            id="steps that the model demands, and a bound of the program with them",
+        ),
+        pytest.param(
+            manifest("Halves", 'x = { shape = [3, "n"] }', "n = { min = 2, max = 17, example = 6 }\n"),
+            "write `n = { min = 4, max = 16, example = 6, multiple_of = 2 }` in [entry.dims]",
+            id="steps that the model demands, and another bound of the program with them",
+        ),
+        pytest.param(
+            manifest("Branches { when = 'n + m < 15' }", XY, N + M),
+            "write `n = { min = 2, max = 6, example = 5 }` and `m = { min = 2, max = 8, example = 7 }` in [entry.dims]",
+            id="two dims that bound each other, of which torch tells single bounds",
+        ),
+        pytest.param(
+            manifest(
+                "Branches { when = 'n//4 == m' }",
+                XY,
+                "n = { min = 4, max = 64, example = 20 }\nm = { min = 2, max = 16, example = 5 }\n",
+            ),
+            'write "4*m" in place of "n" in x, and leave `n` out of [entry.dims]',
+            id="four times the size",
+        ),
+        pytest.param(
             manifest("InGroups", X, "n = { min = 4, max = 64, example = 8 }\n"),
             "write `n = { min = 8, max = 64, multiple_of = 4 }` in [entry.dims]",
             id="steps, where torch guards against a single group",
@@ -280,14 +304,6 @@ def passes_when_pasted(exported: Export, text: str, remedy: str | None) -> None:
 )
 def test_a_remedy_makes_the_next_export_pass(exported: Export, text: str, remedy: str) -> None:
     passes_when_pasted(exported, text, remedy)
-
-
-def test_what_only_the_narrower_program_refuses_takes_a_second_remedy(exported: Export) -> None:
-    text = manifest("Halves", 'x = { shape = [3, "n"] }', "n = { min = 2, max = 17, example = 6 }\n")
-    first = refused(exported, text)
-    assert first.remedy == "write `n = { min = 2, max = 16, example = 6, multiple_of = 2 }` in [entry.dims]"
-    remedy = "write `n = { min = 4, max = 16, example = 6, multiple_of = 2 }` in [entry.dims]"
-    passes_when_pasted(exported, pasted(text, first.remedy), remedy)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import pytest
 
 from batchexport.core.dims import Dim
 from batchexport.core.sizes import Affine
-from batchexport.pipeline.constraints import Solution, Source, in_words_of_the_manifest, solve, telling
+from batchexport.pipeline.confirm import confirmed_remedy
+from batchexport.pipeline.constraints import Source, in_words_of_the_manifest, solve, telling
+from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.guards import UnknownGuardError, parse_guard
-from batchexport.pipeline.manifest_lines import Sizes, uses_of, what_to_write
+from batchexport.pipeline.manifest_lines import Changes, Sizes, applied, uses_of, what_to_write
 
 X, Y = "L['x'].size()[0]", "L['y'].size()[0]"
 SOURCES = {
@@ -25,9 +27,13 @@ def dims(**given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: Dim(name=name, **fields).to_json() for name, fields in made.items()}
 
 
-def solved(*reasons: str, fixes: str = "", **given: dict[str, Any]) -> Solution:
+def solved(*reasons: str, fixes: str = "", **given: dict[str, Any]) -> Changes:
     lines = "\n".join(f"  - {reason}" for reason in reasons)
     return solve(f"Constraints violated (n)!\n{lines}\nSuggested fixes:\n{fixes}\n\nThe error", dims(**given), SOURCES)
+
+
+def to_write(sizes: dict[str, Sizes], replaced: dict[str, Affine]) -> str | None:
+    return what_to_write(Changes(sizes=sizes, replaced=replaced), {"dims": dims(), "inputs": INPUTS})
 
 
 def guarded(guard: str) -> str:
@@ -148,18 +154,18 @@ def test_parts_of_a_dim_in_steps_are_told_as_the_dim() -> None:
     ],
 )
 def test_the_line_of_a_dim_keeps_its_example_where_it_fits(sizes: Sizes, line: str) -> None:
-    assert what_to_write({"n": sizes}, {}, dims(), uses_of(INPUTS)) == f"write `{line}` in [entry.dims]"
+    assert to_write({"n": sizes}, {}) == f"write `{line}` in [entry.dims]"
 
 
 def test_every_size_of_a_dim_that_is_replaced_is_told_with_its_inputs() -> None:
-    told = what_to_write({}, {"m": Affine(coefficient=2, name="n", offset=1)}, dims(), uses_of(INPUTS))
+    told = to_write({}, {"m": Affine(coefficient=2, name="n", offset=1)})
     assert (
         told == 'write "2*n+1" in place of "m" and "4*n+3" in place of "2*m+1" in y, and leave `m` out of [entry.dims]'
     )
 
 
 def test_nothing_is_told_where_all_is_as_the_manifest_has_it() -> None:
-    assert what_to_write({"n": Sizes.of(dims()["n"])}, {}, dims(), uses_of(INPUTS)) is None
+    assert to_write({"n": Sizes.of(dims()["n"])}, {}) is None
 
 
 def test_the_sizes_of_all_forms_of_inputs_are_found() -> None:
@@ -172,3 +178,66 @@ def test_the_sizes_of_all_forms_of_inputs_are_found() -> None:
         "inputs[0]", "inputs[1]", "inputs[2][0]", "inputs[3].a[0]", "inputs[4].h",
     ]  # fmt: skip
     assert uses_of("m:factory") == ()
+
+
+def changes(sizes: dict[str, Sizes] | None = None, **replaced: Affine) -> Changes:
+    return Changes(sizes=sizes or {}, replaced=replaced)
+
+
+TWICE = Affine(coefficient=2, name="n")
+SPEC = {"dims": dims(), "inputs": INPUTS, "seed": 0}
+
+
+def test_changes_are_applied_to_a_spec_as_the_user_would() -> None:
+    changed = applied(changes({"n": Sizes(first=4, last=8, step=2)}, m=TWICE), SPEC)
+    assert changed is not None
+    assert changed["inputs"] == {**INPUTS, "y": {"tensor": {"shape": ["2*n", "4*n+1"]}}}
+    assert changed["dims"] == {"n": Dim(name="n", min=4, max=8, example=4, multiple_of=2).to_json()}
+
+
+def test_a_fixed_dim_is_a_number_wherever_it_stands() -> None:
+    changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), SPEC)
+    assert changed is not None
+    assert (changed["dims"], changed["inputs"]["x"]) == ({}, {"tensor": {"shape": [5]}})
+    assert changed["inputs"]["y"] == {"tensor": {"shape": [10, 21]}}
+
+
+def test_a_dim_that_stands_in_its_own_place_is_not_applied() -> None:
+    assert applied(changes({"n": Sizes(first=2, last=14, step=3)}), SPEC) is None
+
+
+def test_later_changes_are_of_the_manifest_that_earlier_ones_give() -> None:
+    later = changes({"k": Sizes(first=2, last=4)}, n=Affine(name="k", offset=1))
+    both = changes({"n": Sizes(first=3, last=8)}, m=TWICE).then(later)
+    assert both.replaced == {"m": Affine(coefficient=2, name="k", offset=2), "n": Affine(name="k", offset=1)}
+    assert both.sizes["k"] == Sizes(first=2, last=4)
+
+
+def failure(sizes: Sizes, more: str = "") -> StageFailure:
+    made = StageFailure(Kind.SHAPES, "no", (to_write({"n": sizes}, {}) or "") + more)
+    made.changes = changes({"n": sizes})
+    return made
+
+
+def test_a_remedy_takes_in_what_the_next_export_refuses() -> None:
+    tried = []
+
+    def attempt(spec: Any) -> None:
+        tried.append(spec["dims"]["n"]["min"])
+        if tried[-1] < 4:
+            raise failure(Sizes(first=4, last=16))
+
+    remedy = confirmed_remedy(failure(Sizes(first=2, last=16), ", or wait"), SPEC, attempt)
+    assert remedy == "write `n = { min = 4, max = 16, example = 5 }` in [entry.dims], or wait"
+    assert tried == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), StageFailure(Kind.EXPORT, "no"), failure(Sizes(first=2, last=9))]
+)
+def test_a_remedy_stays_as_it_is_where_no_better_one_is_found(error: Exception) -> None:
+    def attempt(_: Any) -> None:
+        raise error
+
+    first = failure(Sizes(first=2, last=16))
+    assert confirmed_remedy(first, SPEC, attempt) == first.remedy
