@@ -20,6 +20,11 @@ Node = Mapping[str, Any] | None  # a node of the spec's inputs, or None for a fi
 Dims = Mapping[str, Mapping[str, Any]]
 
 
+def size_at(size: int | str, values: Mapping[str, int]) -> int:
+    """Return a size of the spec where the dims have these values."""
+    return evaluate(parse_size(size) if isinstance(size, str) else size, values)
+
+
 def dynamic_shapes(nodes: Call, example: Call, dims: Dims) -> Call:
     """Return the shapes of all inputs, passed as the inputs are; `nodes` of the spec describe those of `example`."""
     # torch takes no Dim for a number, so the sizes that share a name with one are left to torch too, within its range.

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from batchexport.core.sizes import evaluate, parse_size
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
+from batchexport.pipeline.dynamic_shapes import size_at
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 
 Values = Mapping[str, int]
@@ -112,7 +112,7 @@ class _Draws:
             with failing_as(Kind.INPUTS, f"making the input {path}"):
                 return self._tensor(tree["tensor"], path)
         if "dim" in tree:
-            return self._size(tree["dim"][0])
+            return size_at(tree["dim"][0], self.values)
         if "object" in tree:
             return self._object(tree["object"], path)
         if "tuple" in tree:
@@ -122,9 +122,6 @@ class _Draws:
         if "table" in tree:
             return {key: self.value(item, f"{path}.{key}") for key, item in tree["table"].items()}
         return tree["value"]
-
-    def _size(self, size: int | str) -> int:
-        return evaluate(parse_size(size) if isinstance(size, str) else size, self.values)
 
     def _object(self, spec: Mapping[str, Any], path: str) -> Any:
         reference = spec["type"]
@@ -146,7 +143,7 @@ class _Draws:
         return made
 
     def _tensor(self, spec: Mapping[str, Any], path: str) -> torch.Tensor:
-        shape = [self._size(size) for size in spec["shape"]]
+        shape = [size_at(size, self.values) for size in spec["shape"]]
         dtype = dtype_of(spec["dtype"])
         if spec["value"] is not None:
             return torch.full(shape, spec["value"], dtype=dtype)

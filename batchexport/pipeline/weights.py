@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from batchexport.core.text import quoted
 from batchexport.pipeline.checkpoint import INDEX, read_checkpoint
 from batchexport.pipeline.checkpoint_names import Selection, State, Unfit, better_selections
 from batchexport.pipeline.failure import Kind, StageFailure, classified, of_type, one_line
@@ -45,7 +45,7 @@ def load_weights(model: nn.Module, spec: Mapping[str, Any], root: str, entry: st
         message, remedy = _advice(model, content, given, entry, problem)
         whole = _SHARD.sub(r"\1" + INDEX, spec["weights"])
         if whole != spec["weights"] and os.path.isfile(os.path.join(root, whole)):
-            remedy = f"it is one shard of several: write {quoted(whole, limit=400)} in its place"
+            remedy = f"it is one shard of several: write {json.dumps(whole, ensure_ascii=False)} in its place"
         raise StageFailure(Kind.WEIGHTS, f"{file}: {message}", remedy) from problem
     if casts:
         sys.stdout.write(f"cast from {file}: {', '.join(map(_shown, casts))}\n")
