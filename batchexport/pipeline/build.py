@@ -147,10 +147,23 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
     except StageFailure:
         raise
     except Exception as error:
-        raise classified(error, Kind.BUILD, f"building {reference}") from error
+        raise classified(error, Kind.BUILD, f"building {reference}", _unknown_argument(make, spec["kwargs"])) from error
     if not isinstance(model, nn.Module):
         raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not an nn.Module")
     return model
+
+
+def _unknown_argument(called: Callable[..., Any], given: Iterable[str]) -> str | None:
+    """Return what to write for the first name in `given` that a callable does not take, or None."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except (TypeError, ValueError):  # some callables in C have none
+        return None
+    unknown = [name for name in given if name not in parameters]
+    if not unknown or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return None
+    near = difflib.get_close_matches(unknown[0], parameters, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters) or 'no arguments'}"
 
 
 def misspelt_keyword(called: Callable[..., Any], given: Iterable[str]) -> tuple[str, str] | None:

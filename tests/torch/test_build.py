@@ -64,6 +64,9 @@ from torch import nn
 def stacked(*layers, width=4, **options):
     return nn.Linear(width, 2)
 
+def plain(width=4):
+    return nn.Linear(width, 2)
+
 class Swallows(nn.Module):
     def forward(self, x, *masks, scale=1.0, **rest):
         return x * scale
@@ -74,6 +77,8 @@ class Swallows(nn.Module):
     ("model", "kwargs", "message", "remedy"),
     [
         ("swallowing:stacked", "wdith = 5", "would ignore the argument 'wdith'", "did you mean 'width'?"),
+        ("swallowing:plain", "wdith = 5", "unexpected keyword argument 'wdith'", "did you mean 'width'?"),
+        ("swallowing:plain", "colour = 5", "unexpected keyword argument 'colour'", "it takes width"),
         ("swallowing:stacked", "layers = 5", "would ignore the argument 'layers'", "layers is taken by position only"),
         (
             "transformers:bert",
