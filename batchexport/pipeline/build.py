@@ -153,11 +153,18 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
     return model
 
 
+def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of a callable by name; None for those in C that tell none."""
+    try:
+        return inspect.signature(called).parameters
+    except (TypeError, ValueError):
+        return None
+
+
 def _unknown_argument(called: Callable[..., Any], given: Iterable[str]) -> str | None:
     """Return what to write for the first name in `given` that a callable does not take, or None."""
-    try:
-        parameters = inspect.signature(called).parameters
-    except (TypeError, ValueError):  # some callables in C have none
+    parameters = _parameters(called)
+    if parameters is None:
         return None
     unknown = [name for name in given if name not in parameters]
     if not unknown or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
@@ -171,11 +178,8 @@ def misspelt_keyword(called: Callable[..., Any], given: Iterable[str]) -> tuple[
 
     It means the parameter that it resembles, if that is not given too, or one that is taken by position only.
     """
-    try:
-        parameters = inspect.signature(called).parameters.values()
-    except (TypeError, ValueError):  # some callables in C have none
-        return None
-    kinds = inspect.Parameter
+    found, kinds = _parameters(called), inspect.Parameter
+    parameters = () if found is None else found.values()
     if not any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters):
         return None
     named = {one.name for one in parameters if one.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,12 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
     spec, root = task["spec"], task["root"]
-    dims = {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
-    points = corners(tuple(dims.values()))
+    dims = _dims(spec)
+    points = _points(dims, task["samples"])
     examples = Examples.of(model, spec, root, points[0])
     example, nodes = examples.call(points[0]), examples.nodes()
-    chosen = points if task["samples"] == "corners" else points[:1]
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
-    calls = eager_calls(model, examples, chosen, least=LEAST_CALLS if task["samples"] == "corners" else 1)
+    calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
     clock.lap("eager")
     reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(examples, dims, points[0])}
     call, archive, base = examples.form.to_json(), os.path.join(folder, ARCHIVE), task.get("base")
@@ -100,7 +99,7 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
     again = partial(_capture, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
-    about = stats(program, clock.laps)
+    about = stats(program)
     _save_reference({**reference, "dtypes": about["dtypes"]}, folder)
     clock.lap("save")
     return {
@@ -119,13 +118,23 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
 
 def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, Any]) -> None:
     """Call and capture a model that was built already, and leave nothing. Raises StageFailure."""
-    points = corners(tuple(Dim(name=name, **dim) for name, dim in spec["dims"].items()))
+    points = _points(_dims(spec), samples)
     examples = Examples.of(model, spec, root, points[0])
     with restored(model):
-        calls = eager_calls(model, examples, points if samples == "corners" else points[:1], least=1)
+        calls = eager_calls(model, examples, points, least=1)
         seed_everything(int(spec["seed"]))
         again = partial(_capture, model, examples, examples.call(points[0]))
         ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()
+
+
+def _dims(spec: Mapping[str, Any]) -> dict[str, Dim]:
+    return {name: Dim(name=name, **dim) for name, dim in spec["dims"].items()}
+
+
+def _points(dims: Mapping[str, Dim], samples: str) -> Sequence[Mapping[str, int]]:
+    """Return the dim values to call at, the example first."""
+    points = corners(tuple(dims.values()))
+    return points if samples == "corners" else points[:1]
 
 
 def _capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
@@ -209,8 +218,8 @@ def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: st
         torch.export.save(program, path, extra_files=extra)
 
 
-def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]:
-    """Return op count and set, floating-point dtypes, parameter and buffer bytes, and the seconds of each step."""
+def stats(program: ExportedProgram) -> dict[str, Any]:
+    """Return op count and set, floating-point dtypes, and parameter and buffer bytes."""
     ops = Counter(str(node.target) for node in graph_nodes(program) if node.op == "call_function")
     parameters = set(program.graph_signature.parameters)
     sizes = {True: 0, False: 0}
@@ -228,5 +237,4 @@ def stats(program: ExportedProgram, laps: Mapping[str, float]) -> dict[str, Any]
         "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in floats),
         "parameter_bytes": sizes[True],
         "buffer_bytes": sizes[False],
-        "seconds": dict(laps),
     }
