@@ -11,22 +11,10 @@ from typing import Any
 
 import pytest
 
-from support.projects import GUARD, Project
+from support.projects import COMPILED, GUARD, Project
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 
-HEAD = """
-schema = 1
-
-[cache]
-dir = "cache"
-
-[defaults.inputs]
-x = { shape = ["batch", 4] }
-
-[defaults.dims]
-batch = { min = 1, max = 16, example = 3 }
-"""
 MODELS = """
 import torch
 from torch import nn
@@ -82,7 +70,7 @@ def delivered(project: Project, job: str) -> tuple[set[str], dict[str, Any]]:
 
 
 def test_stage_export_delivers_the_archive_but_keeps_the_same_one_that_was_verified(project: Project) -> None:
-    project.manifest('name = "scaled"\nmodel = "models:Scaled"', head=HEAD)
+    project.manifest('name = "scaled"\nmodel = "models:Scaled"', head=COMPILED)
     archive_alone = ({"exported.pt2", "job.json"}, None)
 
     ran = project.run("--stage", "export")
@@ -109,7 +97,7 @@ def test_stage_export_delivers_the_archive_but_keeps_the_same_one_that_was_verif
 
 def test_the_readme_tells_how_each_kind_of_file_is_loaded_in_plain_torch(project: Project) -> None:
     library = 'name = "library"\nmodel = "models:linear"\ncompile.format = "so"'
-    project.manifest('name = "package"\nmodel = "models:linear"', library, head=HEAD)
+    project.manifest('name = "package"\nmodel = "models:linear"', library, head=COMPILED)
     ran = project.run()
     assert all(job["ok"] for job in ran.jobs.values()), ran.stderr
     loaders = dict(LOADER.findall(README.read_text()))

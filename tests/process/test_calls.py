@@ -9,22 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import GUARD, Project
+from support.projects import COMPILED, GUARD, Project
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 
-HEAD = """
-schema = 1
-
-[cache]
-dir = "cache"
-
-[defaults.inputs]
-x = { shape = ["batch", 4] }
-
-[defaults.dims]
-batch = { min = 2, max = 16, example = 3 }
-"""
+HEAD = COMPILED.replace("min = 1", "min = 2")  # a variance needs two rows
 OPERATORS = """
 import torch
 

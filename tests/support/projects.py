@@ -17,21 +17,23 @@ from typing import Any
 GUARD = 300.0  # seconds after which a test that waits gives up; never what a test measures
 _MARK = "PROJECT_OF_A_TEST"
 
-# One input of shape [batch, 4], and no compile: most tests are about something else.
-PLAIN = """
+# One input of shape [batch, 4].
+COMPILED = """
 schema = 1
 
 [cache]
 dir = "cache"
-
-[defaults.compile]
-format = "none"
 
 [defaults.inputs]
 x = { shape = ["batch", 4] }
 
 [defaults.dims]
 batch = { min = 1, max = 16, example = 3 }
+"""
+# The same without a compile: most tests are about something else.
+PLAIN = f"""{COMPILED}
+[defaults.compile]
+format = "none"
 """
 
 
