@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.job import ExportSpec, VerifySpec
-from batchexport.core.report import STAGES
-from batchexport.core.text import describe, did_you_mean, quoted
-from batchexport.manifest import names, readers
+from batchexport.core.text import did_you_mean
+from batchexport.manifest import names, readers, values
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
-from batchexport.manifest.locations import KeyPath
-from batchexport.manifest.readers import INVALID, Report
+from batchexport.manifest.readers import Report
 from batchexport.manifest.shape_spec import read_dims, resolve_dims
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
@@ -20,82 +18,17 @@ DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
 _strings = readers.list_of(readers.string, "strings")
 
 
-def _json_list(value: Any, path: KeyPath, say: Report) -> Any:
-    if type(value) is list:
-        return readers.plain_data(value, path, say)
-    say(path, f"expected a list, found {describe(value)}", "named arguments go into kwargs")
-    return INVALID
-
-
-def _json_table(value: Any, path: KeyPath, say: Report) -> Any:
-    return readers.plain_data(value, path, say) if readers.is_table(value, path, say) else INVALID
-
-
-def _arguments(value: Any, path: KeyPath, say: Report) -> Any:
-    if not readers.is_table(value, path, say):
-        return INVALID
-    for name in value:
-        if not name.isidentifier():
-            say((*path, name), f"{quoted(name)} can't be the name of an argument", key=True)
-    return readers.plain_data(value, path, say)
-
-
-def _env(value: Any, path: KeyPath, say: Report) -> Any:
-    if not readers.is_table(value, path, say, "strings"):
-        return INVALID
-    for name in value:
-        if not name or "=" in name or not name.isprintable():
-            say((*path, name), f"{quoted(name)} can't name an environment variable", key=True)
-    read = {name: _variable(text, (*path, name), say) for name, text in value.items()}
-    return INVALID if INVALID in read.values() else read
-
-
-def _variable(value: Any, path: KeyPath, say: Report) -> Any:
-    if type(value) in (bool, int, float):
-        say(path, f"expected a string, found {describe(value)}", f'write "{describe(value)}"')
-        return INVALID
-    return "" if value == "" else readers.string(value, path, say)
-
-
-def _extra_files(value: Any, path: KeyPath, say: Report) -> Any:
-    for name in value if type(value) is dict else ():
-        if not names.member(name):
-            say(
-                (*path, name),
-                f"{quoted(name)} would lie outside of the archive",
-                "write a relative path",
-                key=True,
-            )
-    return readers.table_of(readers.file_path, "paths")(value, path, say)
-
-
-def _checkpoints(value: Any, path: KeyPath, say: Report) -> Any:
-    if type(value) is dict and not value:
-        say(path, "no checkpoint is listed", 'write name = "weights/file.safetensors", or leave the table out')
-        return INVALID
-    if type(value) is dict:
-        for name in value:
-            names.plain(name, (*path, name), say)
-    return readers.table_of(names.weights, "weights files")(value, path, say)
-
-
-def _expect(value: Any, path: KeyPath, say: Report) -> Any:
-    """Read `fail:STAGE` as the stage."""
-    written = readers.one_of([f"fail:{stage}" for stage in STAGES])(value, path, say)
-    return INVALID if written is INVALID else written.partition(":")[2]
-
-
 _EXPORT = {
     "strict": readers.boolean,
     "ir": readers.one_of(("training", "inference", "core-aten")),
     "preserve_module_call_signature": readers.list_of(names.dotted("module"), "module names"),
     "decompositions": readers.list_of(names.operator, "operators"),
-    "extra_files": _extra_files,
+    "extra_files": values.extra_files,
     "prefer_deferred_runtime_asserts": readers.boolean,
 }
 _COMPILE = {
     "format": readers.one_of(("package", "so", "none")),
-    "options": _json_table,
+    "options": values.json_table,
     "weights": readers.one_of(("external", "embedded")),
 }
 _VERIFY = {
@@ -118,8 +51,8 @@ def _table(name: str) -> readers.Reader:
 _READERS: Mapping[str, readers.Reader] = {
     "name": readers.passthrough,
     "model": names.model,
-    "args": _json_list,
-    "kwargs": _arguments,
+    "args": values.json_list,
+    "kwargs": values.arguments,
     "weights": names.weights,
     "weights_key": names.weights_key,
     "weights_prefix": names.weights_prefix,
@@ -129,8 +62,8 @@ _READERS: Mapping[str, readers.Reader] = {
     "tags": _strings,
     "targets": names.targets,
     "timeout": readers.timeout,
-    "expect": _expect,
-    "env": _env,
+    "expect": values.expect,
+    "env": values.env,
     "data": readers.list_of(readers.file_path, "paths"),
     "imports": readers.list_of(names.dotted("module"), "module names"),
     "inputs": readers.passthrough,
@@ -139,7 +72,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "compile": _table("compile"),
     "verify": _table("verify"),
     "matrix": readers.passthrough,
-    "checkpoints": _checkpoints,
+    "checkpoints": values.checkpoints,
 }
 KEYS = tuple(_READERS)
 

@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.library_models import SOURCES, library_model
 from batchexport.pipeline.weights import load_weights, plain
 from batchexport.pipeline.wrappers import unwrapped
 
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
-_SOURCES = ("timm", "torchvision", "transformers")
 
 
 def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
@@ -130,7 +130,7 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
     if reference.endswith(".pt2"):
         with failing_as(Kind.BUILD, f"loading {reference}"):
             return torch.export.load(os.path.join(root, reference)).module()
-    make = _library_model(reference) if source in _SOURCES else attribute(reference)
+    make = library_model(reference) if source in SOURCES else attribute(reference)
     if isinstance(make, nn.Module):
         return make
     if not callable(make):
@@ -191,39 +191,6 @@ def misspelt_keyword(called: Callable[..., Any], given: Iterable[str]) -> tuple[
         if name not in named and near:
             return name, f"did you mean {near[0]!r}?"
     return None
-
-
-def _library_model(reference: str) -> Callable[..., Any]:
-    source, _, name = reference.partition(":")
-    try:
-        library = importlib.import_module(source)
-    except Exception as error:
-        raise classified(error, Kind.IMPORT, f"importing {source}", f"install {source}") from error
-    if source == "timm":
-        return lambda **options: library.create_model(name, pretrained=False, **options)
-    if source == "torchvision":
-        models = importlib.import_module("torchvision.models")
-        return lambda **options: models.get_model(name, weights=None, **options)
-    return lambda **options: library.AutoModel.from_config(_library_config(library, name, options))
-
-
-def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:
-    """Return the configuration of a transformers model. Raises StageFailure for a name or option that it has not.
-
-    A configuration takes any option, and ignores the unknown.
-    """
-    try:
-        known = library.AutoConfig.for_model(name)
-    except ValueError as error:
-        near = difflib.get_close_matches(name, list(library.CONFIG_MAPPING), n=1)
-        remedy = f"did you mean 'transformers:{near[0]}'?" if near else None
-        raise StageFailure(Kind.BUILD, f"transformers has no model {name!r}", remedy) from error
-    for option in options:
-        near = difflib.get_close_matches(option, list(known.to_dict()), n=1, cutoff=_NEAR)
-        if not hasattr(known, option) and near:
-            message = f"transformers:{name} would ignore the argument {option!r}"
-            raise StageFailure(Kind.BUILD, message, f"did you mean {near[0]!r}?")
-    return library.AutoConfig.for_model(name, **options)
 
 
 def _use_method(model: nn.Module, name: str) -> None:

@@ -18,13 +18,14 @@ from torch.utils import _pytree as pytree
 from batchexport.core.dims import Dim, corners
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
-from batchexport.pipeline.capture import capture, lower
+from batchexport.pipeline.capture import capture
 from batchexport.pipeline.confirm import confirmed_remedy
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.lower import lower
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
