@@ -21,6 +21,7 @@ from batchexport.pipeline.failure import Kind, failing_as
 PROGRAM_VERSION = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function, which is another one in each process
 _SYMBOL = re.compile(r"\b[su]\d+\b")
+_ASSERT = torch.ops.aten._assert_scalar.default
 
 
 def program_digest(program: ExportedProgram) -> str:
@@ -37,8 +38,8 @@ def concrete_program_digest(program: ExportedProgram) -> str:
 
     It is what a program and its loaded archive have in common. When torch loads an archive, it simplifies symbolic
     sizes (`Min(32, 32*s0)` comes back as `32`, `Eq(s0, 3)` as `True`), adds the outputs of operators that nobody uses,
-    renames the symbols in texts of assertions, and forgets that constants are persistent and the ranges of symbols
-    that nothing has.
+    renames the symbols in texts of assertions, puts what a size is asserted to equal in its place, and forgets that
+    constants are persistent and the ranges of symbols that nothing has.
     """
     return _digest("skeleton", program, _hint)
 
@@ -47,7 +48,7 @@ def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> s
     signature = program.graph_signature
     spans = program.range_constraints.items()
     if text is _hint:
-        used = _symbols(program)
+        used = _symbols(program) - _asserted_equal(program)
         spans = {symbol: span for symbol, span in spans if symbol in used}.items()
     return digest(
         tag,
@@ -59,7 +60,7 @@ def _digest(tag: str, program: ExportedProgram, text: Callable[[Any], str]) -> s
         ],
         [[str(spec.kind), type(spec.arg).__name__, spec.target] for spec in signature.output_specs],
         sorted([str(symbol), str(span.lower), str(span.upper)] for symbol, span in spans),
-        _hints(program),
+        [] if text is _hint else _hints(program),  # concrete sizes are hints
         [str(spec) for spec in (program.call_spec.in_spec, program.call_spec.out_spec)],
         [
             [entry.fqn, str(entry.signature and (entry.signature.in_spec, entry.signature.out_spec))]
@@ -87,6 +88,19 @@ def _symbols(program: ExportedProgram) -> set[Any]:
                 if hasattr(size, "node"):
                     found |= getattr(size.node.expr, "free_symbols", set())
     return found
+
+
+def _asserted_equal(program: ExportedProgram) -> set[Any]:
+    """Return the symbols that an assertion at run time holds equal to another size."""
+    sides = [
+        side.meta.get("val")
+        for node in graph_nodes(program)
+        if node.target is operator.eq and any(user.target is _ASSERT for user in node.users)
+        for side in node.args
+        if isinstance(side, Node)
+    ]
+    found = [size.node.expr for size in sides if hasattr(size, "node")]
+    return {expression for expression in found if expression.is_Symbol}
 
 
 def _is_strided(leaf: Any) -> bool:

@@ -51,3 +51,17 @@ def test_deferred_assertions_are_delivered(exported: Export) -> None:
         export = { prefer_deferred_runtime_asserts = true }
         """)
     made.verify()
+
+
+def test_an_asserted_product_of_two_dims_is_delivered(exported: Export) -> None:
+    made = exported("""
+        model = "support.layers:Deferred"
+        inputs.x = { shape = ["rows", "columns"] }
+        inputs.y = { shape = ["size"] }
+        dims.rows = { min = 2, max = 8, example = 4 }
+        dims.columns = { min = 2, max = 8, example = 3 }
+        dims.size = { min = 4, max = 64, example = 12 }
+        export = { prefer_deferred_runtime_asserts = true }
+        verify = { samples = "example" }
+        """)
+    made.verify()
