@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format venv clean
+.PHONY: help demo zoo test test-fast lint format venv clean
 
 help:
-	@echo 'make demo       export, compile and verify the models of manifests/zoo.toml'
+	@echo 'make demo       export, compile and verify a dozen models of manifests/zoo.toml'
+	@echo 'make zoo        all of them'
 	@echo 'make test       run the tests; PYTEST_ARGS="-k store" narrows them'
 	@echo 'make test-fast  run the unit tests only'
 	@echo 'make lint       ruff, mypy, import-linter'
@@ -21,6 +22,9 @@ help:
 	@echo 'make clean      remove the environment and every by-product, but not the cache'
 
 demo: venv
+	$(BIN)/batchexport run manifests/zoo.toml --tag demo
+
+zoo: venv
 	$(BIN)/batchexport run manifests/zoo.toml
 
 test: venv

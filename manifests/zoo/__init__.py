@@ -1,5 +1,1 @@
-"""The models of zoo.toml.
-
-Invariant: every factory here returns an `nn.Module` built from a config alone (no downloads),
-whose forward takes and returns plain tensors, so a delivered archive runs without transformers.
-"""
+"""The models of zoo.toml that no library has: `plain`, in plain torch."""

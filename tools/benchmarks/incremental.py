@@ -31,7 +31,6 @@ from measure import Measured, batchexport, measured
 
 TARGET = 0.15
 STAGES = ("export", "compile", "verify")
-_ZOO = Path(__file__).parents[2] / "manifests" / "zoo"
 
 _MANIFEST = """schema = 1
 
@@ -43,8 +42,8 @@ dir = "cache"
 
 [[entry]]
 name = "bert-base"
-model = "zoo.encoders:bert"
-kwargs = { layers = LAYERS, hidden = 768 }
+model = "encoder:bert"
+kwargs = { layers = LAYERS }
 weights = "bert.safetensors"
 
 [entry.inputs]
@@ -56,15 +55,25 @@ batch = { min = 1, max = 4, example = 2 }
 seq = { min = 1, max = 64, example = 16 }
 """
 
+_MODEL = '''"""BERT-base, or fewer layers of it."""
+
+from transformers import BertConfig, BertModel
+
+
+def bert(layers):
+    config = BertConfig(num_hidden_layers=layers)
+    return BertModel(config)
+'''
+
 _WEIGHTS = """
 import sys
 import torch
 from safetensors.torch import save_file
-from zoo.encoders import bert
+from encoder import bert
 
 layers, seed, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.manual_seed(seed)
-state = bert(layers=layers).state_dict()
+state = bert(layers).state_dict()
 for tensor in state.values():
     if tensor.is_floating_point():
         tensor.add_(torch.randn_like(tensor), alpha=0.01)
@@ -92,22 +101,21 @@ class Ran:
 
 
 class Project:
-    """The zoo's BERT in a folder of its own, where its source and weights can be edited."""
+    """BERT in a folder of its own, where its source and weights can be edited."""
 
     def __init__(self, folder: Path, layers: int) -> None:
         self.folder = folder
         self._layers = layers
-        shutil.copytree(_ZOO, folder / "zoo", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "bert.toml").write_text(_MANIFEST.replace("LAYERS", str(layers)), encoding="utf-8")
         (folder / "weights.py").write_text(_WEIGHTS, encoding="utf-8")
-        self._model = folder / "zoo" / "encoders.py"
-        self._source = self._model.read_text(encoding="utf-8")
+        self._model = folder / "encoder.py"
+        self._model.write_text(_MODEL, encoding="utf-8")
 
     def begin(self) -> None:
         """Remove the cache and the outputs, and undo the edits."""
         shutil.rmtree(self.folder / "cache", ignore_errors=True)
         shutil.rmtree(self.folder / "dist", ignore_errors=True)
-        self._model.write_text(self._source, encoding="utf-8")
+        self._model.write_text(_MODEL, encoding="utf-8")
 
     def forget(self) -> None:
         """Empty the cache but for what the compiler keeps there for itself."""
@@ -124,15 +132,13 @@ class Project:
 
     def comment(self) -> None:
         """Edit a comment."""
-        self._model.write_text(f"# A comment.\n{self._source}", encoding="utf-8")
+        self._model.write_text(f"# A comment.\n{_MODEL}", encoding="utf-8")
 
     def refactor(self) -> None:
         """Rename a local variable and move an expression into a helper."""
-        changed = self._source.replace("    config = BertConfig(", "    settings = BertConfig(", 1)
-        changed = changed.replace("PaddedTextModel(BertModel(config)", "_wrapped(BertModel(settings)", 1)
-        if changed.count("settings") != 2:
-            raise RuntimeError(f"{self._model} is not what it was when this was written")
-        helper = "\n\ndef _wrapped(model, *outputs):\n    return PaddedTextModel(model, *outputs)\n"
+        changed = _MODEL.replace("    config = BertConfig(", "    settings = BertConfig(")
+        changed = changed.replace("return BertModel(config)", "return _built(settings)")
+        helper = "\n\ndef _built(settings):\n    return BertModel(settings)\n"
         self._model.write_text(changed + helper, encoding="utf-8")
 
     def run(self) -> Ran:
