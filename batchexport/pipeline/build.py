@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import inspect
 import os
 import random
 import sys
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,7 +16,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
+from batchexport.pipeline.function_model import function_model, missing_arguments, takes_inputs
 from batchexport.pipeline.library_models import SOURCES, library_model
+from batchexport.pipeline.methods import owner_of, run, use_method
 from batchexport.pipeline.weights import load_weights, plain
 from batchexport.pipeline.wrappers import unwrapped
 
@@ -36,7 +36,9 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
         _import(name)
     final = None if spec["dtype"] == "keep" else dtype_of(spec["dtype"])
     seed_everything(int(spec["seed"]))
-    model = unwrapped(_construct(spec, root))  # before weights are loaded, so that these need no wrapper's names
+    made = _construct(spec, root)
+    owner = owner_of(made)  # as of `models:NET.encode`
+    model = unwrapped(owner or made)  # before weights are loaded, so that these need no wrapper's names
     _refuse_scripted(model)
     if final is not None:
         with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
@@ -48,8 +50,10 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     for parameter in model.parameters():
         if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
-    if spec["method"] != "forward":
-        _use_method(model, spec["method"])
+    if owner is not None:
+        run(model, made)
+    elif spec["method"] != "forward":
+        use_method(model, spec["method"])
     return model
 
 
@@ -124,7 +128,8 @@ def attribute(reference: str) -> Any:
     return found
 
 
-def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
+def _construct(spec: Mapping[str, Any], root: str) -> Any:
+    """Return the module that the spec names, or the bound method of one."""
     reference: str = spec["model"]
     source = reference.partition(":")[0]
     if reference.endswith(".pt2"):
@@ -139,18 +144,43 @@ def _construct(spec: Mapping[str, Any], root: str) -> nn.Module:
             f"{reference} is {of_type(make)}, not a callable",
             "name a function or an nn.Module",
         )
+    if owner_of(make) is not None:
+        if spec["method"] != "forward":
+            message = f"the method {spec['method']!r} is named beside the model {reference}, which is a method itself"
+            raise StageFailure(Kind.BUILD, message, "leave method out")
+        return make
     swallowed = misspelt_keyword(make, spec["kwargs"])
     if swallowed is not None:
         raise StageFailure(Kind.BUILD, f"{reference} would ignore the argument {swallowed[0]!r}", swallowed[1])
+    _refuse_unusable(make, reference)
+    if takes_inputs(make, spec):
+        return function_model(make, spec["args"], spec["kwargs"])
     try:
         model = make(*spec["args"], **spec["kwargs"])
     except StageFailure:
         raise
     except Exception as error:
-        raise classified(error, Kind.BUILD, f"building {reference}", _unknown_argument(make, spec["kwargs"])) from error
-    if not isinstance(model, nn.Module):
-        raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not an nn.Module")
-    return model
+        remedy = _unknown_argument(make, spec["kwargs"]) or missing_arguments(make, spec)
+        raise classified(error, Kind.BUILD, f"building {reference}", remedy) from error
+    if isinstance(model, nn.Module) or owner_of(model) is not None:
+        return model
+    if not callable(model) or isinstance(model, type):
+        remedy = "return the model; a function that is itself the model needs a parameter without a default"
+        raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not a model", remedy)
+    return function_model(model)
+
+
+def _refuse_unusable(make: Callable[..., Any], reference: str) -> None:
+    """Raise StageFailure of kind build for what can't be called here: coroutines, and methods without an object."""
+    if inspect.iscoroutinefunction(make) or inspect.isasyncgenfunction(make):
+        raise StageFailure(Kind.BUILD, f"{reference} is async", "write it with def, without async")
+    outer, _, name = reference.rpartition(".")
+    if not inspect.isfunction(make) or ":" not in outer:
+        return
+    owner = attribute(outer)
+    if isinstance(owner, type) and not isinstance(inspect.getattr_static(owner, name), staticmethod):
+        remedy = f'write model = "{outer}" and method = "{name}"' if issubclass(owner, nn.Module) else None
+        raise StageFailure(Kind.BUILD, f"{reference} is a method of a class, and of no object", remedy)
 
 
 def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
@@ -191,34 +221,3 @@ def misspelt_keyword(called: Callable[..., Any], given: Iterable[str]) -> tuple[
         if name not in named and near:
             return name, f"did you mean {near[0]!r}?"
     return None
-
-
-def _use_method(model: nn.Module, name: str) -> None:
-    """Make `name` what a call of the model runs; where the method calls the model, that runs its own `forward`."""
-    method = getattr(model, name, None)
-    if not inspect.ismethod(method):
-        if method is not None:
-            message = f"{name!r} of {type(model).__name__} is {of_type(method)}, and no method of an instance"
-            raise StageFailure(Kind.BUILD, message, f"write it as a method: def {name}(self, …)")
-        methods = [key for key, value in inspect.getmembers(type(model), inspect.isfunction) if key[0] != "_"]
-        methods = [key for key in methods if not isinstance(inspect.getattr_static(model, key), staticmethod)]
-        near = difflib.get_close_matches(name, methods, n=1)
-        raise StageFailure(
-            Kind.BUILD,
-            f"{type(model).__name__} has no method {name!r}",
-            f"did you mean {near[0]!r}?" if near else None,
-        )
-    chosen, own = method.__func__, model.forward
-    inside: list[bool] = []
-
-    @functools.wraps(chosen)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if inside:
-            return own(*args, **kwargs)
-        inside.append(True)
-        try:
-            return chosen(self, *args, **kwargs)
-        finally:
-            inside.pop()
-
-    model.forward = types.MethodType(forward, model)

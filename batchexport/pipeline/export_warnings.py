@@ -19,6 +19,8 @@ from batchexport.pipeline.identity import graph_nodes
 _ASSIGNED = re.compile(r"assigned during export|side effects happened")
 # Where torch's recurrent layers list their own weights, which says nothing of the model.
 _FLAT_WEIGHTS = re.compile(r"self[\w.]*\._flat_weights\[\d+\](, )?")
+# Where strict capture sees that `methods.run` keeps track of a call.
+_OWN_FORWARD = re.compile(r"\"L\['self'\]\._modules\['_export_root'\]\.forward\.__closure__\[\d\]\.cell_contents\"")
 # How the operators that apply dropout name its probability; others call their own numbers `p` (`bernoulli`).
 _PROBABILITIES = ("dropout_p", "dropout")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
@@ -32,8 +34,12 @@ def recorded_warnings() -> Iterator[list[str]]:
         yield found
     for one in caught:
         sys.stderr.write(warnings.formatwarning(one.message, one.category, one.filename, one.lineno, one.line))
-        text = _FLAT_WEIGHTS.sub("", str(one.message))
-        if _ASSIGNED.search(text) and ("self." in text or "self." not in str(one.message)):
+        text = _OWN_FORWARD.sub("", _FLAT_WEIGHTS.sub("", str(one.message)))
+        if (
+            _ASSIGNED.search(text)
+            and not text.endswith(": []")
+            and ("self." in text or "self." not in str(one.message))
+        ):
             found.append(f"torch.export: {text.partition('(http')[0].strip()}")
 
 

@@ -210,8 +210,10 @@ class _Eager:
 
 
 def _called(model: nn.Module, call: Call) -> Any:
+    """Call the model as it is written: what `torch.compile` made of a function would take minutes to compile."""
     args, kwargs = call
-    return model(*args, **kwargs)
+    with torch.compiler.set_stance("force_eager"):
+        return model(*args, **kwargs)
 
 
 def _generators() -> dict[str, str]:
@@ -236,7 +238,9 @@ def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
             raise StageFailure(Kind.EXPORT, message, "return tensors and numbers only")
         if not isinstance(leaf, _PLAIN):
             remedy = "return tensors, numbers, or lists, tuples and dicts of them"
-            if hasattr(leaf, "__dict__"):
+            if isinstance(leaf, nn.Module):
+                remedy = f"if {name} makes the model, give its arguments in args or kwargs"
+            elif hasattr(leaf, "__dict__"):
                 kind = type(leaf)
                 full = f'serialized_type_name="{kind.__module__}.{kind.__qualname__}"'
                 line = f"torch.export.register_dataclass({kind.__name__}, {full})"

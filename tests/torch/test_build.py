@@ -127,10 +127,6 @@ class Scored(nn.Module):
 
     def score(self, x):
         return self(x).softmax(-1) + self.forward(x)
-
-    @staticmethod
-    def scale(x):
-        return x * 2
 """
 
 
@@ -150,12 +146,3 @@ def test_a_method_may_call_the_model_itself(exported: Export, tmp_path: Path, mo
         case["inputs"]["x"], program.state_dict["linear.weight"], program.state_dict["linear.bias"]
     )
     assert torch.allclose(case["outputs"][0], linear.softmax(-1) + linear)
-
-
-def test_a_static_method_is_told_apart(exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "methods_of_test_build.py").write_text(METHODS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    entry = 'model = "methods_of_test_build:Scored"\nmethod = "scale"\ninputs = { x = { shape = [3, 4] } }'
-    with pytest.raises(StageFailure, match="'scale' of Scored is a function, and no method of an instance") as failure:
-        exported(entry)
-    assert failure.value.remedy == "write it as a method: def scale(self, …)"
