@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.dims import Dim, make_dim
-from batchexport.core.sizes import Affine, ShapeError, evaluate, parse_size
+from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, parse_size
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
 
@@ -183,12 +183,3 @@ def _in_place(name: str, other: Affine, uses: Sequence[Use]) -> str:
     pairs = dict.fromkeys((str(composed(use.size, other)), str(use.size)) for use in found)
     written = " and ".join(f'"{new}" in place of "{old}"' for new, old in pairs)
     return f"write {written} in {' and '.join(dict.fromkeys(use.input for use in found))}"
-
-
-def composed(outer: Affine, inner: Affine) -> Affine:
-    """Return the size that `outer` is where its dim is `inner`."""
-    return Affine(
-        coefficient=outer.coefficient * inner.coefficient,
-        name=inner.name,
-        offset=outer.coefficient * inner.offset + outer.offset,
-    )
