@@ -21,7 +21,8 @@ class ExportSpec:
     the manifest. Nodes: `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"tuple": [...]}`,
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
-    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
+    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use, and `derived` the sizes of these dims, as
+    canonical text, that have names of their own.
     """
 
     model: str
@@ -35,6 +36,7 @@ class ExportSpec:
     dtype: str = "keep"
     inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    derived: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class ExportSpec:
             "dtype": self.dtype,
             "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
+            "derived": dict(self.derived),
             "env": dict(self.env),
             "data": list(self.data),
             "imports": list(self.imports),

@@ -200,6 +200,15 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     return size if isinstance(size, int) else size.coefficient * values[size.name] + size.offset
 
 
+def composed(outer: Affine, inner: Affine) -> Affine:
+    """Return the size that `outer` is where its dim is `inner`."""
+    return Affine(
+        coefficient=outer.coefficient * inner.coefficient,
+        name=inner.name,
+        offset=outer.coefficient * inner.offset + outer.offset,
+    )
+
+
 def to_sympy(size: Size) -> Any:
     """Return the sympy expression of `size`, built from objects. Imports sympy (0.4 s)."""
     sympy = importlib.import_module("sympy")  # late, for its cost; and it has no types

@@ -119,7 +119,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
     is_open = type(inputs.tree) is str
     # If a shape is wrong, it is unknown which dims it was meant to use.
     own = own_dims if inputs.is_right else {}
-    dims = resolve_dims(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
+    shape_spec = resolve_dims(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
         say(
@@ -152,7 +152,8 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "method": known.get("method", "forward"),
             "dtype": dtype,
             "inputs": inputs.tree,
-            "dims": dims,
+            "dims": shape_spec.dims,
+            "derived": shape_spec.derived,
             "env": known.get("env", {}),
             "data": known.get("data", ()),
             "imports": known.get("imports", ()),
@@ -165,5 +166,5 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
         tags=known.get("tags", ()),
         timeout=known.get("timeout", DEFAULT_TIMEOUT),
         expected_failure=known.get("expect"),
-        used_dims=frozenset(use.size.name for use in inputs.uses),
+        used_dims=shape_spec.used,
     )

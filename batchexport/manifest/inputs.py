@@ -5,14 +5,14 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from batchexport.core.sizes import LIMIT, Affine, ShapeError, Size, is_dim_name, parse_size
+from batchexport.core.sizes import LIMIT
 from batchexport.core.text import describe, did_you_mean, listing, number, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, MAX_DEPTH, Report
+from batchexport.manifest.shape_reader import ShapeReader, Use
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 KEEP = "keep"  # the dtypes that the model's author chose
@@ -29,19 +29,6 @@ DTYPES = (*FLOATS, *INTEGERS, "bool", *COMPLEX)
 DIM_KEYS = ("min", "max", "example", "multiple_of")
 _TENSOR_KEYS = ("shape", "dtype", "range", "value")
 _dtype = readers.one_of(DTYPES)
-
-
-class Use(NamedTuple):
-    """A use of a dim: `shape[at]` holds its text, or the number once it is known.
-
-    `is_number`: the input is a number itself, and `shape` that of no tensor.
-    """
-
-    path: KeyPath
-    size: Affine
-    shape: list[int | str]
-    at: int
-    is_number: bool = False
 
 
 class Inputs(NamedTuple):
@@ -78,18 +65,12 @@ def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
     return Inputs(tree, reader.uses, reader.is_right)
 
 
-class _TreeReader:
+class _TreeReader(ShapeReader):
     """Reads one tree and collects the dims that its shapes use in `uses`."""
 
     def __init__(self, dtype: str, say: Report) -> None:
+        super().__init__(say)
         self.dtype = dtype
-        self.uses: list[Use] = []
-        self.is_right = True
-        self._say = say
-
-    def say(self, path: KeyPath, message: str, hint: str | None = None, *, key: bool = False) -> None:
-        self.is_right = False
-        self._say(path, message, hint, key=key)
 
     def node(self, value: Any, path: KeyPath, depth: int) -> dict[str, Any] | None:
         kind = type(value)
@@ -137,17 +118,12 @@ class _TreeReader:
             if key not in known:
                 self.say((*path, key), "unknown key", did_you_mean(key, known) or otherwise, key=True)
 
-    def number(self, table: dict[str, Any], path: KeyPath, _depth: int) -> dict[str, Any] | None:
+    def number(self, table: dict[str, Any], path: KeyPath, _depth: int) -> dict[str, Any]:
         """Read a number that varies; its range stands in [entry.dims]."""
         name = table["dim"]
         for key in table.keys() - {"dim"}:
             self.say((*path, key), "unknown key", f"write it in [entry.dims]: {name} = {{ {key} = … }}", key=True)
-        if not is_dim_name(name):
-            self.say((*path, "dim"), f"{quoted(name)} is not the name of a dim", "no number is derived from a dim")
-            return None
-        sizes: list[int | str] = [name]
-        self.uses.append(Use((*path, "dim"), Affine(name=name), sizes, 0, is_number=True))
-        return {"dim": sizes}
+        return {"dim": self.number_name(name, (*path, "dim"))}
 
     def object(self, table: dict[str, Any], path: KeyPath, depth: int) -> dict[str, Any]:
         """Read an instance of a dataclass or a named tuple."""
@@ -178,49 +154,12 @@ class _TreeReader:
                 value = _fill(value, (*path, "value"), say, dtype)
         return {"shape": shape, "dtype": dtype, "range": bounds, "value": value}
 
-    def shape(self, value: Any, path: KeyPath) -> list[int | str]:
-        if type(value) is not list:
-            hint = {int: f"write [{value}]", str: f"write [{quoted(str(value))}]"}.get(type(value))
-            self.say(path, f"expected a list of sizes, found {describe(value)}", hint)
-            return []
-        shape: list[int | str] = []
-        for index, item in enumerate(value):
-            if type(item) is not str:
-                self._check_size(item, (*path, index))
-                shape.append(item)
-                continue
-            try:
-                size, form = _parsed(item)
-            except ShapeError as error:
-                self.say((*path, index), error.message, error.hint)
-                size = form = 0
-            shape.append(form)
-            if isinstance(size, Affine):
-                self.uses.append(Use((*path, index), size, shape, index))
-        return shape
-
-    def _check_size(self, value: Any, path: KeyPath) -> None:
-        if type(value) is not int:
-            hint = "write a whole number or the name of a dim" if type(value) is float else None
-            self.say(path, f"expected a size, found {describe(value)}", hint)
-        elif value < 0:
-            self.say(path, f"{number(value)} is negative", 'name a dim, "batch", where a size may vary')
-        elif value > LIMIT:
-            self.say(path, f"{number(value)} is too large")
-
 
 def _lacks_shape(table: dict[str, Any]) -> bool:
     """Return True if a table can only be meant as a tensor."""
     dtype, bounds = table.get("dtype"), table.get("range")
     is_range = type(bounds) is list and table.keys() <= set(_TENSOR_KEYS)
     return is_range or (type(dtype) is str and dtype in DTYPES)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> tuple[Size, int | str]:
-    """Return a size and its form in a tree: a number, or the canonical text."""
-    size = parse_size(text)
-    return size, str(size) if isinstance(size, Affine) else size
 
 
 def _range(value: Any, path: KeyPath, say: Report, dtype: str) -> Any:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchexport.core.dims import Dim, make_dim
-from batchexport.core.sizes import Affine, ShapeError, evaluate, is_dim_name, parse_size
+from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, is_dim_name
 from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import readers
-from batchexport.manifest.inputs import DIM_KEYS, Use
+from batchexport.manifest.derived_dims import Derived, read_derived, resolve_derived
+from batchexport.manifest.inputs import DIM_KEYS
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
+from batchexport.manifest.shape_reader import Use
 
 _FIELDS = {key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS}
 _size = readers.integer(0)
 
-Declared = Mapping[str, Any]  # a number, None for auto, INVALID for a reported one, or bounds
+# A number, None for auto, a size of another dim, INVALID for a reported one, or bounds.
+Declared = Mapping[str, Any]
+
+
+class ShapeSpec(NamedTuple):
+    """The dims of an entry: `dims` is the JSON form of those that stay dynamic, `derived` the sizes of them with names.
+
+    `used` are all names that the shapes use, those behind derived ones included.
+    """
+
+    dims: dict[str, dict[str, Any]]
+    derived: dict[str, str]
+    used: frozenset[str]
 
 
 def read_dims(value: Any, say: Report) -> Declared:
@@ -37,49 +51,39 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
         return INVALID
     if value == "auto":
         return None
+    if type(value) is str:
+        return read_derived(name, value, path, say)
     if type(value) is dict:
         known = readers.read_table(value, path, say, _FIELDS)
         return known if len(known) == len(value) else INVALID
     if type(value) is int:
         return _size(value, path, say)
-    say(path, f'expected a table, a whole number or "auto", found {describe(value)}', _dim_hint(name, value))
-    return INVALID
-
-
-def _dim_hint(name: str, value: Any) -> str:
+    hint = f"write {name} = {{ min = 1, max = 64 }}"
     if type(value) is list and len(value) == 2 and all(type(end) is int for end in value):
-        return f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
-    if type(value) is str and _is_size(value):
-        return f"write the size into a shape: shape = [{quoted(value)}]"
-    return f"write {name} = {{ min = 1, max = 64 }}"
-
-
-def _is_size(text: str) -> bool:
-    try:
-        return bool(parse_size(text))
-    except ShapeError:
-        return False
+        hint = f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
+    say(path, f'expected a table, a whole number, "auto" or a size of another dim, found {describe(value)}', hint)
+    return INVALID
 
 
 def resolve_dims(
     declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Report
-) -> dict[str, dict[str, Any]]:
-    """Return the JSON form of every dim that stays dynamic; fixed sizes become numbers in their shapes.
+) -> ShapeSpec:
+    """Resolve the dims that shapes use; fixed sizes become numbers in their shapes.
 
     `is_open`: the inputs come from a factory or a file, with the sizes that they have there. `is_own` returns
     whether an unused dim is a mistake: a dim from [defaults] need not be used by every entry.
     """
-    by_name: dict[str, list[Use]] = {}
-    for use in uses:
-        by_name.setdefault(use.size.name, []).append(use)
+    direct = {use.size.name for use in uses}
+    derived = resolve_derived(declared, direct, is_own=is_own, say=say)
+    by_name = _by_root(uses, derived, direct, say)
+    used = direct.union(*(one.through for name, one in derived.items() if name in direct))
+    _check_used(declared, used, direct, is_open=is_open, is_own=is_own, say=say)
     settled: dict[str, Dim] = {}
     for name, what in declared.items():
         users = by_name.get(name, [])
-        if not users and is_own(name) and is_dim_name(name):
-            unlisted = [other for other in by_name if other not in declared]
-            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
-            say(("dims", name), "unused dim: no input uses it", hint or "remove it", key=True)
-        dim = None if what is None or what is INVALID else _resolve_dim(name, what, users, say)
+        if what is None or what is INVALID or isinstance(what, Affine):
+            continue
+        dim = _resolve_dim(name, what, users, say)
         if isinstance(dim, Dim) and users:
             settled[name] = dim
     autos = [name for name in by_name if declared.get(name) is None]
@@ -91,7 +95,45 @@ def resolve_dims(
             example += 1
         taken.add(example)
         settled[name] = Dim(name=name, example=example, auto=True)
-    return {name: dim.to_json() for name, dim in settled.items()}
+    return ShapeSpec(
+        dims={name: dim.to_json() for name, dim in settled.items()},
+        derived={
+            name: str(one.size)
+            for name, one in derived.items()
+            if one.size is not None and name in direct and one.size.name in settled
+        },
+        used=frozenset(used),
+    )
+
+
+def _by_root(
+    uses: Sequence[Use], derived: Mapping[str, Derived], direct: set[str], say: Report
+) -> dict[str, list[Use]]:
+    """Return the uses of every dim that is not derived; a derived one that is used is a use itself, the first."""
+    found: dict[str, list[Use]] = {}
+    for name, one in derived.items():
+        if one.size is not None and name in direct:
+            found.setdefault(one.size.name, []).append(Use(("dims", name), one.size, [name], 0))
+    for use in uses:
+        of = derived.get(use.size.name)
+        if of is None:
+            found.setdefault(use.size.name, []).append(use)
+        elif use.is_number:
+            base = of.through[0]
+            say(use.path, f"{use.size.name} is derived from {base}, and no number is", "give it a range of its own")
+        elif of.size is not None:
+            found.setdefault(of.size.name, []).append(use._replace(size=composed(use.size, of.size)))
+    return found
+
+
+def _check_used(
+    declared: Declared, used: set[str], direct: set[str], *, is_open: bool, is_own: Callable[[str], bool], say: Report
+) -> None:
+    for name in declared:
+        if name not in used and is_own(name) and is_dim_name(name):
+            unlisted = [other for other in direct if other not in declared]
+            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
+            say(("dims", name), "unused dim: no input uses it", hint or "remove it", key=True)
 
 
 def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | int | None:
@@ -101,17 +143,14 @@ def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | i
     except ShapeError as error:
         say(("dims", name, error.key or "min"), error.message, error.hint)
         return None
-    if isinstance(dim, int):
-        for use in users:
-            size = evaluate(use.size, {name: dim})
-            use.shape[use.at] = size
-            if size < 0:
-                hint = f"let {name} be {-use.size.offset // use.size.coefficient + 1} or more"
-                say(use.path, f'"{use.size}" is {size} where {name} is {dim}', hint)
-        return dim
+    told: set[Affine] = set()  # of derived dims, whose uses need not be told
     for use in users:
-        if use.size.offset < 0:
-            _check_derived(use, dim, say)
+        if isinstance(dim, int):
+            use.shape[use.at] = evaluate(use.size, {name: dim})
+        if use.size.offset < 0 and use.size not in told and not _is_large_enough(use, dim, say):
+            told |= {use.size} if use.path[0] == "dims" else set()
+    if isinstance(dim, int):
+        return dim
     number = next((use for use in users if use.is_number), None)
     if number is not None and dim.multiple_of > 1:
         say(("dims", name, "multiple_of"), f"{_input_of(number)} is a number, which torch takes in steps of 1 only",
@@ -124,17 +163,23 @@ def _input_of(use: Use) -> str:
     return ".".join(map(str, use.path[1:-1]))
 
 
-def _check_derived(use: Use, dim: Dim, say: Report) -> None:
-    smallest, example = (evaluate(use.size, {dim.name: value}) for value in (dim.lowest, dim.example))
+def _is_large_enough(use: Use, dim: Dim | int, say: Report) -> bool:
+    """Return whether a derived size is one for every size of the dim, and report it if not."""
+    size, name = use.size, use.size.name
+    if isinstance(dim, int):
+        found = evaluate(size, {name: dim})
+        if found < 0:
+            hint = f"let {name} be {-size.offset // size.coefficient + 1} or more"
+            say(use.path, f'"{size}" is {found} where {name} is {dim}', hint)
+        return found >= 0
+    smallest, example = (evaluate(size, {name: value}) for value in (dim.lowest, dim.example))
     if smallest <= 0:
-        say(use.path, f'"{use.size}" is {smallest} where {dim.name} is {dim.lowest}', _at_least(use.size))
+        hint = f"give {name} a min of {-size.offset // size.coefficient + 1} or more"
+        say(use.path, f'"{size}" is {smallest} where {name} is {dim.lowest}', hint)
     elif example < 2:
-        better = f"give {dim.name} an example of {_least([use])} or more"
-        say(use.path, f'"{use.size}" is {example} in the example, and torch.export would fix it', better)
-
-
-def _at_least(size: Affine) -> str:
-    return f"give {size.name} a min of {-size.offset // size.coefficient + 1} or more"
+        better = f"give {name} an example of {_least([use])} or more"
+        say(use.path, f'"{size}" is {example} in the example, and torch.export would fix it', better)
+    return smallest > 0 and example >= 2
 
 
 def _least(users: list[Use]) -> int:

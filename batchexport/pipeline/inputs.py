@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from batchexport.core.sizes import Affine, evaluate, parse_size
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
 from batchexport.pipeline.dynamic_shapes import size_at
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
+from batchexport.pipeline.manifest_lines import with_shapes
 
 Values = Mapping[str, int]
 
@@ -46,10 +48,17 @@ class Examples:
         given = self.spec["inputs"]
         if isinstance(given, str):
             return None
+        given = with_shapes(given, derived_sizes(self.spec))
         if self.form.star and isinstance(given, Mapping):
             (items,) = given[self.form.star].values()  # those of a list or a tuple
             given = {**given, self.form.star: items}
         return self.form.call(given)
+
+
+def derived_sizes(spec: Mapping[str, Any]) -> dict[str, Affine]:
+    """Return the sizes of dims that have names of their own in an export spec."""
+    sizes = {name: parse_size(text) for name, text in spec["derived"].items()}
+    return {name: size for name, size in sizes.items() if isinstance(size, Affine)}
 
 
 def packed(call: Call) -> dict[str, Any]:
@@ -69,6 +78,7 @@ def _make(spec: Mapping[str, Any], values: Values, root: str, draw: int, factor:
     if isinstance(given, str):
         return _from_reference(given, root)
     seed = f"{int(spec['seed'])}" + (f":{draw}" if draw else "")
+    values = {**values, **{name: evaluate(size, values) for name, size in derived_sizes(spec).items()}}
     draws = _Draws(values=values, seed=seed, factor=factor)
     if isinstance(given, Mapping):
         return {name: draws.value(tree, name) for name, tree in given.items()}

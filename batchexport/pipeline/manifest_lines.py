@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.dims import Dim, make_dim
-from batchexport.core.sizes import Affine, ShapeError, evaluate, parse_size
+from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, parse_size
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
 
@@ -98,12 +98,20 @@ def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
             lines.append(_line(name, part, dims[name]["example"] // found.step))
         else:
             lines.append(_line(name, found, dims[name]["example"]))
-    parts = [_in_place(name, size, uses) for name, size in shapes.items()]
+    derived = _derived(spec, shapes)
+    lines += [f'{name} = "{derived[name]}"' for name, text in spec["derived"].items() if derived[name] != text]
+    used = {use.size.name for use in uses}
+    parts = [_in_place(name, size, uses) for name, size in shapes.items() if name in used]
     if lines:
         parts.append(f"write {' and '.join(f'`{line}`' for line in lines)} in [entry.dims]")
     if replaced:
         parts.append(f"leave {' and '.join(f'`{name}`' for name in replaced)} out of [entry.dims]")
     return ", and ".join(parts) or None
+
+
+def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dict[str, int | str]:
+    """Return the derived dims of a spec where `shapes` stand in the place of dims."""
+    return {name: _with_shape(text, shapes) for name, text in spec["derived"].items()}
 
 
 def _line(name: str, sizes: Sizes, example: int) -> str:
@@ -153,20 +161,30 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, size in changes.replaced.items():
         if isinstance(number := shapes.get(size.name), int):
             shapes[name] = evaluate(size, {size.name: number})
-    return {**spec, "dims": dims, "inputs": _with_shapes(spec["inputs"], shapes)}
+    derived = _derived(spec, shapes)
+    shapes |= {name: size for name, size in derived.items() if isinstance(size, int)}
+    named = {name: size for name, size in derived.items() if isinstance(size, str)}
+    return {**spec, "dims": dims, "derived": named, "inputs": with_shapes(spec["inputs"], shapes)}
 
 
-def _with_shapes(tree: Any, shapes: Mapping[str, int | Affine]) -> Any:
-    if isinstance(tree, Mapping):
-        if "value" in tree:
-            return tree
-        return {
-            key: [_with_shape(size, shapes) for size in item]
-            if key in ("shape", "dim") and isinstance(item, Sequence)
-            else _with_shapes(item, shapes)
-            for key, item in tree.items()
-        }
-    return [_with_shapes(item, shapes) for item in tree] if isinstance(tree, list | tuple) else tree
+def with_shapes(inputs: Any, shapes: Mapping[str, int | Affine]) -> Any:
+    """Return the inputs of a spec with numbers and sizes in the place of dims, by name."""
+    if isinstance(inputs, Mapping):
+        return {name: _node_with_shapes(node, shapes) for name, node in inputs.items()}
+    return inputs if isinstance(inputs, str) else [_node_with_shapes(node, shapes) for node in inputs]
+
+
+def _node_with_shapes(node: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> Mapping[str, Any]:
+    ((kind, inner),) = node.items()
+    if kind == "value":
+        return node
+    if kind == "tensor":
+        return {kind: {**inner, "shape": [_with_shape(size, shapes) for size in inner["shape"]]}}
+    if kind == "dim":
+        return {kind: [_with_shape(size, shapes) for size in inner]}
+    if kind == "object":
+        return {kind: {**inner, "fields": with_shapes(inner["fields"], shapes)}}
+    return {kind: with_shapes(inner, shapes)}
 
 
 def _with_shape(text: int | str, shapes: Mapping[str, int | Affine]) -> int | str:
@@ -183,12 +201,3 @@ def _in_place(name: str, other: Affine, uses: Sequence[Use]) -> str:
     pairs = dict.fromkeys((str(composed(use.size, other)), str(use.size)) for use in found)
     written = " and ".join(f'"{new}" in place of "{old}"' for new, old in pairs)
     return f"write {written} in {' and '.join(dict.fromkeys(use.input for use in found))}"
-
-
-def composed(outer: Affine, inner: Affine) -> Affine:
-    """Return the size that `outer` is where its dim is `inner`."""
-    return Affine(
-        coefficient=outer.coefficient * inner.coefficient,
-        name=inner.name,
-        offset=outer.coefficient * inner.offset + outer.offset,
-    )

@@ -117,6 +117,27 @@ def test_a_size_may_be_derived_from_a_dim(exported: Export) -> None:
     made.verify()
 
 
+def test_a_derived_dim_may_have_a_name(exported: Export) -> None:
+    made = exported("""
+        model = ":Derived"
+        inputs.short = { shape = ["seq"] }
+        inputs.long = { shape = ["padded"] }
+        dims.seq = { min = 2, max = 16 }
+        dims.double = "2*seq"
+        dims.padded = "double + 1"
+        """)
+    assert [accepts(made, short=torch.ones(5), long=torch.ones(size)) for size in (10, 11, 12)] == [False, True, False]
+    assert made.points() == [{"seq": 2}, {"seq": 16}]
+    assert [list(case["inputs"]["long"].shape) for case in made.reference()["calls"]] == [[5], [33]]
+    assert made.verify()["refused"]["point"] == {"seq": 17}
+
+
+def test_a_derived_dim_may_stand_alone(exported: Export) -> None:
+    made = exported(AFFINE.replace("batch", "twice") + 'dims = { pairs = { min = 2, max = 4 }, twice = "2*pairs" }')
+    assert [accepts(made, x=torch.ones(size, 4)) for size in (3, 4, 6, 8, 10)] == [False, True, True, True, False]
+    made.verify()
+
+
 def test_a_size_may_be_derived_from_a_multiple(exported: Export) -> None:
     made = exported("""
         model = ":Derived"

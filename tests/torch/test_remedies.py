@@ -151,6 +151,24 @@ def passes_when_pasted(exported: Export, text: str, remedy: str | None) -> None:
             id="steps of a derived size",
         ),
         pytest.param(
+            manifest(
+                "Branches { when = 'n % 3 == 1' }",
+                'x = { shape = ["twice"] }\ny = { shape = ["m"] }',
+                f'{N}m = 3\ntwice = "2*n"\n',
+            ),
+            'write `n = { min = 0, max = 4, example = 2 }` and `twice = "6*n+4"` in [entry.dims]',
+            id="steps of a derived dim",
+        ),
+        pytest.param(
+            manifest(
+                "SameSizes",
+                'x = { shape = ["n"] }\ny = { shape = ["more"] }',
+                'n = { min = 3, max = 16, example = 5 }\nm = { min = 2, max = 8, example = 4 }\nmore = "m + 1"\n',
+            ),
+            'write "m+1" in place of "n" in x, and leave `n` out of [entry.dims]',
+            id="a dim that is always another, derived one",
+        ),
+        pytest.param(
             manifest("FirstRows", X, "n = { min = 2, max = 32, example = 8 }\n"),
             "write `n = { min = 2, max = 16, example = 8 }` in [entry.dims]",
             id="a bound, where the model refuses",

@@ -408,6 +408,38 @@ def test_unlisted_and_auto_dims_are_auto_with_examples_of_their_own() -> None:
     assert {name: dim["example"] for name, dim in dims.items()} == {"a": 3, "b": 5, "c": 2, "d": 4}
 
 
+def test_a_dim_may_be_a_size_of_another_dim() -> None:
+    text = 'inputs.x = { shape = ["e", "d - 1"] }\ndims = { b = { max = 8 }, d = "2*b", e = "d + 1" }'
+    export = only(text).export
+    assert export.derived == {"d": "2*b", "e": "2*b+1"}
+    assert export.dims == {"b": {"min": 1, "max": 8, "example": 2, "multiple_of": 1, "auto": False}}
+    assert export.inputs["x"]["tensor"]["shape"] == ["e", "d-1"]  # type: ignore[index]
+
+
+def test_a_size_of_a_fixed_dim_is_a_number() -> None:
+    export = only('inputs.x = { shape = ["d", "d + 1"] }\ndims = { b = 3, d = "2*b" }').export
+    assert (export.dims, export.derived) == ({}, {})
+    assert export.inputs["x"]["tensor"]["shape"] == [6, 7]  # type: ignore[index]
+
+
+def test_a_dim_may_be_a_size_of_one_without_a_range() -> None:
+    export = only('inputs.x = { shape = ["b", "d"] }\ndims.d = "3*b - 4"').export
+    assert export.derived == {"d": "3*b-4"}
+    assert export.dims["b"]["auto"]
+
+
+def test_the_example_of_a_dim_leaves_one_that_is_derived_from_it_dynamic() -> None:
+    export = only('inputs.x = { shape = ["d"] }\ndims = { b = { min = 5, max = 64 }, d = "2*b - 9" }').export
+    assert export.dims["b"]["example"] == 6
+
+
+def test_a_derived_dim_of_the_defaults_need_not_be_used_or_right() -> None:
+    one, other = 'inputs.x = { shape = ["b"] }', 'inputs.x = { shape = ["d"] }'
+    before = '[defaults.dims]\nd = "2*b"\nb = { max = 8 }\ne = "2*c"\n'
+    jobs = resolved(f"{before}{entry(one)}{entry(other, name='other')}")
+    assert tuple(job.export.derived for job in jobs) == ({}, {"d": "2*b"})
+
+
 def test_an_example_leaves_every_derived_size_dynamic() -> None:
     text = 'inputs.x = { shape = ["n - 3", "2*m - 9"] }\ndims.m = { min = 5, max = 64, multiple_of = 2 }'
     dims = only(text).export.dims

@@ -19,7 +19,11 @@ SOURCES = {
     X: Source(label="x.shape[0]", size=Affine(name="n")),
     Y: Source(label="y.shape[0]", size=Affine(name="m")),
 }
-INPUTS = {"x": {"tensor": {"shape": ["n"]}}, "y": {"tensor": {"shape": ["m", "2*m+1"]}}, "flag": {"value": True}}
+INPUTS = {
+    "x": {"tensor": {"shape": ["n"], "value": None}},
+    "y": {"tensor": {"shape": ["m", "2*m+1"]}},
+    "flag": {"value": True},
+}
 
 
 def dims(**given: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -33,7 +37,7 @@ def solved(*reasons: str, fixes: str = "", **given: dict[str, Any]) -> Changes:
 
 
 def to_write(sizes: dict[str, Sizes], replaced: dict[str, Affine]) -> str | None:
-    return what_to_write(Changes(sizes=sizes, replaced=replaced), {"dims": dims(), "inputs": INPUTS})
+    return what_to_write(Changes(sizes=sizes, replaced=replaced), {"dims": dims(), "derived": {}, "inputs": INPUTS})
 
 
 def guarded(guard: str) -> str:
@@ -185,7 +189,7 @@ def changes(sizes: dict[str, Sizes] | None = None, **replaced: Affine) -> Change
 
 
 TWICE = Affine(coefficient=2, name="n")
-SPEC = {"dims": dims(), "inputs": INPUTS, "seed": 0}
+SPEC = {"dims": dims(), "derived": {}, "inputs": INPUTS, "seed": 0}
 
 
 def test_changes_are_applied_to_a_spec_as_the_user_would() -> None:
@@ -198,8 +202,29 @@ def test_changes_are_applied_to_a_spec_as_the_user_would() -> None:
 def test_a_fixed_dim_is_a_number_wherever_it_stands() -> None:
     changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), SPEC)
     assert changed is not None
-    assert (changed["dims"], changed["inputs"]["x"]) == ({}, {"tensor": {"shape": [5]}})
+    assert (changed["dims"], changed["inputs"]["x"]) == ({}, {"tensor": {"shape": [5], "value": None}})
     assert changed["inputs"]["y"] == {"tensor": {"shape": [10, 21]}}
+
+
+DERIVED = {**SPEC, "derived": {"d": "2*m", "e": "n+1"}, "inputs": {"x": {"table": {"value": {"dim": ["d"]}}}}}
+
+
+def test_a_derived_dim_is_written_anew_where_its_dim_is_replaced() -> None:
+    found = changes({"n": Sizes(first=2, last=8)}, m=TWICE)
+    assert what_to_write(found, DERIVED) == (
+        'write `n = { min = 2, max = 8, example = 5 }` and `d = "4*n"` in [entry.dims], '
+        "and leave `m` out of [entry.dims]"
+    )
+    changed = applied(found, DERIVED)
+    assert changed is not None
+    assert changed["derived"] == {"d": "4*n", "e": "n+1"}
+    assert changed["inputs"] == DERIVED["inputs"]
+
+
+def test_a_size_of_a_dim_that_is_fixed_is_a_number() -> None:
+    changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), DERIVED)
+    assert changed is not None
+    assert (changed["derived"], changed["inputs"]) == ({}, {"x": {"table": {"value": {"dim": [20]}}}})
 
 
 def test_a_dim_that_stands_in_its_own_place_is_not_applied() -> None:

@@ -67,6 +67,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "inputs": {"inputs": {"x": {"value": 1}}},
     "inputs by name": {"inputs": "inputs.safetensors"},
     "dims": {"dims": {"batch": {"min": 1}}},
+    "derived": {"derived": {"double": "2*batch"}},
     "data": {"data": ("a.json",)},
     "imports": {"imports": ("mylib.ops",)},
     "strict": {"strict": True},
