@@ -32,6 +32,7 @@ def run(
     force: bool = False,
     require_all: bool = False,
     in_process: bool = False,
+    apply_fixes: bool = False,
     json: str | PathLike[str] | None = None,
     listener: Listener | None = None,
 ) -> RunReport:
@@ -60,6 +61,7 @@ def run(
         force=STAGES if force else (),
         require_all=require_all,
         in_process=in_process,
+        apply_fixes=apply_fixes,
         json=None if json is None else Path(json),
     )
     return run_manifest(options, listener or (lambda _: None))

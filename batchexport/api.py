@@ -40,10 +40,19 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
         ManifestError, UsageError, StoreError, EnvironmentProblem: on what stops the whole command.
     """
     with interrupts.handle_signals():
-        return _run(options, listener)
+        manifest = options.manifest.read_bytes() if options.apply_fixes and options.manifest.is_file() else b""
+        report, path = _run(options, listener)
+        report = _written(report, path, listener)
+        if not options.apply_fixes or not any(job.error and job.error.fix for job in report.jobs):
+            return report
+        from batchexport.engine.fix_rounds import FixRounds
+
+        rounds = FixRounds(options=options, run_again=lambda again: _run(again, listener)[0], listener=listener)
+        return _written(rounds.finish(report, manifest), path, listener)
 
 
-def _run(options: RunOptions, listener: Listener) -> RunReport:
+def _run(options: RunOptions, listener: Listener) -> tuple[RunReport, Path]:
+    """Make one run; return its report and the file that it goes to."""
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), time.monotonic()
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
@@ -70,11 +79,16 @@ def _run(options: RunOptions, listener: Listener) -> RunReport:
         notes=notes,
         path=_shown(path),
     )
+    return report, path
+
+
+def _written(report: RunReport, path: Path, listener: Listener) -> RunReport:
+    """Write the report to its file; return it, with a note if that can't be written."""
     try:
         with interrupts.defer_signals():
             _write(report, path)
     except StoreError as error:  # the run itself is done, so its report is still returned
-        report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*notes, str(error)))
+        report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*report.notes, str(error)))
         listener(Note(text=str(error)))
     return report
 

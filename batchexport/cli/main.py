@@ -84,6 +84,7 @@ def cli() -> None:
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the JSON report here.")
 @click.option("--require-all", is_flag=True, help="Treat skipped jobs as failures (e.g. no GPU).")
 @click.option("--in-process", is_flag=True, help="Run stages in this process, for debugging. Slow.")
+@click.option("--apply-fixes", is_flag=True, help="Write what failures say into MANIFEST, and run again.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures and the last line only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every stage with its reason.")
 @click.pass_context

@@ -93,6 +93,7 @@ def options_of(given: dict[str, Any]) -> RunOptions:
         paranoid=given.get("paranoid", False),
         require_all=given.get("require_all", False),
         in_process=given.get("in_process", False),
+        apply_fixes=given.get("apply_fixes", False),
         json=given.get("json_file"),
     )
 

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from batchexport.cli import render
-from batchexport.core.events import Event, JobFinished, Note, RunStarted, StageFinished, StageStarted
+from batchexport.cli.render_fixes import fix_lines
+from batchexport.core.events import Event, JobFinished, ManifestFixed, Note, RunStarted, StageFinished, StageStarted
 from batchexport.core.report import JobReport, RunReport
 from batchexport.core.text import approximate_duration, clean, counted, format_duration
 
@@ -24,6 +25,7 @@ _COLOURS = {
     "failed": "1;31",
     "expected": "33",
     "skipped": "33",
+    "fixed": "36",
     "cancelled": "33",
     "started": "2",
     "ended": "2",
@@ -67,6 +69,7 @@ class Progress:
         match event:
             case RunStarted():
                 self._total, self._to_build, self._expected = event.jobs, event.to_build, event.expected
+                self._done = self._failed = self._built = 0  # of an earlier round, before the manifest was fixed
             case StageStarted():
                 self._running[event.job, event.stage] = self._clock()
             case StageFinished():
@@ -151,6 +154,9 @@ class Watcher:
             case Note(text=text) if not self._quiet:
                 self._flush()
                 sys.stderr.write(f"note: {clean(text)}\n")
+            case ManifestFixed():
+                self._print(fix_lines(event.fix, event.manifest))
+                self._flush()
             case StageStarted() if self._verbose:
                 self._print([render.stage_started_line(event.job, event.stage, event.reason)])
             case StageFinished() if self._verbose:

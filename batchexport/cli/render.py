@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from batchexport.toolchain.doctor import Check
 
 SEPARATOR = " · "
-_WORD = 9  # the first column of a run: as wide as "cancelled"
+RUN_WORD = 9  # the first column of a run: as wide as "cancelled"
 _PLAN_WORD = 10  # and of a plan: as wide as "up-to-date"
-_INDENT = " " * (_WORD + 1)
+_INDENT = " " * (RUN_WORD + 1)
 _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
 
 
@@ -53,7 +53,7 @@ def is_idle(job: JobReport) -> bool:
 
 def job_line(job: JobReport, *, reasons: bool = False) -> str:
     """Return the line of a finished job. `reasons` adds why cached stages are cached."""
-    head = f"{job_word(job):<{_WORD}} {clean(job.name)}"
+    head = f"{job_word(job):<{RUN_WORD}} {clean(job.name)}"
     if not reasons and is_idle(job):
         return f"{head}  cached"
     parts = [_stage(name, stage, reasons=reasons) for name, stage in _in_order(job.stages)]
@@ -85,18 +85,18 @@ def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[
 
 def stage_started_line(job: str, stage: str, reason: str) -> str:
     """Return the line for the start of a stage, for --verbose."""
-    return f"{'started':<{_WORD}} {clean(job)}  {clean(stage)}" + (f" ({clean(reason)})" if reason else "")
+    return f"{'started':<{RUN_WORD}} {clean(job)}  {clean(stage)}" + (f" ({clean(reason)})" if reason else "")
 
 
 def stage_finished_line(job: str, stage: str, seconds: float) -> str:
     """Return the line for the end of a stage, for --verbose."""
-    return f"{'ended':<{_WORD}} {clean(job)}  {clean(stage)} after {format_duration(seconds)}"
+    return f"{'ended':<{RUN_WORD}} {clean(job)}  {clean(stage)} after {format_duration(seconds)}"
 
 
 def recap_lines(report: RunReport) -> list[str]:
     """Return the jobs that failed unexpectedly once more, a line each, for a run too long to scroll back through."""
     return [
-        f"{'failed':<{_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
+        f"{'failed':<{RUN_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
         for job in report.jobs
         if job.error is not None and not job.expected
     ]
@@ -224,7 +224,7 @@ def ls_lines(jobs: Sequence[JobState]) -> list[str]:
     """Return every job with the state of its outputs, in columns, and the counts."""
     width = max((len(clean(job.name)) for job in jobs), default=0)
     lines = [
-        f"{clean(job.state):<{_WORD}} {clean(job.name):<{width}}  {clean(job.path)}"
+        f"{clean(job.state):<{RUN_WORD}} {clean(job.name):<{width}}  {clean(job.path)}"
         + (f"  ({clean(job.detail)})" if job.detail and job.state == "stale" else "")
         for job in jobs
     ]

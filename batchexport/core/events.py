@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchexport.core.report import JobReport
+from batchexport.core.report import AppliedFix, JobReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,5 +52,13 @@ class Note:
     text: str
 
 
-Event = RunStarted | StageStarted | StageFinished | JobFinished | Note
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestFixed:
+    """A key of the manifest was changed, and the jobs of its entry run again. `manifest` is its path as given."""
+
+    manifest: str
+    fix: AppliedFix
+
+
+Event = RunStarted | StageStarted | StageFinished | JobFinished | Note | ManifestFixed
 Listener = Callable[[Event], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_IMODE, S_ISDIR
 
 _FICLONE = 0x40049409  # linux/fs.h; shares the blocks where the file system can (btrfs, xfs, bcachefs)
 _ABANDONED_AFTER = 3600.0  # seconds
@@ -62,6 +63,21 @@ def atomic_write_sibling(destination: Path, data: bytes) -> None:
     """
     with _part_of(destination) as part:
         part.write_bytes(data)
+
+
+def replace_contents(path: Path, data: bytes) -> None:
+    """Replace the contents of a file that the user owns, at once; its permissions stay, and a link stays a link.
+
+    Raises:
+        OSError: if the file is read-only, or can't be written; it is then as it was.
+    """
+    target = path.resolve(strict=True)
+    mode = target.stat().st_mode
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is read-only", str(path))
+    with _part_of(target) as part:
+        part.write_bytes(data)
+        part.chmod(S_IMODE(mode))
 
 
 @contextmanager

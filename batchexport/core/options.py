@@ -13,7 +13,8 @@ from pathlib import Path
 class RunOptions:
     """The options of `batchexport run`; see its `--help`.
 
-    `force` names the stages to run again even if cached; `output_dir` replaces the manifest's.
+    `force` names the stages to run again even if cached; `output_dir` replaces the manifest's. `apply_fixes` writes
+    what failures say into the manifest, and runs again.
     """
 
     manifest: Path
@@ -28,6 +29,7 @@ class RunOptions:
     paranoid: bool = False
     require_all: bool = False
     in_process: bool = False
+    apply_fixes: bool = False
     json: Path | None = None
     output_dir: Path | None = None
 

@@ -30,9 +30,29 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A change of an entry of the manifest: the value to write at `path`, or None to remove what is there.
+
+    `path` holds keys of tables and, counted from 0, items of lists.
+    """
+
+    path: tuple[str | int, ...]
+    value: Any
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> Edit:
+        """Read what `to_json` wrote. Raises KeyError, TypeError."""
+        return cls(path=tuple(form["path"]), value=form["value"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": list(self.path), "value": self.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran.
 
+    `fix` holds the changes of the manifest that the remedy tells, where they can be written without asking.
     `log_tail` holds the last useful lines of the log, where a child died without reporting its error.
     """
 
@@ -40,6 +60,7 @@ class Failure:
     kind: Kind
     message: str
     remedy: str | None = None
+    fix: tuple[Edit, ...] = ()
     log: str | None = None
     log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
@@ -50,6 +71,7 @@ class Failure:
             "kind": str(self.kind),
             "message": self.message,
             "remedy": self.remedy,
+            "fix": [edit.to_json() for edit in self.fix],
             "log": self.log,
             "log_tail": list(self.log_tail),
             "reproduce": self.reproduce,
@@ -155,6 +177,24 @@ class KeyCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedFix:
+    """A key that `--apply-fixes` has changed in a manifest, as TOML text; None where there was or is no such key.
+
+    `line` is that of the key in the manifest as it is now, for a removed key that of the table around it. `entry` is
+    empty for a key of [defaults] that no entry needs any more.
+    """
+
+    line: int
+    entry: str
+    key: str
+    before: str | None
+    after: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"line": self.line, "entry": self.entry, "key": self.key, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """A whole run. `path` is the file that its JSON form was written to, or None."""
 
@@ -165,6 +205,7 @@ class RunReport:
     jobs: tuple[JobReport, ...]
     exit_code: ExitCode
     notes: tuple[str, ...] = ()
+    fixes: tuple[AppliedFix, ...] = ()
     path: str | None = None
 
     @property
@@ -229,5 +270,6 @@ class RunReport:
             "toolchain": dict(self.toolchain),
             "totals": self.totals(),
             "notes": list(self.notes),
+            "fixes": [fix.to_json() for fix in self.fixes],
             "jobs": [job.to_json() for job in self.jobs],
         }

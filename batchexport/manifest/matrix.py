@@ -36,24 +36,24 @@ def read_matrix(matrix: Any, known: Collection[str], say: Report) -> list[Axis] 
     """
     if not readers.is_table(matrix, ("matrix",), say, "lists"):
         return None
-    leaves = list(_leaves(matrix, ("matrix",), ()))
-    good = [_is_axis(keys, where, values, known, say) for keys, where, values in leaves]
-    for index, (keys, where, _) in enumerate(leaves):
-        for other, _, _ in leaves[:index]:
+    found = list(leaves(matrix, ("matrix",), ()))
+    good = [_is_axis(keys, where, values, known, say) for keys, where, values in found]
+    for index, (keys, where, _) in enumerate(found):
+        for other, _, _ in found[:index]:
             short = min(len(keys), len(other))
             if keys[:short] == other[:short]:
                 say(where, f"overlaps the axis {quoted('.'.join(other))}", "keep one of them", key=True)
                 good.append(False)
-    count = math.prod(len(values) for _, _, values in leaves if type(values) is list)
+    count = math.prod(len(values) for _, _, values in found if type(values) is list)
     if count > MAX_VARIANTS:
         say(("matrix",), f"{_count(count)} variants are more than {MAX_VARIANTS}", "shorten a list, or split the entry")
         good.append(False)
     if not all(good):
         return None
-    lasts = Counter(keys[-1] for keys, _, _ in leaves)
+    lasts = Counter(keys[-1] for keys, _, _ in found)
     return [
         Axis(keys=keys, where=where, values=values, ids=_ids(keys, values, lasts[keys[-1]] > 1))
-        for keys, where, values in leaves
+        for keys, where, values in found
     ]
 
 
@@ -61,14 +61,14 @@ def _count(number: int) -> str:
     return str(number) if number < 10**12 else "so many"
 
 
-def _leaves(
+def leaves(
     table: Mapping[str, Any], where: KeyPath, keys: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], KeyPath, Any]]:
     """Yield the axes, written as `"kwargs.layers" = […]` or as `kwargs.layers = […]`, a nested table to TOML."""
     for key, value in table.items():
         here, there = (*keys, *key.split(".")), (*where, key)
         if type(value) is dict and value:
-            yield from _leaves(value, there, here)
+            yield from leaves(value, there, here)
         else:
             yield here, there, value
 

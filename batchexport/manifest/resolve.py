@@ -143,7 +143,7 @@ def _drafts(
         names.plain(raw["name"], ("name",), diagnostics.say)
     elif not any(did_you_mean(key, ("name",)) for key in raw.keys() - KEYS):
         diagnostics.say(("name",), "missing", 'write name = "…", unique in this manifest')
-    table = _merged(defaults, raw)
+    table = with_defaults(defaults, raw)
     axes: list[Axis] | None = []
     if "matrix" in table:
         axes = read_matrix(table["matrix"], KEYS, diagnostics.say)
@@ -180,12 +180,12 @@ def _expand(entry: str, diagnostics: EntryDiagnostics, variant: Variant, reading
             )
 
 
-def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     """Return `table` merged over `defaults`: tables in both are merged in turn, otherwise `table` wins."""
     merged = {**defaults, **table}
     for key in defaults.keys() & table.keys():
         if type(defaults[key]) is dict and type(table[key]) is dict:
-            merged[key] = _merged(defaults[key], table[key])
+            merged[key] = with_defaults(defaults[key], table[key])
     return merged
 
 

@@ -6,33 +6,34 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from batchexport.pipeline.failure import StageFailure
-from batchexport.pipeline.manifest_lines import applied, what_to_write
+from batchexport.pipeline.manifest_lines import Changes, applied, what_to_write, written
 
 _ROUNDS = 3
 
 
-def confirmed_remedy(
-    failure: StageFailure, spec: Mapping[str, Any], attempt: Callable[[Mapping[str, Any]], None]
-) -> str | None:
-    """Return the remedy of `failure` with all changes after which `attempt` passes, or as it is if they were not found.
+def confirmed_changes(
+    changes: Changes, spec: Mapping[str, Any], attempt: Callable[[Mapping[str, Any]], None]
+) -> Changes | None:
+    """Return these changes, with those that follow from them, after which `attempt` passes; None if they do not help.
 
     `attempt` exports the model as a spec says, and raises StageFailure.
     """
-    changes = failure.changes
     for _ in range(_ROUNDS):
-        changed = None if changes is None else applied(changes, spec)
-        if changes is None or changed is None:
-            break
         try:
-            attempt(changed)
+            attempt(applied(changes, spec))
         except StageFailure as again:
-            if again.changes is None:
-                break
+            if again.changes is None or written(changes, spec).rescales:
+                return None
             changes = changes.then(again.changes)
         except Exception:  # the failure that is being explained is the one to tell
-            break
+            return None
         else:
-            assert failure.changes is not None
-            told, better = what_to_write(failure.changes, spec), what_to_write(changes, spec)
-            return failure.remedy.replace(told, better) if failure.remedy and told and better else better
-    return failure.remedy
+            return changes
+    return None
+
+
+def remedy_with(failure: StageFailure, changes: Changes, spec: Mapping[str, Any]) -> str | None:
+    """Return the remedy of `failure` with `changes` in the place of its own."""
+    told = None if failure.changes is None else what_to_write(failure.changes, spec)
+    better = what_to_write(changes, spec)
+    return failure.remedy.replace(told, better) if failure.remedy and told and better else better

@@ -19,13 +19,14 @@ from batchexport.core.dims import Dim, corners
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.capture import capture
-from batchexport.pipeline.confirm import confirmed_remedy
+from batchexport.pipeline.confirm import confirmed_changes, remedy_with
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
 from batchexport.pipeline.lower import lower
+from batchexport.pipeline.manifest_lines import edits
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
@@ -51,10 +52,24 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     try:
         return _export(model, task, folder, clock)
     except StageFailure as failure:
-        if failure.changes is not None and clock.seconds() < _PATIENCE:
-            attempt = partial(_try_export, model, task["root"], task["samples"])
-            failure.remedy = confirmed_remedy(failure, task["spec"], attempt)
+        _confirm(failure, model, task, is_quick=clock.seconds() < _PATIENCE)
         raise
+
+
+def _confirm(failure: StageFailure, model: nn.Module, task: Mapping[str, Any], *, is_quick: bool) -> None:
+    """Complete the remedy of a failure, and add it as data unless it was tried and does not help.
+
+    That of a slow export is not tried here; the next run does that.
+    """
+    spec, changes = task["spec"], failure.changes
+    if changes is None:
+        return
+    if is_quick:
+        attempt = partial(_try_export, model, task["root"], task["samples"])
+        changes = confirmed_changes(changes, spec, attempt)
+    if changes is not None:
+        failure.remedy = remedy_with(failure, changes, spec)
+        failure.fix = edits(changes, spec)
 
 
 def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:

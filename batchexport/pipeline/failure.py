@@ -23,7 +23,8 @@ _STYLE = re.compile(r"\x1b\[[\d;]*m")  # of terminals, which torch writes into t
 class StageFailure(Exception):
     """A failed stage. Raised only inside the pipeline, and turned into data at its edge.
 
-    `changes` are those of the manifest that the remedy tells in words, where it tells any.
+    `changes` are those of the manifest that the remedy tells in words, where it tells any. `fix` is what can be written
+    into the manifest without asking: `{"path": […], "value": …}` for each key of the entry, None to remove it.
     """
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
@@ -32,12 +33,14 @@ class StageFailure(Exception):
         self.message = message
         self.remedy = remedy
         self.changes: Changes | None = None
+        self.fix: list[dict[str, Any]] = []
 
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": str(self.kind),
             "message": self.message,
             "remedy": self.remedy,
+            "fix": self.fix,
             "traceback": "".join(traceback.format_exception(self)),
         }
 

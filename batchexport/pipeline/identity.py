@@ -92,7 +92,7 @@ def _symbols(program: ExportedProgram) -> set[Any]:
 
 def _asserted_equal(program: ExportedProgram) -> set[Any]:
     """Return the symbols that an assertion at run time holds equal to another size."""
-    sides = [
+    sides: list[Any] = [
         side.meta.get("val")
         for node in graph_nodes(program)
         if node.target is operator.eq and any(user.target is _ASSERT for user in node.users)

@@ -10,14 +10,16 @@ from batchexport.core.dims import Dim, make_dim
 from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, parse_size
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
+Path = tuple[str | int, ...]  # keys of tables and, counted from 0, items of lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """A size that an input has in the manifest, with the name of the input."""
+    """A size that an input has in the manifest, with the name of the input and the place of the size in the entry."""
 
     input: str
     size: Affine
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,53 +62,73 @@ def uses_of(inputs: Any) -> tuple[Use, ...]:
     """Return every size of the inputs of a spec that depends on a dim; none if they come from a factory or a file."""
     if isinstance(inputs, str):
         return ()
-    items = inputs.items() if isinstance(inputs, Mapping) else ((f"inputs[{at}]", one) for at, one in enumerate(inputs))
-    return tuple(use for name, node in items for use in _uses(name, node))
+    items = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
+    named = ((key if isinstance(key, str) else f"inputs[{key}]", key, node) for key, node in items)
+    return tuple(use for name, key, node in named for use in _uses(name, node, ("inputs", key)))
 
 
-def _uses(name: str, node: Mapping[str, Any]) -> Iterator[Use]:
+def _uses(name: str, node: Mapping[str, Any], path: Path) -> Iterator[Use]:
     if "value" in node:
         return
     if "tensor" in node or "dim" in node:
-        for text in node["tensor"]["shape"] if "tensor" in node else node["dim"]:
+        sizes, where = (node["tensor"]["shape"], "shape") if "tensor" in node else (node["dim"], "dim")
+        for at, text in enumerate(sizes):
             size = parse_size(text) if isinstance(text, str) else text
             if isinstance(size, Affine):
-                yield Use(input=name, size=size)
+                yield Use(input=name, size=size, path=(*path, where, at) if "tensor" in node else (*path, where))
         return
-    (inner,) = (node["object"]["fields"],) if "object" in node else node.values()
-    if isinstance(inner, Mapping):
-        items = [(f"{name}.{key}", one) for key, one in inner.items()]
+    # Lists and plain tables stand in the manifest as they are, the others under a key of their own.
+    if "object" in node:
+        inner, path = node["object"]["fields"], (*path, "fields")
     else:
-        items = [(f"{name}[{at}]", one) for at, one in enumerate(inner)]
-    for path, one in items:
-        yield from _uses(path, one)
+        ((form, inner),) = node.items()
+        path = (*path, form) if form == "tuple" else path
+    if isinstance(inner, Mapping):
+        items = [(f"{name}.{key}", key, one) for key, one in inner.items()]
+    else:
+        items = [(f"{name}[{at}]", at, one) for at, one in enumerate(inner)]
+    for label, key, one in items:
+        yield from _uses(label, one, (*path, key))
 
 
-def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
-    """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
-    dims, uses = spec["dims"], uses_of(spec["inputs"])
-    sizes, replaced = changes.sizes, changes.replaced
-    shapes, lines = dict(replaced), []
-    for name, found in sizes.items():
-        if name in replaced or found == Sizes.of(dims[name]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What changes write: the size that stands in the place of each dim, and the values of [entry.dims].
+
+    Where a dim has steps that do not start at 0, a size of it stands in its own place. `derived` are the sizes that
+    have a name of their own there.
+    """
+
+    shapes: Mapping[str, Affine]
+    dims: Mapping[str, dict[str, int] | int]
+    derived: Mapping[str, int | str]
+
+    @property
+    def rescales(self) -> bool:
+        """Return True if a dim means something else afterwards, so that no later changes can be added."""
+        return any(size.name == name for name, size in self.shapes.items())
+
+
+def written(changes: Changes, spec: Mapping[str, Any]) -> Written:
+    """Return what these changes write into the manifest of an export spec."""
+    dims = spec["dims"]
+    own: dict[str, Affine] = {}
+    values: dict[str, dict[str, int] | int] = {}
+    for name, found in changes.sizes.items():
+        if name in changes.replaced or found == Sizes.of(dims[name]):
             continue
-        rest = found.first % found.step
+        rest, example = found.first % found.step, dims[name]["example"]
         if rest and found.first != found.last:
-            shapes[name] = Affine(coefficient=found.step, name=name, offset=rest)
+            own[name] = Affine(coefficient=found.step, name=name, offset=rest)
             last = None if found.last is None else found.last // found.step
-            part = Sizes(first=found.first // found.step, last=last)
-            lines.append(_line(name, part, dims[name]["example"] // found.step))
-        else:
-            lines.append(_line(name, found, dims[name]["example"]))
-    derived = _derived(spec, shapes)
-    lines += [f'{name} = "{derived[name]}"' for name, text in spec["derived"].items() if derived[name] != text]
-    used = {use.size.name for use in uses}
-    parts = [_in_place(name, size, uses) for name, size in shapes.items() if name in used]
-    if lines:
-        parts.append(f"write {' and '.join(f'`{line}`' for line in lines)} in [entry.dims]")
-    if replaced:
-        parts.append(f"leave {' and '.join(f'`{name}`' for name in replaced)} out of [entry.dims]")
-    return ", and ".join(parts) or None
+            found, example = Sizes(first=found.first // found.step, last=last), example // found.step
+        values[name] = _value(name, found, example)
+    others = {
+        name: composed(size, own[size.name]) if size.name in own else size for name, size in changes.replaced.items()
+    }
+    shapes = {**others, **own}
+    derived = {name: new for name, new in _derived(spec, shapes).items() if new != spec["derived"][name]}
+    return Written(shapes=shapes, dims=values, derived=derived)
 
 
 def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dict[str, int | str]:
@@ -114,13 +136,38 @@ def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dic
     return {name: _with_shape(text, shapes) for name, text in spec["derived"].items()}
 
 
-def _line(name: str, sizes: Sizes, example: int) -> str:
-    """Return the line of [entry.dims] for a dim with these sizes."""
-    value = _value(name, sizes, example)
+def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
+    """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
+    what, uses = written(changes, spec), uses_of(spec["inputs"])
+    lines = [_line(name, value) for name, value in what.dims.items()]
+    lines += [f'{name} = "{size}"' for name, size in what.derived.items()]
+    used = {use.size.name for use in uses}
+    parts = [_in_place(name, size, uses) for name, size in what.shapes.items() if name in used]
+    if lines:
+        parts.append(f"write {' and '.join(f'`{line}`' for line in lines)} in [entry.dims]")
+    if changes.replaced:
+        parts.append(f"leave {' and '.join(f'`{name}`' for name in changes.replaced)} out of [entry.dims]")
+    return ", and ".join(parts) or None
+
+
+def edits(changes: Changes, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the same as data: `{"path": […], "value": …}` for each key of the entry, None to remove it."""
+    what, uses = written(changes, spec), uses_of(spec["inputs"])
+    found: list[dict[str, Any]] = [
+        {"path": [*use.path], "value": str(composed(use.size, other))}
+        for name, other in what.shapes.items()
+        for use in uses
+        if use.size.name == name
+    ]
+    found += [{"path": ["dims", name], "value": value} for name, value in (*what.dims.items(), *what.derived.items())]
+    return found + [{"path": ["dims", name], "value": None} for name in changes.replaced]
+
+
+def _line(name: str, value: dict[str, int] | int) -> str:
+    """Return the line of [entry.dims] for a dim with this value."""
     if isinstance(value, int):
         return f"{name} = {value}"
-    keys = (key for key in ("min", "max", "example", "multiple_of") if key in value)
-    return f"{name} = {{ {', '.join(f'{key} = {value[key]}' for key in keys)} }}"
+    return f"{name} = {{ {', '.join(f'{key} = {number}' for key, number in value.items())} }}"
 
 
 def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
@@ -138,53 +185,50 @@ def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
     # Without its own example the dim would keep that of [defaults], which may lie outside.
     if not fits or example != chosen.example:
         bounds["example"] = example if fits else chosen.example
-    return bounds
+    return {key: bounds[key] for key in ("min", "max", "example", "multiple_of") if key in bounds}
 
 
-def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the export spec of the manifest with these changes; None where they put a dim in its own place."""
+def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the export spec of the manifest with these changes."""
+    what = written(changes, spec)
     dims = {name: dim for name, dim in spec["dims"].items() if name not in changes.replaced}
-    shapes: dict[str, int | Affine] = dict(changes.replaced)
-    for name, sizes in changes.sizes.items():
-        if name not in dims or sizes == Sizes.of(dims[name]):
-            continue
-        if sizes.first % sizes.step and sizes.first != sizes.last:
-            return None
-        value = _value(name, sizes, dims[name]["example"])
+    numbers: dict[str, int] = {}
+    for name, value in what.dims.items():
         made = value if isinstance(value, int) else make_dim(name, value)
         if isinstance(made, int):
             del dims[name]
-            shapes[name] = made
+            numbers[name] = made
         else:
             dims[name] = made.to_json()
     # A size that takes the place of another one may itself be of a dim that is a number now.
-    for name, size in changes.replaced.items():
-        if isinstance(number := shapes.get(size.name), int):
-            shapes[name] = evaluate(size, {size.name: number})
+    shapes: dict[str, int | Affine] = {
+        name: evaluate(size, numbers) if size.name in numbers else size for name, size in what.shapes.items()
+    }
+    shapes |= numbers
     derived = _derived(spec, shapes)
     shapes |= {name: size for name, size in derived.items() if isinstance(size, int)}
     named = {name: size for name, size in derived.items() if isinstance(size, str)}
     return {**spec, "dims": dims, "derived": named, "inputs": with_shapes(spec["inputs"], shapes)}
 
 
-def with_shapes(inputs: Any, shapes: Mapping[str, int | Affine]) -> Any:
-    """Return the inputs of a spec with numbers and sizes in the place of dims, by name."""
-    if isinstance(inputs, Mapping):
-        return {name: _node_with_shapes(node, shapes) for name, node in inputs.items()}
-    return inputs if isinstance(inputs, str) else [_node_with_shapes(node, shapes) for node in inputs]
+def with_shapes(inner: Any, shapes: Mapping[str, int | Affine]) -> Any:
+    """Return nodes of inputs, by name or in order, with other sizes; a factory or file as it is."""
+    if isinstance(inner, Mapping):
+        return {name: _changed_node(node, shapes) for name, node in inner.items()}
+    return inner if isinstance(inner, str) else [_changed_node(node, shapes) for node in inner]
 
 
-def _node_with_shapes(node: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> Mapping[str, Any]:
-    ((kind, inner),) = node.items()
-    if kind == "value":
-        return node
-    if kind == "tensor":
-        return {kind: {**inner, "shape": [_with_shape(size, shapes) for size in inner["shape"]]}}
-    if kind == "dim":
-        return {kind: [_with_shape(size, shapes) for size in inner]}
-    if kind == "object":
-        return {kind: {**inner, "fields": with_shapes(inner["fields"], shapes)}}
-    return {kind: with_shapes(inner, shapes)}
+def _changed_node(node: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dict[str, Any]:
+    ((form, inner),) = node.items()
+    if form == "value":
+        return dict(node)
+    if form == "tensor":
+        return {form: {**inner, "shape": [_with_shape(size, shapes) for size in inner["shape"]]}}
+    if form == "dim":
+        return {form: [_with_shape(size, shapes) for size in inner]}
+    if form == "object":
+        return {form: {**inner, "fields": with_shapes(inner["fields"], shapes)}}
+    return {form: with_shapes(inner, shapes)}
 
 
 def _with_shape(text: int | str, shapes: Mapping[str, int | Affine]) -> int | str:

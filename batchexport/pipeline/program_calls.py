@@ -49,12 +49,15 @@ class ProgramCalls:
         changes = narrower_bounds(point, first, spec["dims"], self._holds)
         written = what_to_write(changes, spec)
         remedies = [written] if written else []
-        if self._deferred_helps(point):
+        deferred_helps = self._deferred_helps(point)
+        if deferred_helps:
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
         doing = f"the exported program refuses {where(point)}, which the manifest allows"
         failure = classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
         failure.message = failure.message.replace(".size()[", ".shape[")
-        failure.changes = changes
+        failure.changes = changes if written else None
+        if deferred_helps and not written:
+            failure.fix = [{"path": ["export", "prefer_deferred_runtime_asserts"], "value": True}]
         return failure
 
     def _holds(self, point: Point) -> bool:

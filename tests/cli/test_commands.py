@@ -26,7 +26,7 @@ try:
     cli.main(json.loads(sys.argv[1]), prog_name="batchexport")
 except SystemExit as exit:
     code = exit.code
-heavy = [name for name in ("torch", "numpy", "sympy", "transformers") if name in sys.modules]
+heavy = [name for name in ("torch", "numpy", "sympy", "transformers", "tomlkit") if name in sys.modules]
 sys.exit(f"imported {heavy}" if heavy else code)
 """
 

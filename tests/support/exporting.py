@@ -77,11 +77,16 @@ class Exported:
 Export = Callable[..., Exported]
 
 
-def job_of(root: Path, entry: str) -> Job:
-    """The one job of a manifest with this entry; `model` is looked up in support.models."""
+def text_of(entry: str) -> str:
+    """A manifest with this entry; `model` is looked up in support.models."""
     text = textwrap.dedent(entry).replace('model = ":', 'model = "support.models:')
+    return f'schema = 1\n[[entry]]\nname = "model"\n{text}\n'
+
+
+def job_of(root: Path, entry: str) -> Job:
+    """The one job of a manifest with this entry."""
     path = root / "manifest.toml"
-    path.write_text(f'schema = 1\n[[entry]]\nname = "model"\n{text}\n', encoding="utf-8")
+    path.write_text(text_of(entry), encoding="utf-8")
     [job] = load(path).jobs
     return job
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from batchexport.core.errors import Kind
+from batchexport.core.report import Edit
+from batchexport.manifest.fixes import fixed
+from batchexport.manifest.resolve import load
 from batchexport.pipeline.failure import StageFailure
-from support.exporting import Export
+from support.exporting import Export, text_of
 from support.pasting import pasted
 
 pytestmark = pytest.mark.torch
@@ -34,10 +38,18 @@ def refused(exported: Export, text: str) -> StageFailure:
     return failure.value
 
 
-def passes_when_pasted(exported: Export, text: str, remedy: str | None) -> None:
+def passes_when_pasted(exported: Export, folder: Path, text: str, remedy: str | None) -> None:
     failure = refused(exported, text)
     assert failure.remedy == remedy, failure.message
-    exported(pasted(text, remedy or "")).verify()
+    passed = exported(pasted(text, remedy or ""))
+    passed.verify()
+    whole = text_of(text)
+    fix = tuple(Edit.from_json(edit) for edit in failure.fix)
+    written = fixed(whole, {"model": {"model@cpu": fix}})
+    assert written.refused == ()
+    (folder / "manifest.toml").write_text(written.text)
+    (job,) = load(folder / "manifest.toml").jobs
+    assert job == passed.job, "--apply-fixes writes what a user pastes"
 
 
 @pytest.mark.parametrize(
@@ -320,8 +332,8 @@ def passes_when_pasted(exported: Export, text: str, remedy: str | None) -> None:
         ),
     ],
 )
-def test_a_remedy_makes_the_next_export_pass(exported: Export, text: str, remedy: str) -> None:
-    passes_when_pasted(exported, text, remedy)
+def test_a_remedy_makes_the_next_export_pass(exported: Export, tmp_path: Path, text: str, remedy: str) -> None:
+    passes_when_pasted(exported, tmp_path, text, remedy)
 
 
 @pytest.mark.parametrize(

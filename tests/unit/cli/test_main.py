@@ -98,7 +98,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
     words = "run m.toml --cache-dir c -k bert --tag a --tag b --only x --only y --stage compile --jobs 3"
-    flags = "--fail-fast --force --json r.json --require-all --in-process"
+    flags = "--fail-fast --force --json r.json --require-all --in-process --apply-fixes"
     assert invoke(*words.split(), *flags.split()).exit_code == 0
     options = fake.options
     assert (options.manifest, options.cache_dir, options.json) == (Path("m.toml"), Path("c"), Path("r.json"))
@@ -108,6 +108,7 @@ def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
     assert options.force
     assert options.require_all
     assert options.in_process
+    assert options.apply_fixes
 
 
 def test_run_asks_for_nothing_special_by_default(fake: Fake, invoke: Invoke) -> None:

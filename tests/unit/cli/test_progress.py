@@ -10,8 +10,8 @@ import pytest
 
 from batchexport.cli.progress import Progress, Watcher, wants_colour
 from batchexport.core.errors import ExitCode
-from batchexport.core.events import JobFinished, Note, RunStarted, StageFinished, StageStarted
-from batchexport.core.report import JobReport
+from batchexport.core.events import JobFinished, ManifestFixed, Note, RunStarted, StageFinished, StageStarted
+from batchexport.core.report import AppliedFix, JobReport
 from support.reports import built, cached, failure, job, run_report
 
 BUILT = job("built@cpu", stages={"export": built(), "compile": cached()})
@@ -55,6 +55,36 @@ def finished(report: JobReport, done: int = 1, total: int = 9) -> JobFinished:
 
 
 # --- in a pipe
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("4", "5", 'fixed     zoo.toml:7: entry "gpt", dims.n: 4 → 5'),
+        (None, "5", 'fixed     zoo.toml:7: entry "gpt", dims.n: added 5'),
+        ("4", None, 'fixed     zoo.toml:7: entry "gpt", dims.n: removed 4'),
+    ],
+)
+def test_a_change_of_the_manifest_is_one_line_even_where_little_is_printed(
+    before: str | None, after: str | None, line: str
+) -> None:
+    stream = Stream()
+    fix = AppliedFix(line=7, entry="gpt", key="dims.n", before=before, after=after)
+    with Watcher(stream, quiet=True) as watcher:
+        watcher(ManifestFixed(manifest="zoo.toml", fix=fix))
+    assert stream.getvalue() == f"{line}\n"
+
+
+def test_a_round_after_a_fix_counts_anew() -> None:
+    progress = Progress()
+    for event in (
+        RunStarted(jobs=3, to_build=3, workers=1),
+        finished(FAILED, 3, 3),
+        RunStarted(jobs=1, to_build=1, workers=1),
+    ):
+        progress.on_event(event)
+    assert "0/1 job" in progress.lines(5)[-1]
+    assert "failed" not in progress.lines(5)[-1]
 
 
 def test_each_finished_job_is_one_line() -> None:

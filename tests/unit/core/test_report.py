@@ -21,6 +21,7 @@ def test_the_json_form_of_a_run_has_exactly_the_keys_of_schema_1() -> None:
         "toolchain",
         "totals",
         "notes",
+        "fixes",
         "jobs",
     }
 
@@ -40,6 +41,7 @@ def test_the_error_of_a_failed_job_says_what_to_do() -> None:
         "kind": "toolchain",
         "message": "g++ is not on PATH",
         "remedy": "install g++",
+        "fix": [],
         "log": "x.log",
         "log_tail": [],
         "reproduce": "batchexport run",

@@ -12,7 +12,7 @@ import pytest
 
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.plan import Plan, PlannedJob, PlannedStage
-from batchexport.core.report import STAGES, Outcome, StageReport
+from batchexport.core.report import STAGES, AppliedFix, Edit, Outcome, StageReport
 from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.store.blobs import Blob
@@ -71,8 +71,10 @@ def described(form: Any, free: dict[str, str], documented: list[str]) -> set[str
 def sample_report() -> dict[str, Any]:
     stage = StageReport(outcome=Outcome.BUILT, reason="r", key=key("a"), seconds=1.0, key_seconds=0.1, peak_rss_bytes=1)
     built = job(stages=dict.fromkeys(STAGES, stage), outputs={"exported": "e", "compiled": "c"}, stats=STATS)
-    failed = job("gpt@cpu", error=failure(remedy="r", log="l", log_tail=("t",), reproduce="batchexport run"))
-    return run_report(built, failed).to_json()
+    fix = (Edit(path=("dims", "n"), value=5),)
+    failed = job("gpt@cpu", error=failure(remedy="r", fix=fix, log="l", log_tail=("t",), reproduce="batchexport run"))
+    applied = AppliedFix(line=7, entry="gpt", key="dims.n", before="4", after="5")
+    return run_report(built, failed, fixes=(applied,)).to_json()
 
 
 def sample_job_file() -> dict[str, Any]:

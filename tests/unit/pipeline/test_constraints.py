@@ -8,11 +8,11 @@ import pytest
 
 from batchexport.core.dims import Dim
 from batchexport.core.sizes import Affine
-from batchexport.pipeline.confirm import confirmed_remedy
+from batchexport.pipeline.confirm import confirmed_changes, remedy_with
 from batchexport.pipeline.constraints import Source, in_words_of_the_manifest, solve, telling
 from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.guards import UnknownGuardError, parse_guard
-from batchexport.pipeline.manifest_lines import Changes, Sizes, applied, uses_of, what_to_write
+from batchexport.pipeline.manifest_lines import Changes, Sizes, applied, edits, uses_of, what_to_write
 
 X, Y = "L['x'].size()[0]", "L['y'].size()[0]"
 SOURCES = {
@@ -181,6 +181,11 @@ def test_the_sizes_of_all_forms_of_inputs_are_found() -> None:
     assert [use.input for use in found] == [
         "inputs[0]", "inputs[1]", "inputs[2][0]", "inputs[3].a[0]", "inputs[4].h",
     ]  # fmt: skip
+    assert [use.path[1:] for use in found] == [
+        (0, "shape", 0), (1, "dim"), (2, "tuple", 0, "shape", 0), (3, "a", 0, "shape", 0),
+        (4, "fields", "h", "shape", 0),
+    ]  # fmt: skip
+    assert str(applied(changes({"n": Sizes(first=5, last=5)}), {**SPEC, "inputs": nodes})["inputs"]).count("[5") == 5
     assert uses_of("m:factory") == ()
 
 
@@ -194,14 +199,12 @@ SPEC = {"dims": dims(), "derived": {}, "inputs": INPUTS, "seed": 0}
 
 def test_changes_are_applied_to_a_spec_as_the_user_would() -> None:
     changed = applied(changes({"n": Sizes(first=4, last=8, step=2)}, m=TWICE), SPEC)
-    assert changed is not None
     assert changed["inputs"] == {**INPUTS, "y": {"tensor": {"shape": ["2*n", "4*n+1"]}}}
     assert changed["dims"] == {"n": Dim(name="n", min=4, max=8, example=4, multiple_of=2).to_json()}
 
 
 def test_a_fixed_dim_is_a_number_wherever_it_stands() -> None:
     changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), SPEC)
-    assert changed is not None
     assert (changed["dims"], changed["inputs"]["x"]) == ({}, {"tensor": {"shape": [5], "value": None}})
     assert changed["inputs"]["y"] == {"tensor": {"shape": [10, 21]}}
 
@@ -216,19 +219,29 @@ def test_a_derived_dim_is_written_anew_where_its_dim_is_replaced() -> None:
         "and leave `m` out of [entry.dims]"
     )
     changed = applied(found, DERIVED)
-    assert changed is not None
     assert changed["derived"] == {"d": "4*n", "e": "n+1"}
     assert changed["inputs"] == DERIVED["inputs"]
 
 
 def test_a_size_of_a_dim_that_is_fixed_is_a_number() -> None:
     changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), DERIVED)
-    assert changed is not None
     assert (changed["derived"], changed["inputs"]) == ({}, {"x": {"table": {"value": {"dim": [20]}}}})
 
 
-def test_a_dim_that_stands_in_its_own_place_is_not_applied() -> None:
-    assert applied(changes({"n": Sizes(first=2, last=14, step=3)}), SPEC) is None
+def test_a_dim_that_stands_in_its_own_place_takes_those_derived_from_it_along() -> None:
+    changed = applied(changes({"n": Sizes(first=2, last=14, step=3)}, m=TWICE), SPEC)
+    assert changed["inputs"]["x"] == {"tensor": {"shape": ["3*n+2"], "value": None}}
+    assert changed["inputs"]["y"] == {"tensor": {"shape": ["6*n+4", "12*n+9"]}}
+    assert changed["dims"] == {"n": Dim(name="n", min=0, max=4, example=2).to_json()}
+
+
+def test_changes_are_edits_of_the_keys_that_the_words_name() -> None:
+    assert edits(changes({"n": Sizes(first=4, last=8, step=2)}, m=TWICE), SPEC) == [
+        {"path": ["inputs", "y", "shape", 0], "value": "2*n"},
+        {"path": ["inputs", "y", "shape", 1], "value": "4*n+1"},
+        {"path": ["dims", "n"], "value": {"min": 4, "max": 8, "example": 4, "multiple_of": 2}},
+        {"path": ["dims", "m"], "value": None},
+    ]
 
 
 def test_later_changes_are_of_the_manifest_that_earlier_ones_give() -> None:
@@ -252,17 +265,19 @@ def test_a_remedy_takes_in_what_the_next_export_refuses() -> None:
         if tried[-1] < 4:
             raise failure(Sizes(first=4, last=16))
 
-    remedy = confirmed_remedy(failure(Sizes(first=2, last=16), ", or wait"), SPEC, attempt)
-    assert remedy == "write `n = { min = 4, max = 16, example = 5 }` in [entry.dims], or wait"
+    first = failure(Sizes(first=2, last=16), ", or wait")
+    assert first.changes is not None
+    found = confirmed_changes(first.changes, SPEC, attempt)
+    assert found is not None
+    assert remedy_with(first, found, SPEC) == "write `n = { min = 4, max = 16, example = 5 }` in [entry.dims], or wait"
     assert tried == [2, 4]
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("no"), StageFailure(Kind.EXPORT, "no"), failure(Sizes(first=2, last=9))]
 )
-def test_a_remedy_stays_as_it_is_where_no_better_one_is_found(error: Exception) -> None:
+def test_nothing_is_confirmed_where_no_change_helps(error: Exception) -> None:
     def attempt(_: Any) -> None:
         raise error
 
-    first = failure(Sizes(first=2, last=16))
-    assert confirmed_remedy(first, SPEC, attempt) == first.remedy
+    assert confirmed_changes(changes({"n": Sizes(first=2, last=16)}), SPEC, attempt) is None
