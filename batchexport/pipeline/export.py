@@ -48,20 +48,22 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock = _Clock()
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
+    examples = Examples.of(model, task["spec"], task["root"])
     try:
-        return _export(model, task, folder, clock)
+        return _export(model, examples, task, folder, clock)
     except StageFailure as failure:
         if failure.changes is not None and clock.seconds() < _PATIENCE:
             attempt = partial(_try_export, model, task["root"], task["samples"])
-            failure.remedy = confirmed_remedy(failure, task["spec"], attempt)
+            failure.remedy = confirmed_remedy(failure, examples.spec, attempt)
         raise
 
 
-def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
-    spec, root = task["spec"], task["root"]
+def _export(
+    model: nn.Module, examples: Examples, task: Mapping[str, Any], folder: str, clock: _Clock
+) -> dict[str, Any]:
+    spec, root = examples.spec, task["root"]
     dims = _dims(spec)
     points = _points(dims, task["samples"])
-    examples = Examples.of(model, spec, root, points[0])
     example, nodes = examples.call(points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
     calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
@@ -120,7 +122,7 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
 def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, Any]) -> None:
     """Call and capture a model that was built already, and leave nothing. Raises StageFailure."""
     points = _points(_dims(spec), samples)
-    examples = Examples.of(model, spec, root, points[0])
+    examples = Examples.of(model, spec, root)
     with restored(model):
         calls = eager_calls(model, examples, points, least=1)
         seed_everything(int(spec["seed"]))
@@ -167,7 +169,7 @@ def _refused_call(examples: Examples, dims: Mapping[str, Dim], point: Mapping[st
         if not dim.auto and dim.max is not None:
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
             moved = {**point, name: beyond}
-            return {"point": moved, "inputs": packed(examples.call(moved))}
+            return {"point": moved, "inputs": packed(examples.beyond(moved))}
     return None
 
 

@@ -10,6 +10,7 @@ from batchexport.core.dims import Dim, make_dim
 from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, parse_size
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
+Shapes = Mapping[str, Sequence[int | str] | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +57,14 @@ class Changes:
         return Changes(sizes={**self.sizes, **later.sizes}, replaced={**after, **later.replaced})
 
 
-def uses_of(inputs: Any) -> tuple[Use, ...]:
-    """Return every size of the inputs of a spec that depends on a dim; none if they come from a factory or a file."""
+def uses_of(inputs: Any, shapes: Shapes) -> tuple[Use, ...]:
+    """Return every size of the inputs of a spec that depends on a dim.
+
+    Those of inputs from a factory or a file are in `shapes`.
+    """
     if isinstance(inputs, str):
-        return ()
+        sizes = ((path, [one] if isinstance(one, str) else one) for path, one in shapes.items())
+        return tuple(use for path, one in sizes for use in _uses(f"{path} of [entry.shapes]", {"dim": one}))
     items = inputs.items() if isinstance(inputs, Mapping) else ((f"inputs[{at}]", one) for at, one in enumerate(inputs))
     return tuple(use for name, node in items for use in _uses(name, node))
 
@@ -84,9 +89,10 @@ def _uses(name: str, node: Mapping[str, Any]) -> Iterator[Use]:
 
 def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
     """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
-    dims, uses = spec["dims"], uses_of(spec["inputs"])
+    dims, uses = spec["dims"], uses_of(spec["inputs"], spec["shapes"])
     sizes, replaced = changes.sizes, changes.replaced
     shapes, lines = dict(replaced), []
+    is_told = bool(spec["shapes"])  # without an example, a dim would have that of the inputs, which may lie outside
     for name, found in sizes.items():
         if name in replaced or found == Sizes.of(dims[name]):
             continue
@@ -95,9 +101,9 @@ def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
             shapes[name] = Affine(coefficient=found.step, name=name, offset=rest)
             last = None if found.last is None else found.last // found.step
             part = Sizes(first=found.first // found.step, last=last)
-            lines.append(_line(name, part, dims[name]["example"] // found.step))
+            lines.append(_line(name, part, dims[name]["example"] // found.step, is_told=is_told))
         else:
-            lines.append(_line(name, found, dims[name]["example"]))
+            lines.append(_line(name, found, dims[name]["example"], is_told=is_told))
     derived = _derived(spec, shapes)
     lines += [f'{name} = "{derived[name]}"' for name, text in spec["derived"].items() if derived[name] != text]
     used = {use.size.name for use in uses}
@@ -114,17 +120,20 @@ def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dic
     return {name: _with_shape(text, shapes) for name, text in spec["derived"].items()}
 
 
-def _line(name: str, sizes: Sizes, example: int) -> str:
+def _line(name: str, sizes: Sizes, example: int, *, is_told: bool) -> str:
     """Return the line of [entry.dims] for a dim with these sizes."""
-    value = _value(name, sizes, example)
+    value = _value(name, sizes, example, is_told=is_told)
     if isinstance(value, int):
         return f"{name} = {value}"
     keys = (key for key in ("min", "max", "example", "multiple_of") if key in value)
     return f"{name} = {{ {', '.join(f'{key} = {value[key]}' for key in keys)} }}"
 
 
-def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
-    """Return what [entry.dims] has for a dim with these sizes, with `example` as its example if that is one."""
+def _value(name: str, sizes: Sizes, example: int, *, is_told: bool = False) -> dict[str, int] | int:
+    """Return what [entry.dims] has for a dim with these sizes, with `example` as its example if that is one.
+
+    `is_told`: the example is written even if it is the one that the dim has without.
+    """
     bounds = {"min": sizes.first} | ({} if sizes.last is None else {"max": sizes.last})
     if sizes.step > 1:
         bounds["multiple_of"] = sizes.step
@@ -136,7 +145,7 @@ def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
         return chosen
     fits = sizes.hold(example) and example >= 2 * sizes.step
     # Without its own example the dim would keep that of [defaults], which may lie outside.
-    if not fits or example != chosen.example:
+    if is_told or not fits or example != chosen.example:
         bounds["example"] = example if fits else chosen.example
     return bounds
 
@@ -164,7 +173,16 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
     derived = _derived(spec, shapes)
     shapes |= {name: size for name, size in derived.items() if isinstance(size, int)}
     named = {name: size for name, size in derived.items() if isinstance(size, str)}
-    return {**spec, "dims": dims, "derived": named, "inputs": with_shapes(spec["inputs"], shapes)}
+    numbers = {name: size for name, size in shapes.items() if isinstance(size, int)}
+    return {
+        **spec,
+        "dims": dims,
+        "derived": named,
+        "inputs": with_shapes(spec["inputs"], shapes),
+        "shapes": {path: _sizes_with_shapes(sizes, shapes) for path, sizes in spec["shapes"].items()},
+        "fixed": {**spec["fixed"], **numbers} if spec["shapes"] else spec["fixed"],
+        "measured": (),
+    }
 
 
 def with_shapes(inputs: Any, shapes: Mapping[str, int | Affine]) -> Any:
@@ -172,6 +190,14 @@ def with_shapes(inputs: Any, shapes: Mapping[str, int | Affine]) -> Any:
     if isinstance(inputs, Mapping):
         return {name: _node_with_shapes(node, shapes) for name, node in inputs.items()}
     return inputs if isinstance(inputs, str) else [_node_with_shapes(node, shapes) for node in inputs]
+
+
+def _sizes_with_shapes(sizes: Sequence[int | str] | str, shapes: Mapping[str, int | Affine]) -> Any:
+    """Return sizes of [entry.shapes] with others in the place of dims; numbers stay in [entry.dims]."""
+    derived = {name: size for name, size in shapes.items() if isinstance(size, Affine)}
+    if isinstance(sizes, str):
+        return _with_shape(sizes, derived)
+    return [_with_shape(size, derived) for size in sizes]
 
 
 def _node_with_shapes(node: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> Mapping[str, Any]:
