@@ -22,7 +22,9 @@ class ExportSpec:
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use, and `derived` the sizes of these dims, as
-    canonical text, that have names of their own.
+    canonical text, that have names of their own. For inputs from a factory or a file, `shapes` holds the sizes of
+    tensors, or the dim of a number as text, by path; `fixed` are dims of one size, and `measured` those whose example
+    is the size that the inputs have.
     """
 
     model: str
@@ -37,6 +39,9 @@ class ExportSpec:
     inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int | str] | str] = field(default_factory=dict)
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    measured: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
@@ -65,6 +70,9 @@ class ExportSpec:
             "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "derived": dict(self.derived),
+            "shapes": {path: sizes if isinstance(sizes, str) else list(sizes) for path, sizes in self.shapes.items()},
+            "fixed": dict(self.fixed),
+            "measured": list(self.measured),
             "env": dict(self.env),
             "data": list(self.data),
             "imports": list(self.imports),

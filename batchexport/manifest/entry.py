@@ -12,6 +12,7 @@ from batchexport.manifest import names, readers, values
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.readers import Report
 from batchexport.manifest.shape_spec import read_dims, resolve_dims
+from batchexport.manifest.shapes import read_shapes
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
 
@@ -67,6 +68,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "data": readers.list_of(readers.file_path, "paths"),
     "imports": readers.list_of(names.dotted("module"), "module names"),
     "inputs": readers.passthrough,
+    "shapes": readers.passthrough,
     "dims": readers.passthrough,
     "export": _table("export"),
     "compile": _table("compile"),
@@ -117,9 +119,18 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
     inputs = read_inputs(known.get("inputs", {}), floats, say)
     declared = read_dims(known.get("dims", {}), say)
     is_open = type(inputs.tree) is str
+    shapes = read_shapes(known.get("shapes", {}), say)
+    if shapes.sizes and not is_open and inputs.is_right:
+        say(
+            ("shapes",),
+            "the inputs of this entry are described in [entry.inputs], and so are their shapes",
+            'write the sizes there, or take the inputs from a factory: inputs = "module:factory"',
+            key=True,
+        )
     # If a shape is wrong, it is unknown which dims it was meant to use.
-    own = own_dims if inputs.is_right else {}
-    shape_spec = resolve_dims(declared, inputs.uses, is_open=is_open, is_own=own.__contains__, say=say)
+    own = own_dims if inputs.is_right and shapes.is_right else {}
+    uses = [*inputs.uses, *shapes.uses]
+    shape_spec = resolve_dims(declared, uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
         say(
@@ -152,8 +163,11 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "method": known.get("method", "forward"),
             "dtype": dtype,
             "inputs": inputs.tree,
+            "shapes": shapes.sizes,
             "dims": shape_spec.dims,
             "derived": shape_spec.derived,
+            "fixed": shape_spec.fixed,
+            "measured": shape_spec.measured,
             "env": known.get("env", {}),
             "data": known.get("data", ()),
             "imports": known.get("imports", ()),

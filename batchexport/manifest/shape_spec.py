@@ -25,11 +25,14 @@ Declared = Mapping[str, Any]
 class ShapeSpec(NamedTuple):
     """The dims of an entry: `dims` is the JSON form of those that stay dynamic, `derived` the sizes of them with names.
 
-    `used` are all names that the shapes use, those behind derived ones included.
+    Where the inputs come from a factory or a file, `fixed` are the dims of one size, and `measured` those whose example
+    is the size that the inputs have. `used` are all names in shapes, those behind derived ones included.
     """
 
     dims: dict[str, dict[str, Any]]
     derived: dict[str, str]
+    fixed: dict[str, int]
+    measured: tuple[str, ...]
     used: frozenset[str]
 
 
@@ -68,7 +71,7 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
 def resolve_dims(
     declared: Declared, uses: Sequence[Use], *, is_open: bool, is_own: Callable[[str], bool], say: Report
 ) -> ShapeSpec:
-    """Resolve the dims that shapes use; fixed sizes become numbers in their shapes.
+    """Resolve the dims that shapes use; fixed sizes become numbers in the shapes of [entry.inputs].
 
     `is_open`: the inputs come from a factory or a file, with the sizes that they have there. `is_own` returns
     whether an unused dim is a mistake: a dim from [defaults] need not be used by every entry.
@@ -79,6 +82,7 @@ def resolve_dims(
     used = direct.union(*(one.through for name, one in derived.items() if name in direct))
     _check_used(declared, used, direct, is_open=is_open, is_own=is_own, say=say)
     settled: dict[str, Dim] = {}
+    fixed: dict[str, int] = {}
     for name, what in declared.items():
         users = by_name.get(name, [])
         if what is None or what is INVALID or isinstance(what, Affine):
@@ -86,6 +90,10 @@ def resolve_dims(
         dim = _resolve_dim(name, what, users, say)
         if isinstance(dim, Dim) and users:
             settled[name] = dim
+        elif isinstance(dim, int) and users:
+            fixed[name] = dim
+            for use in () if is_open else users:
+                use.shape[use.at] = evaluate(use.size, fixed)
     autos = [name for name in by_name if declared.get(name) is None]
     taken = {dim.example for dim in settled.values()} if autos else set()
     for name in autos:
@@ -100,8 +108,10 @@ def resolve_dims(
         derived={
             name: str(one.size)
             for name, one in derived.items()
-            if one.size is not None and name in direct and one.size.name in settled
+            if one.size is not None and name in direct and one.size.name in (settled | fixed if is_open else settled)
         },
+        fixed=fixed if is_open else {},
+        measured=tuple(name for name in settled if is_open and "example" not in (declared.get(name) or ())),
         used=frozenset(used),
     )
 
@@ -132,12 +142,12 @@ def _check_used(
     for name in declared:
         if name not in used and is_own(name) and is_dim_name(name):
             unlisted = [other for other in direct if other not in declared]
-            hint = "describe the inputs in [entry.inputs] to use dims" if is_open else did_you_mean(name, unlisted)
-            say(("dims", name), "unused dim: no input uses it", hint or "remove it", key=True)
+            hint = did_you_mean(name, unlisted) or ("name it in [entry.shapes]" if is_open else "remove it")
+            say(("dims", name), "unused dim: no input uses it", hint, key=True)
 
 
 def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | int | None:
-    """Return the dim, or its one size after putting it into the shapes; None if a mistake was reported."""
+    """Return the dim, or its one size; None if a mistake was reported."""
     try:
         dim: Dim | int = what if type(what) is int else make_dim(name, what, least=_least(users))
     except ShapeError as error:
@@ -145,8 +155,6 @@ def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | i
         return None
     told: set[Affine] = set()  # of derived dims, whose uses need not be told
     for use in users:
-        if isinstance(dim, int):
-            use.shape[use.at] = evaluate(use.size, {name: dim})
         if use.size.offset < 0 and use.size not in told and not _is_large_enough(use, dim, say):
             told |= {use.size} if use.path[0] == "dims" else set()
     if isinstance(dim, int):
@@ -160,7 +168,7 @@ def _resolve_dim(name: str, what: Any, users: list[Use], say: Report) -> Dim | i
 
 
 def _input_of(use: Use) -> str:
-    return ".".join(map(str, use.path[1:-1]))
+    return ".".join(map(str, use.path[1:] if use.path[0] == "shapes" else use.path[1:-1]))
 
 
 def _is_large_enough(use: Use, dim: Dim | int, say: Report) -> bool:

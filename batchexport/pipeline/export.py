@@ -49,19 +49,22 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock = _Clock()
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
+    examples = Examples.of(model, task["spec"], task["root"])
     try:
-        return _export(model, task, folder, clock)
+        return _export(model, examples, task, folder, clock)
     except StageFailure as failure:
-        _confirm(failure, model, task, is_quick=clock.seconds() < _PATIENCE)
+        _confirm(failure, model, examples.spec, task, is_quick=clock.seconds() < _PATIENCE)
         raise
 
 
-def _confirm(failure: StageFailure, model: nn.Module, task: Mapping[str, Any], *, is_quick: bool) -> None:
+def _confirm(
+    failure: StageFailure, model: nn.Module, spec: Mapping[str, Any], task: Mapping[str, Any], *, is_quick: bool
+) -> None:
     """Complete the remedy of a failure, and add it as data unless it was tried and does not help.
 
     That of a slow export is not tried here; the next run does that.
     """
-    spec, changes = task["spec"], failure.changes
+    changes = failure.changes
     if changes is None:
         return
     if is_quick:
@@ -72,11 +75,12 @@ def _confirm(failure: StageFailure, model: nn.Module, task: Mapping[str, Any], *
         failure.fix = edits(changes, spec)
 
 
-def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
-    spec, root = task["spec"], task["root"]
+def _export(
+    model: nn.Module, examples: Examples, task: Mapping[str, Any], folder: str, clock: _Clock
+) -> dict[str, Any]:
+    spec, root = examples.spec, task["root"]
     dims = _dims(spec)
     points = _points(dims, task["samples"])
-    examples = Examples.of(model, spec, root, points[0])
     example, nodes = examples.call(points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
     calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
@@ -135,7 +139,7 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
 def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, Any]) -> None:
     """Call and capture a model that was built already, and leave nothing. Raises StageFailure."""
     points = _points(_dims(spec), samples)
-    examples = Examples.of(model, spec, root, points[0])
+    examples = Examples.of(model, spec, root)
     with restored(model):
         calls = eager_calls(model, examples, points, least=1)
         seed_everything(int(spec["seed"]))
@@ -182,7 +186,7 @@ def _refused_call(examples: Examples, dims: Mapping[str, Dim], point: Mapping[st
         if not dim.auto and dim.max is not None:
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
             moved = {**point, name: beyond}
-            return {"point": moved, "inputs": packed(examples.call(moved))}
+            return {"point": moved, "inputs": packed(examples.beyond(moved))}
     return None
 
 

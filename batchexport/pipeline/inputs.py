@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -17,6 +16,8 @@ from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
 from batchexport.pipeline.dynamic_shapes import size_at
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
+from batchexport.pipeline.given_shapes import leaf_nodes, measured_dims, named_sizes, nodes_like, resized
+from batchexport.pipeline.input_source import InputSource
 from batchexport.pipeline.manifest_lines import with_shapes
 
 Values = Mapping[str, int]
@@ -31,34 +32,76 @@ class Examples:
     form: CallForm
 
     @classmethod
-    def of(cls, model: nn.Module, spec: Mapping[str, Any], root: str, values: Values) -> Examples:
-        """Bind the inputs at these dim values to the parameters of `model`. Raises StageFailure of kind inputs."""
-        return cls(spec=spec, root=root, form=call_form(model, _make(spec, values, root, 0, 1.0)))
+    def of(cls, model: nn.Module, spec: Mapping[str, Any], root: str) -> Examples:
+        """Bind the inputs to the parameters of `model`, and take from them the examples of dims that have none.
+
+        Raises StageFailure of kind inputs or shapes.
+        """
+        example = _example(spec)
+        given = _given(spec, root, example, 0, 1.0)
+        form = call_form(model, given)
+        if not spec["shapes"]:
+            return cls(spec=spec, root=root, form=form)
+        sizes = list(named_sizes(form.call(given), form, spec["shapes"], _derived(spec)))
+        taken = _source(spec, root).taken(_known(spec, example))
+        dims = measured_dims(sizes, spec["dims"], fixed=spec["fixed"], measured=spec["measured"], taken=taken)
+        return cls(spec={**spec, "dims": dims}, root=root, form=form)
 
     def call(self, values: Values, draw: int = 0, factor: float = 1.0) -> Call:
         """Return the inputs for these dim values. Integers are uniform in their range.
 
         Floats are uniform in their range, or normal with a standard deviation of `factor` if they have none. Each
-        `draw` gives other random values.
+        `draw` gives other random values. What a factory or a file gives is cut off or repeated where it has other
+        sizes.
         """
-        return self.form.call(_make(self.spec, values, self.root, draw, factor))
+        call = self.form.call(_given(self.spec, self.root, values, draw, factor))
+        return self._resized(call, values) if self.spec["shapes"] else call
+
+    def beyond(self, values: Values) -> Call:
+        """Return inputs for dim values outside of the ranges, which a factory might refuse to make."""
+        return self._resized(self.call(_example(self.spec)), values) if self.spec["shapes"] else self.call(values)
+
+    def _resized(self, call: Call, values: Values) -> Call:
+        nodes = leaf_nodes(call, self.form, self.spec["shapes"])
+        return resized(call, nodes, _known(self.spec, values))
 
     def nodes(self) -> Call | None:
-        """Return the nodes of the spec, passed as the inputs are; None if they come from a factory or a file."""
+        """Return the nodes of the spec, passed as the inputs are; None if nothing is known of the inputs."""
         given = self.spec["inputs"]
         if isinstance(given, str):
-            return None
-        given = with_shapes(given, derived_sizes(self.spec))
+            return self._nodes_of_shapes() if self.spec["shapes"] else None
+        given = with_shapes(given, _derived(self.spec))
         if self.form.star and isinstance(given, Mapping):
             (items,) = given[self.form.star].values()  # those of a list or a tuple
             given = {**given, self.form.star: items}
         return self.form.call(given)
 
+    def _nodes_of_shapes(self) -> Call:
+        call = self.call(_example(self.spec))
+        nodes = leaf_nodes(call, self.form, self.spec["shapes"])
+        named = {str(at): node for at, node in enumerate(nodes) if node is not None}
+        plain = with_shapes(with_shapes(named, _derived(self.spec)), self.spec["fixed"])
+        return nodes_like(call, [plain.get(str(at)) for at in range(len(nodes))])
 
-def derived_sizes(spec: Mapping[str, Any]) -> dict[str, Affine]:
+
+def _example(spec: Mapping[str, Any]) -> Values:
+    return {name: dim["example"] for name, dim in spec["dims"].items()}
+
+
+def _derived(spec: Mapping[str, Any]) -> dict[str, Affine]:
     """Return the sizes of dims that have names of their own in an export spec."""
     sizes = {name: parse_size(text) for name, text in spec["derived"].items()}
     return {name: size for name, size in sizes.items() if isinstance(size, Affine)}
+
+
+def _known(spec: Mapping[str, Any], values: Values) -> dict[str, int]:
+    """Return these dim values with those of fixed and derived dims."""
+    known = {**values, **spec["fixed"]}
+    return {**known, **{name: evaluate(size, known) for name, size in _derived(spec).items()}}
+
+
+def _source(spec: Mapping[str, Any], root: str) -> InputSource:
+    return InputSource(reference=spec["inputs"], root=root)
 
 
 def packed(call: Call) -> dict[str, Any]:
@@ -73,39 +116,16 @@ def unpacked(kept: Mapping[str, Any]) -> Call:
     return call
 
 
-def _make(spec: Mapping[str, Any], values: Values, root: str, draw: int, factor: float) -> Given:
-    given = spec["inputs"]
+def _given(spec: Mapping[str, Any], root: str, values: Values, draw: int, factor: float) -> Given:
+    given, known = spec["inputs"], _known(spec, values)
     if isinstance(given, str):
-        return _from_reference(given, root)
+        source = _source(spec, root)
+        return source.inputs({name: known[name] for name in source.taken(known)}, int(spec["seed"]) + draw)
     seed = f"{int(spec['seed'])}" + (f":{draw}" if draw else "")
-    values = {**values, **{name: evaluate(size, values) for name, size in derived_sizes(spec).items()}}
-    draws = _Draws(values=values, seed=seed, factor=factor)
+    draws = _Draws(values=known, seed=seed, factor=factor)
     if isinstance(given, Mapping):
         return {name: draws.value(tree, name) for name, tree in given.items()}
     return [draws.value(tree, f"[{index}]") for index, tree in enumerate(given)]
-
-
-def _from_reference(reference: str, root: str) -> Given:
-    if reference.endswith((".safetensors", ".pt", ".pth")):
-        path = os.path.join(root, reference)
-        with failing_as(Kind.INPUTS, f"reading {reference}"):
-            if path.endswith(".safetensors"):
-                from safetensors.torch import load_file
-
-                return load_file(path)
-            found = torch.load(path, weights_only=True)
-    else:
-        factory = attribute(reference)
-        with failing_as(Kind.INPUTS, f"calling {reference}"):
-            found = factory()
-    by_name = isinstance(found, dict) and all(isinstance(name, str) for name in found)
-    if not by_name and type(found) not in (list, tuple):
-        message = f"{reference} gives a {type(found).__name__}, not a dict by parameter name or a list"
-        raise StageFailure(Kind.INPUTS, message)
-    # A copy for each call, as a model may write to its inputs, and for each place, as torch would capture a tensor that
-    # is in two places as one input, so that the other had no effect.
-    given: Given = pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, found)
-    return given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

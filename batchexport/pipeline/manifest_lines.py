@@ -11,6 +11,7 @@ from batchexport.core.sizes import Affine, ShapeError, composed, evaluate, parse
 
 Dims = Mapping[str, Mapping[str, Any]]  # those of an export spec
 Path = tuple[str | int, ...]  # keys of tables and, counted from 0, items of lists
+Shapes = Mapping[str, Sequence[int | str] | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +59,24 @@ class Changes:
         return Changes(sizes={**self.sizes, **later.sizes}, replaced={**after, **later.replaced})
 
 
-def uses_of(inputs: Any) -> tuple[Use, ...]:
-    """Return every size of the inputs of a spec that depends on a dim; none if they come from a factory or a file."""
+def uses_of(inputs: Any, shapes: Shapes) -> tuple[Use, ...]:
+    """Return every size of the inputs of a spec that depends on a dim.
+
+    Those of inputs from a factory or a file are in `shapes`.
+    """
     if isinstance(inputs, str):
-        return ()
+        given = ((path, [one] if isinstance(one, str) else one) for path, one in shapes.items())
+        return tuple(use for path, sizes in given for use in _uses_in_shapes(path, sizes, shapes[path]))
     items = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
     named = ((key if isinstance(key, str) else f"inputs[{key}]", key, node) for key, node in items)
     return tuple(use for name, key, node in named for use in _uses(name, node, ("inputs", key)))
+
+
+def _uses_in_shapes(path: str, sizes: Sequence[int | str], told: Sequence[int | str] | str) -> Iterator[Use]:
+    label = f"{path} of [entry.shapes]"
+    for use in _uses(label, {"tensor": {"shape": sizes}}, ()):
+        place: Path = ("shapes", path) if isinstance(told, str) else ("shapes", path, use.path[-1])
+        yield Use(input=label, size=use.size, path=place)
 
 
 def _uses(name: str, node: Mapping[str, Any], path: Path) -> Iterator[Use]:
@@ -112,6 +124,7 @@ class Written:
 def written(changes: Changes, spec: Mapping[str, Any]) -> Written:
     """Return what these changes write into the manifest of an export spec."""
     dims = spec["dims"]
+    is_told = bool(spec["shapes"])  # without an example, a dim would have that of the inputs, which may lie outside
     own: dict[str, Affine] = {}
     values: dict[str, dict[str, int] | int] = {}
     for name, found in changes.sizes.items():
@@ -122,7 +135,7 @@ def written(changes: Changes, spec: Mapping[str, Any]) -> Written:
             own[name] = Affine(coefficient=found.step, name=name, offset=rest)
             last = None if found.last is None else found.last // found.step
             found, example = Sizes(first=found.first // found.step, last=last), example // found.step
-        values[name] = _value(name, found, example)
+        values[name] = _value(name, found, example, is_told=is_told)
     others = {
         name: composed(size, own[size.name]) if size.name in own else size for name, size in changes.replaced.items()
     }
@@ -138,7 +151,7 @@ def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dic
 
 def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
     """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
-    what, uses = written(changes, spec), uses_of(spec["inputs"])
+    what, uses = written(changes, spec), uses_of(spec["inputs"], spec["shapes"])
     lines = [_line(name, value) for name, value in what.dims.items()]
     lines += [f'{name} = "{size}"' for name, size in what.derived.items()]
     used = {use.size.name for use in uses}
@@ -152,7 +165,7 @@ def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
 
 def edits(changes: Changes, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the same as data: `{"path": […], "value": …}` for each key of the entry, None to remove it."""
-    what, uses = written(changes, spec), uses_of(spec["inputs"])
+    what, uses = written(changes, spec), uses_of(spec["inputs"], spec["shapes"])
     found: list[dict[str, Any]] = [
         {"path": [*use.path], "value": str(composed(use.size, other))}
         for name, other in what.shapes.items()
@@ -170,8 +183,11 @@ def _line(name: str, value: dict[str, int] | int) -> str:
     return f"{name} = {{ {', '.join(f'{key} = {number}' for key, number in value.items())} }}"
 
 
-def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
-    """Return what [entry.dims] has for a dim with these sizes, with `example` as its example if that is one."""
+def _value(name: str, sizes: Sizes, example: int, *, is_told: bool = False) -> dict[str, int] | int:
+    """Return what [entry.dims] has for a dim with these sizes, with `example` as its example if that is one.
+
+    `is_told`: the example is written even if it is the one that the dim has without.
+    """
     bounds = {"min": sizes.first} | ({} if sizes.last is None else {"max": sizes.last})
     if sizes.step > 1:
         bounds["multiple_of"] = sizes.step
@@ -183,7 +199,7 @@ def _value(name: str, sizes: Sizes, example: int) -> dict[str, int] | int:
         return chosen
     fits = sizes.hold(example) and example >= 2 * sizes.step
     # Without its own example the dim would keep that of [defaults], which may lie outside.
-    if not fits or example != chosen.example:
+    if is_told or not fits or example != chosen.example:
         bounds["example"] = example if fits else chosen.example
     return {key: bounds[key] for key in ("min", "max", "example", "multiple_of") if key in bounds}
 
@@ -208,7 +224,24 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any]:
     derived = _derived(spec, shapes)
     shapes |= {name: size for name, size in derived.items() if isinstance(size, int)}
     named = {name: size for name, size in derived.items() if isinstance(size, str)}
-    return {**spec, "dims": dims, "derived": named, "inputs": with_shapes(spec["inputs"], shapes)}
+    numbers = {name: size for name, size in shapes.items() if isinstance(size, int)}
+    return {
+        **spec,
+        "dims": dims,
+        "derived": named,
+        "inputs": with_shapes(spec["inputs"], shapes),
+        "shapes": {path: _sizes_with_shapes(sizes, shapes) for path, sizes in spec["shapes"].items()},
+        "fixed": {**spec["fixed"], **numbers} if spec["shapes"] else spec["fixed"],
+        "measured": (),
+    }
+
+
+def _sizes_with_shapes(sizes: Sequence[int | str] | str, shapes: Mapping[str, int | Affine]) -> Any:
+    """Return sizes of [entry.shapes] with others in the place of dims; numbers stay in [entry.dims]."""
+    derived = {name: size for name, size in shapes.items() if isinstance(size, Affine)}
+    if isinstance(sizes, str):
+        return _with_shape(sizes, derived)
+    return [_with_shape(size, derived) for size in sizes]
 
 
 def with_shapes(inner: Any, shapes: Mapping[str, int | Affine]) -> Any:

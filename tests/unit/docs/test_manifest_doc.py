@@ -32,7 +32,7 @@ TEMPLATES = {
     "[entry.verify]": f"{ENTRY}[entry.verify]\nKEY\n",
 }
 # Tables whose keys are the user's.
-FREE = ("[entry.matrix]", "[entry.checkpoints]")
+FREE = ("[entry.shapes]", "[entry.matrix]", "[entry.checkpoints]")
 NONSENSE = "qqqqq"
 
 
@@ -74,6 +74,8 @@ def write(folder: Path, table: str, line: str) -> Path:
     text = text.replace("KEY", line) if line else text.replace(", KEY", "").replace("KEY", "")
     if line.startswith("dims = { batch"):
         text += 'inputs.x = { shape = ["batch"] }\n'
+    if line.startswith("shapes = { x"):
+        text += 'inputs = "m:inputs"\n'
     path = folder / "manifest.toml"
     path.write_text(text if name == "schema" else f"schema = 1\n{text}", encoding="utf-8")
     return path

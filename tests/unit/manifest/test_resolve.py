@@ -416,6 +416,24 @@ def test_a_dim_may_be_a_size_of_another_dim() -> None:
     assert export.inputs["x"]["tensor"]["shape"] == ["e", "d-1"]  # type: ignore[index]
 
 
+def test_inputs_from_a_factory_or_a_file_have_dims_by_path() -> None:
+    shapes = 'x = ["b", 3]\n"tree[\'a\']" = ["2*b"]\nstate.h = ["d", "c"]\nn = "n"'
+    dims = 'b = { max = 8, example = 4 }\nd = "b + c - c + 1"\nc = 5\nn = "auto"\n'
+    for source in ("m:inputs", "in.pt"):
+        export = only(f'inputs = "{source}"\n[entry.shapes]\n{shapes}\n[entry.dims]\n{dims}').export
+        assert export.shapes == {"x": ["b", 3], "tree.a": ["2*b"], "state.h": ["d", "c"], "n": "n"}
+        assert list(export.dims) == ["b", "n"]
+        assert (export.fixed, export.derived, export.measured) == ({"c": 5}, {"d": "b+1"}, ("n",))
+
+
+def test_shapes_may_stand_in_the_defaults_and_in_a_matrix() -> None:
+    text = entry('inputs = "m:inputs"\nmatrix = { "shapes.x" = [["b", 3], ["b", 4]], "dims.b" = [2, 3] }')
+    jobs = resolved(f"[defaults.shapes]\ny = [1]\n{text}")
+    assert [(job.export.shapes, job.export.fixed) for job in jobs] == [
+        ({"y": [1], "x": ["b", size]}, {"b": b}) for size in (3, 4) for b in (2, 3)
+    ]
+
+
 def test_a_size_of_a_fixed_dim_is_a_number() -> None:
     export = only('inputs.x = { shape = ["d", "d + 1"] }\ndims = { b = 3, d = "2*b" }').export
     assert (export.dims, export.derived) == ({}, {})
@@ -433,9 +451,9 @@ def test_the_example_of_a_dim_leaves_one_that_is_derived_from_it_dynamic() -> No
     assert export.dims["b"]["example"] == 6
 
 
-def test_a_derived_dim_of_the_defaults_need_not_be_used_or_right() -> None:
+def test_a_derived_dim_of_the_defaults_need_not_be_used_by_every_entry() -> None:
     one, other = 'inputs.x = { shape = ["b"] }', 'inputs.x = { shape = ["d"] }'
-    before = '[defaults.dims]\nd = "2*b"\nb = { max = 8 }\ne = "2*c"\n'
+    before = '[defaults.dims]\nd = "2*b"\nb = { max = 8 }\n'
     jobs = resolved(f"{before}{entry(one)}{entry(other, name='other')}")
     assert tuple(job.export.derived for job in jobs) == ({}, {"d": "2*b"})
 

@@ -31,13 +31,16 @@ def dims(**given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: Dim(name=name, **fields).to_json() for name, fields in made.items()}
 
 
+SPEC = {"dims": dims(), "derived": {}, "shapes": {}, "fixed": {}, "measured": (), "inputs": INPUTS, "seed": 0}
+
+
 def solved(*reasons: str, fixes: str = "", **given: dict[str, Any]) -> Changes:
     lines = "\n".join(f"  - {reason}" for reason in reasons)
     return solve(f"Constraints violated (n)!\n{lines}\nSuggested fixes:\n{fixes}\n\nThe error", dims(**given), SOURCES)
 
 
 def to_write(sizes: dict[str, Sizes], replaced: dict[str, Affine]) -> str | None:
-    return what_to_write(Changes(sizes=sizes, replaced=replaced), {"dims": dims(), "derived": {}, "inputs": INPUTS})
+    return what_to_write(Changes(sizes=sizes, replaced=replaced), SPEC)
 
 
 def guarded(guard: str) -> str:
@@ -176,7 +179,7 @@ def test_the_sizes_of_all_forms_of_inputs_are_found() -> None:
     size, tensor = Affine(name="n"), {"tensor": {"shape": ["n", 3]}}
     nodes = [tensor, {"dim": ["n"]}, {"tuple": [tensor]}, {"table": {"a": {"list": [tensor]}}}]
     nodes.append({"object": {"type": "m:T", "fields": {"h": tensor}}})
-    found = uses_of(nodes)
+    found = uses_of(nodes, {})
     assert {use.size for use in found} == {size}
     assert [use.input for use in found] == [
         "inputs[0]", "inputs[1]", "inputs[2][0]", "inputs[3].a[0]", "inputs[4].h",
@@ -186,7 +189,7 @@ def test_the_sizes_of_all_forms_of_inputs_are_found() -> None:
         (4, "fields", "h", "shape", 0),
     ]  # fmt: skip
     assert str(applied(changes({"n": Sizes(first=5, last=5)}), {**SPEC, "inputs": nodes})["inputs"]).count("[5") == 5
-    assert uses_of("m:factory") == ()
+    assert uses_of("m:factory", {}) == ()
 
 
 def changes(sizes: dict[str, Sizes] | None = None, **replaced: Affine) -> Changes:
@@ -194,7 +197,6 @@ def changes(sizes: dict[str, Sizes] | None = None, **replaced: Affine) -> Change
 
 
 TWICE = Affine(coefficient=2, name="n")
-SPEC = {"dims": dims(), "derived": {}, "inputs": INPUTS, "seed": 0}
 
 
 def test_changes_are_applied_to_a_spec_as_the_user_would() -> None:
