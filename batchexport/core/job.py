@@ -21,10 +21,13 @@ class ExportSpec:
     the manifest. Nodes: `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"tuple": [...]}`,
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
-    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
+    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use. Where the inputs of a transformers model are
+    left to the pipeline, `inputs` is empty, and `dims` holds those that the manifest bounds, fixed ones as ranges of
+    one size. `head` is that of such a model: `SequenceClassification`.
     """
 
     model: str
+    head: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
@@ -52,6 +55,7 @@ class ExportSpec:
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
+            "head": self.head,
             "args": list(self.args),
             "kwargs": dict(self.kwargs),
             "weights": self.weights,

@@ -16,6 +16,8 @@ from batchexport.manifest.readers import INVALID, Report
 _FIELDS = {key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS}
 _size = readers.integer(0)
 
+IMPLIED = ("batch", "seq")  # the dims of inputs that are left to the pipeline
+
 Declared = Mapping[str, Any]  # a number, None for auto, INVALID for a reported one, or bounds
 
 
@@ -59,6 +61,26 @@ def _is_size(text: str) -> bool:
         return bool(parse_size(text))
     except ShapeError:
         return False
+
+
+def implied_dims(declared: Declared, is_own: Callable[[str], bool], say: Report) -> dict[str, dict[str, Any]]:
+    """Return the JSON form of the dims of inputs that are left to the pipeline, a fixed one as a range of one size.
+
+    `is_own` returns whether another dim is a mistake; see `resolve_dims`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, what in declared.items():
+        if name not in IMPLIED:
+            if is_own(name) and is_dim_name(name):
+                hint = did_you_mean(name, IMPLIED) or "inputs that are left out have the dims batch and seq"
+                say(("dims", name), "unused dim: no input uses it", hint, key=True)
+            continue
+        dim = None if what is None or what is INVALID else _resolve_dim(name, what, [], say)
+        if type(dim) is int:
+            dim = Dim(name=name, min=dim, max=dim, example=dim)
+        if isinstance(dim, Dim):
+            found[name] = dim.to_json()
+    return found
 
 
 def resolve_dims(

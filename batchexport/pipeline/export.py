@@ -31,6 +31,7 @@ from batchexport.pipeline.model_structure import first_party_modules, structure_
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.program_calls import ProgramCalls
 from batchexport.pipeline.reference import eager_calls
+from batchexport.pipeline.transformer_export import export_transformer, is_transformer
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
@@ -48,13 +49,18 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock = _Clock()
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
-    try:
-        return _export(model, task, folder, clock)
-    except StageFailure as failure:
-        if failure.changes is not None and clock.seconds() < _PATIENCE:
-            attempt = partial(_try_export, model, task["root"], task["samples"])
-            failure.remedy = confirmed_remedy(failure, task["spec"], attempt)
-        raise
+
+    def export(spec: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return _export(model, {**task, "spec": spec}, folder, clock)
+        except StageFailure as failure:
+            if failure.changes is not None and clock.seconds() < _PATIENCE:
+                attempt = partial(_try_export, model, task["root"], task["samples"])
+                failure.remedy = confirmed_remedy(failure, spec, attempt)
+            raise
+
+    spec = task["spec"]
+    return export_transformer(model, spec, task["root"], export) if is_transformer(spec) else export(spec)
 
 
 def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
