@@ -24,10 +24,13 @@ class ExportSpec:
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use, and `derived` the sizes of these dims, as
     canonical text, that have names of their own. For inputs from a factory or a file, `shapes` holds the sizes of
     tensors, or the dim of a number as text, by path; `fixed` are dims of one size, and `measured` those whose example
-    is the size that the inputs have.
+    is the size that the inputs have. Where the inputs of a transformers model are left to the pipeline, `inputs` is
+    empty, and `dims` holds those that the manifest bounds, fixed ones as ranges of one size. `head` is that of such a
+    model: `SequenceClassification`.
     """
 
     model: str
+    head: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
@@ -59,6 +62,7 @@ class ExportSpec:
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
+            "head": self.head,
             "args": list(self.args),
             "kwargs": dict(self.kwargs),
             "weights": self.weights,

@@ -11,7 +11,7 @@ from batchexport.core.text import did_you_mean
 from batchexport.manifest import names, readers, values
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.readers import Report
-from batchexport.manifest.shape_spec import read_dims, resolve_dims
+from batchexport.manifest.shape_spec import implied_dims, read_dims, resolve_dims
 from batchexport.manifest.shapes import read_shapes
 
 DEFAULT_TIMEOUT = 30 * 60.0  # seconds per stage
@@ -52,6 +52,7 @@ def _table(name: str) -> readers.Reader:
 _READERS: Mapping[str, readers.Reader] = {
     "name": readers.passthrough,
     "model": names.model,
+    "head": names.head,
     "args": values.json_list,
     "kwargs": values.arguments,
     "weights": names.weights,
@@ -129,8 +130,19 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
         )
     # If a shape is wrong, it is unknown which dims it was meant to use.
     own = own_dims if inputs.is_right and shapes.is_right else {}
-    uses = [*inputs.uses, *shapes.uses]
-    shape_spec = resolve_dims(declared, uses, is_open=is_open, is_own=own.__contains__, say=say)
+    model = known.get("model", "")
+    if names.is_transformer(model) and not inputs.tree:
+        shape_spec = implied_dims(declared, own.__contains__, say)
+    else:
+        uses = [*inputs.uses, *shapes.uses]
+        shape_spec = resolve_dims(declared, uses, is_open=is_open, is_own=own.__contains__, say=say)
+    if "head" in table and "model" in known and not names.is_transformer(model):
+        say(
+            ("head",),
+            "only models of transformers have a head",
+            'leave it out, or write model = "transformers:bert"',
+            key=True,
+        )
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
         say(
@@ -154,7 +166,8 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
         )
     return Reading(
         export={
-            "model": known.get("model", ""),
+            "model": model,
+            "head": known.get("head"),
             "args": tuple(known.get("args", ())),
             "kwargs": known.get("kwargs", {}),
             "weights_key": known.get("weights_key"),

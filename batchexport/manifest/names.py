@@ -74,6 +74,24 @@ def model(value: Any, path: KeyPath, say: Report) -> Any:
     return INVALID
 
 
+def is_transformer(model: str) -> bool:
+    """Return True for `transformers:TYPE`."""
+    return model.startswith("transformers:")
+
+
+def head(value: Any, path: KeyPath, say: Report) -> Any:
+    """Read the head of a transformers model, without what its class begins with: `SequenceClassification`."""
+    value = readers.string(value, path, say)
+    if value is INVALID:
+        return INVALID
+    if value.isidentifier() and not value.startswith("Auto"):
+        return value
+    better = value.rpartition("For")[2]
+    better = better if better.isidentifier() else "SequenceClassification"
+    say(path, f"{quoted(value)} is not a head", f"write {quoted(better)}")
+    return INVALID
+
+
 def _model_hint(head: str, colon: str, tail: str) -> str:
     if not colon and head.endswith(WEIGHTS_SUFFIXES):
         return 'weights go into "weights"; a model is "module:attribute" or an archive that ends in .pt2'

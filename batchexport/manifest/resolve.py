@@ -18,20 +18,28 @@ from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.inductor_options import KnownOptions, check_options
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
 from batchexport.manifest.settings import read_settings
+from batchexport.manifest.transformer_types import KnownTypes, check_type
 
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 
 
-def load(path: Path | str, known_options: KnownOptions = lambda: None) -> Manifest:
-    """Read and resolve a manifest; options of Inductor that are not among `known_options` are mistakes.
+def load(
+    path: Path | str, known_options: KnownOptions = lambda: None, known_types: KnownTypes = lambda: None
+) -> Manifest:
+    """Read and resolve a manifest.
+
+    Options of Inductor that are not among `known_options` are mistakes, and so are types of transformers models and
+    their heads that are not among `known_types`.
 
     Raises:
         ManifestError: with every mistake of the manifest.
     """
-    return resolve(load_document(path), known_options)
+    return resolve(load_document(path), known_options, known_types)
 
 
-def resolve(document: Document, known_options: KnownOptions = lambda: None) -> Manifest:
+def resolve(
+    document: Document, known_options: KnownOptions = lambda: None, known_types: KnownTypes = lambda: None
+) -> Manifest:
     """Resolve a document: settings, defaults, then matrix, checkpoints and targets of each entry.
 
     Raises:
@@ -39,20 +47,28 @@ def resolve(document: Document, known_options: KnownOptions = lambda: None) -> M
     """
     try:
         with paused_collector():
-            return _resolve(document, known_options)
+            return _resolve(document, _Known(options=known_options, types=known_types))
     except RecursionError:
         problem = Problem(place=document.name, message="tables or lists are nested too deeply")
         raise ManifestError((problem,)) from None
 
 
-def _resolve(document: Document, known_options: KnownOptions) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the installed libraries have: read only where a manifest speaks of it."""
+
+    options: KnownOptions
+    types: KnownTypes
+
+
+def _resolve(document: Document, known: _Known) -> Manifest:
     mistakes = Diagnostics(document)
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
         if readers.is_table(raw, ("entry", index), mistakes.error_at):
-            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known_options)
+            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
@@ -136,7 +152,7 @@ class _Draft:
 
 
 def _drafts(
-    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known_options: KnownOptions
+    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known: _Known
 ) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
@@ -158,7 +174,8 @@ def _drafts(
             keys[1]: None for axis, _ in variant.picks if len(keys := axis.keys) > 1 and keys[0] == "dims"
         }
         reading = read_entry(variant.table, own, diagnostics.say)
-        check_options(reading.compile, targets=reading.targets, known=known_options, say=diagnostics.say)
+        check_options(reading.compile, targets=reading.targets, known=known.options, say=diagnostics.say)
+        check_type(reading.export, known.types, diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts

@@ -18,6 +18,8 @@ from batchexport.manifest.shape_reader import Use
 _FIELDS = {key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS}
 _size = readers.integer(0)
 
+IMPLIED = ("batch", "seq")  # the dims of inputs that are left to the pipeline
+
 # A number, None for auto, a size of another dim, INVALID for a reported one, or bounds.
 Declared = Mapping[str, Any]
 
@@ -66,6 +68,26 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
         hint = f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
     say(path, f'expected a table, a whole number, "auto" or a size of another dim, found {describe(value)}', hint)
     return INVALID
+
+
+def implied_dims(declared: Declared, is_own: Callable[[str], bool], say: Report) -> ShapeSpec:
+    """Resolve the dims of inputs that are left to the pipeline, a fixed one as a range of one size.
+
+    `is_own` returns whether another dim is a mistake; see `resolve_dims`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, what in declared.items():
+        if name not in IMPLIED or isinstance(what, Affine):
+            if is_own(name) and is_dim_name(name):
+                hint = did_you_mean(name, IMPLIED) or "inputs that are left out have the dims batch and seq"
+                say(("dims", name), "unused dim: no input uses it", hint, key=True)
+            continue
+        dim = None if what is None or what is INVALID else _resolve_dim(name, what, [], say)
+        if type(dim) is int:
+            dim = Dim(name=name, min=dim, max=dim, example=dim)
+        if isinstance(dim, Dim):
+            found[name] = dim.to_json()
+    return ShapeSpec(dims=found, derived={}, fixed={}, measured=(), used=frozenset(IMPLIED))
 
 
 def resolve_dims(

@@ -135,7 +135,7 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
     if reference.endswith(".pt2"):
         with failing_as(Kind.BUILD, f"loading {reference}"):
             return torch.export.load(os.path.join(root, reference)).module()
-    make = library_model(reference) if source in SOURCES else attribute(reference)
+    make = library_model(reference, spec.get("head")) if source in SOURCES else attribute(reference)
     if isinstance(make, nn.Module):
         return make
     if not callable(make):

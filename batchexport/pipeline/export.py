@@ -32,6 +32,7 @@ from batchexport.pipeline.model_structure import first_party_modules, structure_
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.program_calls import ProgramCalls
 from batchexport.pipeline.reference import eager_calls
+from batchexport.pipeline.transformer_export import export_transformer, is_transformer
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
@@ -49,12 +50,17 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     clock = _Clock()
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
-    examples = Examples.of(model, task["spec"], task["root"])
-    try:
-        return _export(model, examples, task, folder, clock)
-    except StageFailure as failure:
-        _confirm(failure, model, examples.spec, task, is_quick=clock.seconds() < _PATIENCE)
-        raise
+
+    def export(spec: Mapping[str, Any]) -> dict[str, Any]:
+        examples = Examples.of(model, spec, task["root"])
+        try:
+            return _export(model, examples, task, folder, clock)
+        except StageFailure as failure:
+            _confirm(failure, model, examples.spec, task, is_quick=clock.seconds() < _PATIENCE)
+            raise
+
+    spec = task["spec"]
+    return export_transformer(model, spec, task["root"], export) if is_transformer(spec) else export(spec)
 
 
 def _confirm(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 
 SOURCES = ("timm", "torchvision", "transformers")
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
+_HEADS = "AutoModelFor"
+_CACHE = "use_cache"
 
 
-def library_model(reference: str) -> Callable[..., Any]:
+def library_model(reference: str, head: str | None = None) -> Callable[..., Any]:
     """Return what makes the model that `timm:NAME`, `torchvision:NAME` or `transformers:TYPE` names.
 
-    Raises StageFailure of kind import or build.
+    `head` is that of a transformers model: `SequenceClassification`. Raises StageFailure of kind import or build.
     """
     source, _, name = reference.partition(":")
     try:
@@ -28,7 +30,44 @@ def library_model(reference: str) -> Callable[..., Any]:
     if source == "torchvision":
         models = importlib.import_module("torchvision.models")
         return lambda **options: models.get_model(name, weights=None, **options)
-    return lambda **options: library.AutoModel.from_config(_library_config(library, name, options))
+    return lambda **options: _transformer(library, name, head, options)
+
+
+def told_of(spec: Mapping[str, Any]) -> list[str]:
+    """Return what the report says of the library model of an export spec: whether its caches were turned off."""
+    source, _, name = spec["model"].partition(":")
+    if source != "transformers":
+        return []
+    config = importlib.import_module(source).AutoConfig.for_model(name, **spec["kwargs"])
+    if not any(True for _ in _unasked_caches(config, spec["kwargs"])):
+        return []
+    return ["the caches of the model are off: write `kwargs.use_cache = true` in the entry to have them returned"]
+
+
+def _transformer(library: Any, name: str, head: str | None, options: Mapping[str, Any]) -> Any:
+    """Make a model of transformers, without caches unless they are asked for. Raises StageFailure of kind build."""
+    config = _library_config(library, name, options)
+    for part in _unasked_caches(config, options):
+        part.use_cache = False
+    made = getattr(library, f"{_HEADS}{head}" if head else "AutoModel", None)
+    if made is None:
+        heads = [one.removeprefix(_HEADS) for one in dir(library) if one.startswith(_HEADS)]
+        near = difflib.get_close_matches(str(head), heads, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else None
+        raise StageFailure(Kind.BUILD, f"transformers has no head {head!r}", remedy)
+    return made.from_config(config)
+
+
+def _unasked_caches(config: Any, options: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the configuration and those within it that have caches on, if the options do not speak of them."""
+    if _CACHE in options:
+        return
+    if getattr(config, _CACHE, None):
+        yield config
+    for name, part in vars(config).items():
+        if hasattr(part, "to_dict") and hasattr(part, "model_type"):
+            inner = options.get(name)
+            yield from _unasked_caches(part, inner if isinstance(inner, Mapping) else {})
 
 
 def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:

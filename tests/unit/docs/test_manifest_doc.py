@@ -76,6 +76,8 @@ def write(folder: Path, table: str, line: str) -> Path:
         text += 'inputs.x = { shape = ["batch"] }\n'
     if line.startswith("shapes = { x"):
         text += 'inputs = "m:inputs"\n'
+    if name == "head":
+        text = text.replace('model = "m:M"', 'model = "transformers:bert"')
     path = folder / "manifest.toml"
     path.write_text(text if name == "schema" else f"schema = 1\n{text}", encoding="utf-8")
     return path

@@ -18,7 +18,7 @@ from batchexport.engine.job_run import JobRun
 from batchexport.store.blobs import Blob
 from batchexport.store.results import Result
 from batchexport.store.store import Record
-from support.builders import export_result, key
+from support.builders import CALL, export_result, key
 from support.builders import job as make_job
 from support.reports import failure, job, run_report
 
@@ -81,7 +81,7 @@ def sample_job_file() -> dict[str, Any]:
     run = JobRun(make_job())
     for name in STAGES:
         run.stages[name] = StageReport(outcome=Outcome.BUILT, reason="r", key=key(name))
-    run.export = export_result()
+    run.export = export_result(call={**CALL, "inputs": ["x = { shape = [2] }"]})
     evidence = {
         "samples": [{"point": {"batch": 1}, "max_abs_diff": 0.0, "scale": 1.0}],
         "refused": {"point": {"batch": 65}, "error": "RuntimeError"},

@@ -56,6 +56,7 @@ COMPILED = Result(key=key("compiled"), files={"compiled": key("artifact")}, fact
 
 EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "model": {"model": "models:other"},
+    "head": {"head": "CausalLM"},
     "args": {"args": (1,)},
     "kwargs": {"kwargs": {"layers": 2}},
     "weights": {"weights": "w.safetensors"},

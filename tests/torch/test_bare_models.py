@@ -1,0 +1,90 @@
+"""Models of transformers that a user only names: their inputs, caches and heads follow from the library itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchexport.core.errors import Kind
+from batchexport.pipeline.failure import StageFailure
+from support.exporting import Export
+
+pytestmark = pytest.mark.torch
+
+TEXT = "hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, vocab_size = 99"
+IMAGE = "hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, image_size = 32"
+T5 = "d_model = 32, d_kv = 16, d_ff = 32, num_layers = 1, num_heads = 2, vocab_size = 99"
+WHISPER = """d_model = 32, encoder_layers = 1, decoder_layers = 1, encoder_attention_heads = 2,
+    decoder_attention_heads = 2, encoder_ffn_dim = 32, decoder_ffn_dim = 32, vocab_size = 99, max_source_positions = 16,
+    pad_token_id = 0, bos_token_id = 1, eos_token_id = 2, decoder_start_token_id = 1"""
+CLIP = f"text_config = {{ {TEXT}, eos_token_id = 2, bos_token_id = 1 }}, vision_config = {{ {IMAGE}, patch_size = 16 }}"
+FAMILIES = {
+    "bert": (TEXT, ["input_ids", "attention_mask"]),
+    "mistral": (f"{TEXT}, num_key_value_heads = 1, head_dim = 16", ["input_ids", "attention_mask"]),
+    "t5": (T5, ["input_ids", "attention_mask", "decoder_input_ids"]),
+    "vit": (f"{IMAGE}, patch_size = 16", ["pixel_values"]),
+    "clip": (CLIP, ["input_ids", "pixel_values", "attention_mask"]),
+    "whisper": (WHISPER, ["input_features", "decoder_input_ids"]),
+    "mamba": (
+        "hidden_size = 32, num_hidden_layers = 1, vocab_size = 99, state_size = 4",
+        ["input_ids", "attention_mask"],
+    ),
+}
+
+
+def entry(name: str, kwargs: str, more: str = "") -> str:
+    return f'model = "transformers:{name}"\nkwargs = {{ {" ".join(kwargs.split())} }}\n{more}'
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_each_family_is_delivered_by_its_name(exported: Export, family: str) -> None:
+    kwargs, names = FAMILIES[family]
+    made = exported(entry(family, kwargs))
+    assert made.output["call"]["kwargs"] == names
+    assert [line.partition(" = ")[0] for line in made.output["call"]["inputs"]] == names
+    assert any(symbolic(value) for value in inputs_of(made.program()))
+    assert made.verify()["samples"]
+
+
+def inputs_of(program: Any) -> list[Any]:
+    return [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
+
+
+def symbolic(value: Any) -> bool:
+    return any(not isinstance(size, int) for size in getattr(value, "shape", ()))
+
+
+def test_bounds_of_batch_and_seq_hold_for_inputs_that_are_left_out(exported: Export) -> None:
+    made = exported(entry("bert", TEXT, "[dims]\nbatch = { max = 4 }\nseq = 16".replace("[dims]", "[entry.dims]")))
+    assert {tuple(point.items()) for point in made.points()} == {(("batch", size),) for size in (1, 2, 4)}
+    assert made.reference()["calls"][0]["inputs"]["input_ids"].shape == (2, 16)
+
+
+def test_a_dim_that_the_inputs_do_not_have_is_refused(exported: Export) -> None:
+    with pytest.raises(StageFailure, match="have no dim seq") as caught:
+        exported(entry("vit", f"{IMAGE}, patch_size = 16", "[entry.dims]\nseq = 16"))
+    assert (caught.value.kind, caught.value.remedy) == (Kind.INPUTS, "leave seq out of [entry.dims]")
+
+
+def test_caches_are_off_and_the_report_says_so(exported: Export) -> None:
+    kwargs = f"{TEXT}, num_key_value_heads = 1, head_dim = 16"
+    made = exported(entry("mistral", kwargs))
+    assert [one for one in made.output["warnings"] if "`kwargs.use_cache = true`" in one]
+    assert not exported(entry("mistral", f"use_cache = false, {kwargs}")).output["warnings"]
+    with pytest.raises(StageFailure, match="DynamicCache") as caught:
+        exported(entry("mistral", f"use_cache = true, {kwargs}"))
+    assert "`kwargs.use_cache = false`" in (caught.value.remedy or "")
+
+
+def test_a_head_gives_its_outputs(exported: Export) -> None:
+    made = exported(entry("bert", f"{TEXT}, num_labels = 3", 'head = "SequenceClassification"'))
+    assert [name for call in made.reference()["calls"] for name in call["names"]][:1] == ["['logits']"]
+
+
+def test_inputs_that_cannot_be_derived_are_asked_for_by_name(exported: Export) -> None:
+    kwargs = "hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32"
+    with pytest.raises(StageFailure, match="no inputs are given") as caught:
+        exported(entry("layoutlmv3", f"{kwargs}, visual_embed = true, input_size = 224, patch_size = 100"))
+    assert caught.value.kind is Kind.INPUTS
+    assert "`inputs.input_ids = { shape = " in (caught.value.remedy or "")
