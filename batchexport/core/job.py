@@ -21,7 +21,8 @@ class ExportSpec:
     the manifest. Nodes: `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"tuple": [...]}`,
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
-    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use.
+    `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use. `decompose` maps operators to True, for the
+    rule that torch has, or to `module:attribute`, one of the user.
     """
 
     model: str
@@ -41,7 +42,9 @@ class ExportSpec:
     strict: bool = False
     ir: str = "training"
     preserve_module_call_signature: tuple[str, ...] = ()
-    decompositions: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    decompose: Mapping[str, str | bool] = field(default_factory=dict)
+    decompose_triton: bool = False
     extra_files: Mapping[str, str] = field(default_factory=dict)
     prefer_deferred_runtime_asserts: bool = False
 
@@ -68,7 +71,9 @@ class ExportSpec:
             "strict": self.strict,
             "ir": self.ir,
             "preserve_module_call_signature": list(self.preserve_module_call_signature),
-            "decompositions": list(self.decompositions),
+            "keep": list(self.keep),
+            "decompose": dict(self.decompose),
+            "decompose_triton": self.decompose_triton,
             "extra_files": dict(self.extra_files),
             "prefer_deferred_runtime_asserts": self.prefer_deferred_runtime_asserts,
         }

@@ -16,22 +16,27 @@ from batchexport.manifest.document import SCHEMA, Diagnostics, Document, paused_
 from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.inductor_options import KnownOptions, check_options
+from batchexport.manifest.lowering import KnownOperators, check_operators
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
 from batchexport.manifest.settings import read_settings
 
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 
 
-def load(path: Path | str, known_options: KnownOptions = lambda: None) -> Manifest:
-    """Read and resolve a manifest; options of Inductor that are not among `known_options` are mistakes.
+def load(
+    path: Path | str, known_options: KnownOptions = lambda: None, known_operators: KnownOperators = lambda: None
+) -> Manifest:
+    """Read and resolve a manifest; options of Inductor and ATen operators that are not among the known are mistakes.
 
     Raises:
         ManifestError: with every mistake of the manifest.
     """
-    return resolve(load_document(path), known_options)
+    return resolve(load_document(path), known_options, known_operators)
 
 
-def resolve(document: Document, known_options: KnownOptions = lambda: None) -> Manifest:
+def resolve(
+    document: Document, known_options: KnownOptions = lambda: None, known_operators: KnownOperators = lambda: None
+) -> Manifest:
     """Resolve a document: settings, defaults, then matrix, checkpoints and targets of each entry.
 
     Raises:
@@ -39,20 +44,21 @@ def resolve(document: Document, known_options: KnownOptions = lambda: None) -> M
     """
     try:
         with paused_collector():
-            return _resolve(document, known_options)
+            return _resolve(document, known_options, known_operators)
     except RecursionError:
         problem = Problem(place=document.name, message="tables or lists are nested too deeply")
         raise ManifestError((problem,)) from None
 
 
-def _resolve(document: Document, known_options: KnownOptions) -> Manifest:
+def _resolve(document: Document, known_options: KnownOptions, known_operators: KnownOperators) -> Manifest:
     mistakes = Diagnostics(document)
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
         if readers.is_table(raw, ("entry", index), mistakes.error_at):
-            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known_options)
+            diagnostics = EntryDiagnostics(mistakes, index, raw, defaults)
+            drafts += _drafts(diagnostics, raw, defaults, known_options, known_operators)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
@@ -136,7 +142,11 @@ class _Draft:
 
 
 def _drafts(
-    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known_options: KnownOptions
+    diagnostics: EntryDiagnostics,
+    raw: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    known_options: KnownOptions,
+    known_operators: KnownOperators,
 ) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
@@ -159,6 +169,7 @@ def _drafts(
         }
         reading = read_entry(variant.table, own, diagnostics.say)
         check_options(reading.compile, targets=reading.targets, known=known_options, say=diagnostics.say)
+        check_operators(reading.operators, known=known_operators, say=diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts

@@ -22,6 +22,7 @@ from batchexport.store.store import Store
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
 from batchexport.toolchain.inductor import option_names
+from batchexport.toolchain.operators import operator_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,11 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
         UsageError: if the selection names a job that does not exist.
         StoreError: if the cache folder can't be used.
     """
-    manifest = resolve.load(options.manifest, lambda: option_names(tuple(probe.import_path())))
+    manifest = resolve.load(
+        options.manifest,
+        known_options=lambda: option_names(tuple(probe.import_path())),
+        known_operators=lambda: operator_names(tuple(probe.import_path())),
+    )
     if options.output_dir is not None:
         manifest = replace(manifest, output_dir=options.output_dir.absolute())
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
