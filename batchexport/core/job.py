@@ -22,7 +22,7 @@ class ExportSpec:
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use. `decompose` maps operators to True, for the
-    rule that torch has, or to `module:attribute`, one of the user.
+    rule that torch has, or to `module:attribute`, one of the user. `strict` is a truth value or `"auto"`.
     """
 
     model: str
@@ -39,7 +39,7 @@ class ExportSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
-    strict: bool = False
+    strict: bool | str = False
     ir: str = "training"
     preserve_module_call_signature: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ _strings = readers.list_of(readers.string, "strings")
 
 
 _EXPORT = {
-    "strict": readers.boolean,
+    "strict": values.strict,
     "ir": readers.one_of(("training", "inference", "core-aten")),
     "preserve_module_call_signature": readers.list_of(names.dotted("module"), "module names"),
     "keep": lowering.OPERATORS,

@@ -77,13 +77,14 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
         about = {"state": ids, "call": call, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
-    # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
-    alike = None if spec["strict"] else structure_digest(model, first_party_modules())
+    alike = None if spec["strict"] is True else structure_digest(model, first_party_modules())
     clock.lap("identity")
     seed_everything(int(spec["seed"]))  # whatever the eager calls drew
     with recorded_warnings() as warnings:
         made = make_program(model, examples, example, spec)
     program = made.program
+    if made.strict:  # Dynamo may branch on anything in a model, so that no structure digest is enough
+        alike = None
     warnings += [*made.warnings, *random_operators(program)]
     warnings += [
         f"torch has fixed the dim {name} at {size}, and the artifacts hold for that size only: give it a range in "
@@ -102,8 +103,8 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
     again = partial(_program, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
-    about = stats(program)
-    _save_reference({**reference, "dtypes": about["dtypes"]}, folder)
+    found = {**stats(program), "strict": made.strict}
+    _save_reference({**reference, "dtypes": found["dtypes"]}, folder)
     clock.lap("save")
     return {
         "program": digest,
@@ -115,7 +116,7 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
         "reweighed": False,
         "packed": None,
         "warnings": warnings,
-        "stats": {**about, "seconds": clock.laps},
+        "stats": {**found, "seconds": clock.laps},
     }
 
 

@@ -70,6 +70,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "data": {"data": ("a.json",)},
     "imports": {"imports": ("mylib.ops",)},
     "strict": {"strict": True},
+    "strict by itself": {"strict": "auto"},
     "ir": {"ir": "core-aten"},
     "preserve_module_call_signature": {"preserve_module_call_signature": ("encoder",)},
     "keep": {"keep": ("aten.silu",)},
