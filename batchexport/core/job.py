@@ -27,6 +27,8 @@ class ExportSpec:
     is the size that the inputs have. Where the inputs of a transformers model are left to the pipeline, `inputs` is
     empty, and `dims` holds those that the manifest bounds, fixed ones as ranges of one size. `head` is that of such a
     model: `SequenceClassification`.
+    `decompose` maps operators to True, for the rule that torch has, or to `module:attribute`, one of the user. `strict`
+    is a truth value or `"auto"`.
     """
 
     model: str
@@ -48,10 +50,12 @@ class ExportSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
-    strict: bool = False
+    strict: bool | str = False
     ir: str = "training"
     preserve_module_call_signature: tuple[str, ...] = ()
-    decompositions: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    decompose: Mapping[str, str | bool] = field(default_factory=dict)
+    decompose_triton: bool = False
     extra_files: Mapping[str, str] = field(default_factory=dict)
     prefer_deferred_runtime_asserts: bool = False
 
@@ -83,7 +87,9 @@ class ExportSpec:
             "strict": self.strict,
             "ir": self.ir,
             "preserve_module_call_signature": list(self.preserve_module_call_signature),
-            "decompositions": list(self.decompositions),
+            "keep": list(self.keep),
+            "decompose": dict(self.decompose),
+            "decompose_triton": self.decompose_triton,
             "extra_files": dict(self.extra_files),
             "prefer_deferred_runtime_asserts": self.prefer_deferred_runtime_asserts,
         }

@@ -26,7 +26,7 @@ from batchexport.store.results import ExportFacts, Result, Results
 from batchexport.toolchain.probe import import_path
 from batchexport.workers.exit_status import Success
 
-_SLIM = ("op_count", "parameter_bytes", "buffer_bytes")
+_SLIM = ("op_count", "parameter_bytes", "buffer_bytes", "strict")
 
 
 def fingerprint(folder: Path, outcome: Success) -> str:

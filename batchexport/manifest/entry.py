@@ -8,7 +8,7 @@ from typing import Any
 
 from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import did_you_mean
-from batchexport.manifest import names, readers, values
+from batchexport.manifest import lowering, names, readers, values
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.readers import Report
 from batchexport.manifest.shape_spec import implied_dims, read_dims, resolve_dims
@@ -20,10 +20,13 @@ _strings = readers.list_of(readers.string, "strings")
 
 
 _EXPORT = {
-    "strict": readers.boolean,
+    "strict": values.strict,
     "ir": readers.one_of(("training", "inference", "core-aten")),
     "preserve_module_call_signature": readers.list_of(names.dotted("module"), "module names"),
-    "decompositions": readers.list_of(names.operator, "operators"),
+    "keep": lowering.OPERATORS,
+    "decompose": lowering.rules,
+    "decompositions": lowering.OPERATORS,
+    "decompose_triton": readers.boolean,
     "extra_files": values.extra_files,
     "prefer_deferred_runtime_asserts": readers.boolean,
 }
@@ -91,6 +94,7 @@ class Reading:
 
     `weights` has an item (name, file) for each checkpoint, or one without a name.
     `timeout` is in seconds, per stage. `expected_failure` is a stage. `used_dims` are all names used in shapes.
+    `operators` are all that the entry keeps or decomposes.
     """
 
     export: Mapping[str, Any]
@@ -102,6 +106,7 @@ class Reading:
     timeout: float
     expected_failure: str | None
     used_dims: frozenset[str]
+    operators: tuple[lowering.Named, ...]
 
     def export_spec(self, weights: str | None) -> ExportSpec:
         return ExportSpec(weights=weights, **self.export)
@@ -151,6 +156,9 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "make weights one of the checkpoints",
         )
     export, compile_, verify = known.get("export", {}), known.get("compile", {}), known.get("verify", {})
+    operators = lowering.named_operators(export)
+    lowering.check_distinct(operators, say)
+    lowering.check_triton(export, say)
     # A bare .so can't hold weights beside the code.
     if compile_.get("format") == "so" and compile_.setdefault("weights", "embedded") == "external":
         say(
@@ -184,7 +192,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "env": known.get("env", {}),
             "data": known.get("data", ()),
             "imports": known.get("imports", ()),
-            **export,
+            **lowering.merged_rules(export),
         },
         compile=compile_,
         verify=VerifySpec(**verify),
@@ -194,4 +202,5 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
         timeout=known.get("timeout", DEFAULT_TIMEOUT),
         expected_failure=known.get("expect"),
         used_dims=shape_spec.used,
+        operators=operators,
     )

@@ -16,6 +16,7 @@ from batchexport.manifest.document import SCHEMA, Diagnostics, Document, paused_
 from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.inductor_options import KnownOptions, check_options
+from batchexport.manifest.lowering import KnownOperators, check_operators
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
 from batchexport.manifest.settings import read_settings
 from batchexport.manifest.transformer_types import KnownTypes, check_type
@@ -23,23 +24,30 @@ from batchexport.manifest.transformer_types import KnownTypes, check_type
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
 
 
-def load(
-    path: Path | str, known_options: KnownOptions = lambda: None, known_types: KnownTypes = lambda: None
-) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the installed libraries have, read only where a manifest speaks of it; None where that is unknown."""
+
+    options: KnownOptions = lambda: None
+    operators: KnownOperators = lambda: None
+    types: KnownTypes = lambda: None
+
+
+_NOTHING = Known()
+
+
+def load(path: Path | str, known: Known = _NOTHING) -> Manifest:
     """Read and resolve a manifest.
 
-    Options of Inductor that are not among `known_options` are mistakes, and so are types of transformers models and
-    their heads that are not among `known_types`.
+    Options of Inductor, operators, and types of transformers models and their heads that are not known are mistakes.
 
     Raises:
         ManifestError: with every mistake of the manifest.
     """
-    return resolve(load_document(path), known_options, known_types)
+    return resolve(load_document(path), known)
 
 
-def resolve(
-    document: Document, known_options: KnownOptions = lambda: None, known_types: KnownTypes = lambda: None
-) -> Manifest:
+def resolve(document: Document, known: Known = _NOTHING) -> Manifest:
     """Resolve a document: settings, defaults, then matrix, checkpoints and targets of each entry.
 
     Raises:
@@ -47,21 +55,13 @@ def resolve(
     """
     try:
         with paused_collector():
-            return _resolve(document, _Known(options=known_options, types=known_types))
+            return _resolve(document, known)
     except RecursionError:
         problem = Problem(place=document.name, message="tables or lists are nested too deeply")
         raise ManifestError((problem,)) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What the installed libraries have: read only where a manifest speaks of it."""
-
-    options: KnownOptions
-    types: KnownTypes
-
-
-def _resolve(document: Document, known: _Known) -> Manifest:
+def _resolve(document: Document, known: Known) -> Manifest:
     mistakes = Diagnostics(document)
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
@@ -152,7 +152,7 @@ class _Draft:
 
 
 def _drafts(
-    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known: _Known
+    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known: Known
 ) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
@@ -176,6 +176,7 @@ def _drafts(
         reading = read_entry(variant.table, own, diagnostics.say)
         check_options(reading.compile, targets=reading.targets, known=known.options, say=diagnostics.say)
         check_type(reading.export, known.types, diagnostics.say)
+        check_operators(reading.operators, known=known.operators, say=diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchexport.core.report import STAGES
-from batchexport.core.text import describe, quoted
+from batchexport.core.text import describe, did_you_mean, quoted
 from batchexport.manifest import names, readers
 from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
@@ -68,6 +68,16 @@ def checkpoints(value: Any, path: KeyPath, say: Report) -> Any:
         for name in value:
             names.plain(name, (*path, name), say)
     return readers.table_of(names.weights, "weights files")(value, path, say)
+
+
+def strict(value: Any, path: KeyPath, say: Report) -> Any:
+    """Read `true`, `false` or `"auto"`."""
+    if value == "auto":
+        return value
+    if type(value) is str and did_you_mean(value, ("auto",)):
+        say(path, f"unknown value {quoted(value)}", 'did you mean "auto"?')
+        return INVALID
+    return readers.boolean(value, path, say)
 
 
 def expect(value: Any, path: KeyPath, say: Report) -> Any:

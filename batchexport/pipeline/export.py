@@ -18,18 +18,18 @@ from torch.utils import _pytree as pytree
 from batchexport.core.dims import Dim, corners
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
-from batchexport.pipeline.capture import capture
 from batchexport.pipeline.confirm import confirmed_changes, remedy_with
 from batchexport.pipeline.dynamic_shapes import fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
-from batchexport.pipeline.lower import lower
 from batchexport.pipeline.manifest_lines import edits
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
+from batchexport.pipeline.operators import user_rules
+from batchexport.pipeline.program import make_program
 from batchexport.pipeline.program_calls import ProgramCalls
 from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.transformer_export import export_transformer, is_transformer
@@ -85,6 +85,7 @@ def _export(
     model: nn.Module, examples: Examples, task: Mapping[str, Any], folder: str, clock: _Clock
 ) -> dict[str, Any]:
     spec, root = examples.spec, task["root"]
+    user_rules(spec)  # so that their modules are among those that the structure digest covers
     dims = _dims(spec)
     points = _points(dims, task["samples"])
     example, nodes = examples.call(points[0]), examples.nodes()
@@ -101,13 +102,15 @@ def _export(
         kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
         about = {"state": ids, "call": call, "stats": {**base["stats"], "seconds": clock.laps}}
         return {**kept, **about, "reweighed": True, "packed": written.packed}
-    # Dynamo may branch on anything in a model, so no structure digest is enough in strict mode.
-    alike = None if spec["strict"] else structure_digest(model, first_party_modules())
+    alike = None if spec["strict"] is True else structure_digest(model, first_party_modules())
     clock.lap("identity")
     seed_everything(int(spec["seed"]))  # whatever the eager calls drew
     with recorded_warnings() as warnings:
-        program = _capture(model, examples, example, spec)
-    warnings += random_operators(program)
+        made = make_program(model, examples, example, spec)
+    program = made.program
+    if made.strict:  # Dynamo may branch on anything in a model, so that no structure digest is enough
+        alike = None
+    warnings += [*made.warnings, *random_operators(program)]
     warnings += [
         f"torch has fixed the dim {name} at {size}, and the artifacts hold for that size only: give it a range in "
         "[entry.dims] to learn why"
@@ -122,11 +125,11 @@ def _export(
     skeleton = concrete_program_digest(program)
     clock.lap("identity")
     # Last, as a call changes the buffers that the program shares with the model.
-    again = partial(_capture, model, examples, example)
+    again = partial(_program, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
-    about = stats(program)
-    _save_reference({**reference, "dtypes": about["dtypes"]}, folder)
+    found = {**stats(program), "strict": made.strict}
+    _save_reference({**reference, "dtypes": found["dtypes"]}, folder)
     clock.lap("save")
     return {
         "program": digest,
@@ -138,7 +141,7 @@ def _export(
         "reweighed": False,
         "packed": None,
         "warnings": warnings,
-        "stats": {**about, "seconds": clock.laps},
+        "stats": {**found, "seconds": clock.laps},
     }
 
 
@@ -149,7 +152,7 @@ def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, An
     with restored(model):
         calls = eager_calls(model, examples, points, least=1)
         seed_everything(int(spec["seed"]))
-        again = partial(_capture, model, examples, examples.call(points[0]))
+        again = partial(_program, model, examples, examples.call(points[0]))
         ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()
 
 
@@ -163,8 +166,8 @@ def _points(dims: Mapping[str, Dim], samples: str) -> Sequence[Mapping[str, int]
     return points if samples == "corners" else points[:1]
 
 
-def _capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
-    return lower(capture(model, examples, call, spec), spec)
+def _program(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
+    return make_program(model, examples, call, spec).program
 
 
 def _save_reference(reference: Mapping[str, Any], folder: str) -> None:

@@ -22,6 +22,7 @@ from batchexport.store.store import Store
 from batchexport.toolchain import probe
 from batchexport.toolchain.cuda import Devices, chosen
 from batchexport.toolchain.inductor import option_names
+from batchexport.toolchain.operators import operator_names
 from batchexport.toolchain.transformers import transformer_types
 
 
@@ -57,7 +58,12 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
         StoreError: if the cache folder can't be used.
     """
     path = tuple(probe.import_path())
-    manifest = resolve.load(options.manifest, lambda: option_names(path), lambda: transformer_types(path))
+    known = resolve.Known(
+        options=lambda: option_names(path),
+        operators=lambda: operator_names(path),
+        types=lambda: transformer_types(path),
+    )
+    manifest = resolve.load(options.manifest, known)
     if options.output_dir is not None:
         manifest = replace(manifest, output_dir=options.output_dir.absolute())
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)

@@ -189,7 +189,7 @@ CASES = [
     Case("specializes", 'model = "models:Specializes"', "shapes", ("batch",), "max = 10"),
     Case("too-small", 'model = "models:NeedsSix"', "shapes", ("batch=1",)),
     Case("branches", 'model = "models:Branches"', "export", (), "torch.cond"),
-    Case("no-decomposition", f'{GOOD}\nexport = {{ decompositions = ["aten.nowhere"] }}', "lower", ("aten.nowhere",)),
+    Case("no-decomposition", f'{GOOD}\nexport = {{ decompositions = ["nowhere.op"] }}', "lower", ("nowhere",)),
     Case("no-extra-file", f'{GOOD}\nexport = {{ extra_files = {{ "a" = "nowhere" }} }}', "save", ("nowhere",)),
     Case("tells-export", 'model = "models:TellsExport"', "verify", ("output differs",), "[entry.verify]", "verify"),
     Case("sleeps", 'model = "models:Sleeps"\ntimeout = "2s"', "timeout", ("2 s",), "`timeout`"),

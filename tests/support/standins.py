@@ -85,7 +85,7 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "packed": None,
             "warnings": [],
             "call": {"args": [], "kwargs": ["x"], "positions": ["x"]},
-            "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0},
+            "stats": {"op_count": 1, "parameter_bytes": 4, "buffer_bytes": 0, "strict": False},
         },
         "compile": {"compiled": "compiled.pt2", "code": None},
         "verify": {"samples": [], "refused": None},

@@ -298,12 +298,6 @@ def test_chosen_operators_are_decomposed_and_no_others(exported: Export) -> None
     made.verify()
 
 
-def test_an_unknown_decomposition_is_refused(exported: Export) -> None:
-    with pytest.raises(StageFailure, match=r"no decomposition for 'aten.siluu'") as failure:
-        exported(AFFINE + 'export.decompositions = ["aten.siluu"]')
-    assert failure.value.kind is Kind.LOWER
-
-
 def test_strict_capture_gives_the_same_numbers(exported: Export) -> None:
     made = exported("""
         model = ":Affine"

@@ -56,7 +56,14 @@ def outcome(
 ) -> Success:
     """The success of an export stage that read one file."""
     data = (root / "m.py").read_bytes()
-    stats = {"op_count": 1, "parameter_bytes": 8, "buffer_bytes": 0, "ops": {"add": 1}, "seconds": {"build": 1.0}}
+    stats = {
+        "op_count": 1,
+        "parameter_bytes": 8,
+        "buffer_bytes": 0,
+        "strict": False,
+        "ops": {"add": 1},
+        "seconds": {"build": 1.0},
+    }
     output = {
         "program": key("program"),
         "skeleton": key("skeleton"),

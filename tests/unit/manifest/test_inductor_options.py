@@ -15,7 +15,7 @@ KNOWN = frozenset({"max_autotune", "cpp.threads", "cpp.simdlen", "compile_thread
 def mistakes(compile_: str, more: str = "", known: Collection[str] | None = KNOWN) -> list[str]:
     text = f'schema = 1\n[[entry]]\nname = "a"\nmodel = "m:M"\n{more}\n[entry.compile]\n{compile_}\n'
     try:
-        resolve.resolve(document.parse(text, "m.toml"), lambda: known)
+        resolve.resolve(document.parse(text, "m.toml"), resolve.Known(options=lambda: known))
     except ManifestError as error:
         return [str(problem).partition("compile.options.")[2] for problem in error.problems]
     return []
@@ -88,6 +88,6 @@ name = "b"
 model = "m:M"
 """
     with pytest.raises(ManifestError) as caught:
-        resolve.resolve(document.parse(text, "m.toml"), lambda: KNOWN)
+        resolve.resolve(document.parse(text, "m.toml"), resolve.Known(options=lambda: KNOWN))
     (problem,) = caught.value.problems
     assert problem.place == "m.toml:3: defaults.compile.options.max_autotun"

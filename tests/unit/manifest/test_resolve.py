@@ -162,7 +162,7 @@ def test_every_key_of_the_designs_example_arrives() -> None:
             strict=False,
             ir="training",
             preserve_module_call_signature=("encoder",),
-            decompositions=("aten.silu",),
+            decompose={"aten.silu": True},
             extra_files={"card.json": "cards/bert.json"},
         ),
         compile=CompileSpec(target="cpu", format="package", options={"max_autotune": False}, weights="external"),

@@ -29,7 +29,7 @@ class Installed:
 
 def read(entry: str, known: Types | None) -> ExportSpec:
     text = f'schema = 1\n[[entry]]\nname = "a"\n{entry}\n'
-    [job] = resolve.resolve(document.parse(text, "m.toml"), known_types=lambda: known).jobs
+    [job] = resolve.resolve(document.parse(text, "m.toml"), resolve.Known(types=lambda: known)).jobs
     return job.export
 
 
@@ -84,7 +84,7 @@ def test_the_types_are_read_only_for_models_of_transformers() -> None:
         raise AssertionError("the types of transformers were read")
 
     text = 'schema = 1\n[[entry]]\nname = "a"\nmodel = "m:M"\n'
-    resolve.resolve(document.parse(text, "m.toml"), known_types=never)
+    resolve.resolve(document.parse(text, "m.toml"), resolve.Known(types=never))
 
 
 BERT = 'model = "transformers:bert"\n'

@@ -75,9 +75,12 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "data": {"data": ("a.json",)},
     "imports": {"imports": ("mylib.ops",)},
     "strict": {"strict": True},
+    "strict by itself": {"strict": "auto"},
     "ir": {"ir": "core-aten"},
     "preserve_module_call_signature": {"preserve_module_call_signature": ("encoder",)},
-    "decompositions": {"decompositions": ("aten.silu",)},
+    "keep": {"keep": ("aten.silu",)},
+    "decompose": {"decompose": {"aten.silu": True}},
+    "decompose_triton": {"decompose_triton": True},
     "extra_files": {"extra_files": {"card.json": "card.json"}},
     "prefer_deferred_runtime_asserts": {"prefer_deferred_runtime_asserts": True},
 }
