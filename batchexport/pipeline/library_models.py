@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
+
+from batchexport.core.wheels import install_torchvision
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 
 SOURCES = ("timm", "torchvision", "transformers")
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 _HEADS = "AutoModelFor"
 _CACHE = "use_cache"
+_NEEDED = re.compile(r"requires the (\w+) library")
 
 
 def library_model(reference: str, head: str | None = None) -> Callable[..., Any]:
@@ -24,13 +29,19 @@ def library_model(reference: str, head: str | None = None) -> Callable[..., Any]
     try:
         library = importlib.import_module(source)
     except Exception as error:
-        raise classified(error, Kind.IMPORT, f"importing {source}", f"install {source}") from error
+        raise classified(error, Kind.IMPORT, f"importing {source}", _to_install(source)) from error
     if source == "timm":
         return lambda **options: library.create_model(name, pretrained=False, **options)
     if source == "torchvision":
         models = importlib.import_module("torchvision.models")
         return lambda **options: models.get_model(name, weights=None, **options)
     return lambda **options: _transformer(library, name, head, options)
+
+
+def _to_install(source: str) -> str:
+    if source == "transformers":
+        return "pip install transformers"
+    return install_torchvision(torch.__version__, *(["timm"] if source == "timm" else []))
 
 
 def told_of(spec: Mapping[str, Any]) -> list[str]:
@@ -55,7 +66,12 @@ def _transformer(library: Any, name: str, head: str | None, options: Mapping[str
         near = difflib.get_close_matches(str(head), heads, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else None
         raise StageFailure(Kind.BUILD, f"transformers has no head {head!r}", remedy)
-    return made.from_config(config)
+    try:
+        return made.from_config(config)
+    except ImportError as error:  # transformers names the package that a model needs beside it
+        needed = _NEEDED.search(str(error))
+        remedy = f"pip install {needed[1]}" if needed else None
+        raise classified(error, Kind.IMPORT, f"building transformers:{name}", remedy) from error
 
 
 def _unasked_caches(config: Any, options: Mapping[str, Any]) -> Iterator[Any]:

@@ -11,11 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from batchexport.core.text import counted, format_bytes
+from batchexport.core.wheels import fits, install_torchvision
 from batchexport.toolchain.cuda import ask_driver, parse
 from batchexport.toolchain.probe import compiler, compiler_path
 from batchexport.toolchain.resources import cgroup_memory, usable_cores
@@ -45,6 +48,7 @@ def examine(cache: Path) -> tuple[Check, ...]:
     return (
         check_python(sys.version_info[:3]),
         check_torch(),
+        check_torchvision(sys.path),
         check_compiler(),
         check_isa(Path("/proc/cpuinfo")),
         check_cores(),
@@ -74,6 +78,28 @@ def check_torch() -> Check:
     if numbers < (2, 11):
         return Check(name="torch", state="fail", detail=version, remedy="pip install 'torch>=2.11'")
     return Check(name="torch", state="ok", detail=version)
+
+
+def check_torchvision(path: Sequence[str]) -> Check:
+    """Check that the torchvision on an import path fits the torch there; models of timm need it too."""
+    torch, torchvision = _version_in_source("torch", path), _version_in_source("torchvision", path)
+    if torchvision is None or torch is None:
+        detail = "not installed; needed for models of torchvision and timm alone"
+        return Check(name="torchvision", state="ok", detail=detail)
+    if not fits(torch, torchvision):
+        detail = f"{torchvision} does not fit torch {torch}: models of torchvision and timm can't be imported"
+        return Check(name="torchvision", state="warn", detail=detail, remedy=install_torchvision(torch))
+    return Check(name="torchvision", state="ok", detail=torchvision)
+
+
+def _version_in_source(package: str, path: Sequence[str]) -> str | None:
+    """Return the version that a package gives itself: unlike that of its wheel, it always tells CPU or CUDA."""
+    for entry in path:
+        with suppress(OSError, ValueError):
+            text = Path(entry, package, "version.py").read_text(encoding="utf-8")
+            if found := re.search(r"""^__version__ = ['"]([^'"]+)""", text, re.MULTILINE):
+                return found[1]
+    return None
 
 
 def check_compiler() -> Check:

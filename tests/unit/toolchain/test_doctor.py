@@ -222,3 +222,21 @@ def test_cores_are_those_of_the_cgroup_where_it_has_a_quota(monkeypatch: pytest.
     monkeypatch.setattr(resources, "cgroup_cores", lambda: 3)
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
     assert doctor.check_cores().detail == "3 of 8 usable"
+
+
+def installed(folder: Path, package: str, version: str) -> None:
+    (folder / package).mkdir()
+    (folder / package / "version.py").write_text(f"__version__ = '{version}'\n")
+
+
+@pytest.mark.parametrize(("version", "state"), [("0.28.0+cpu", "ok"), ("0.28.0+cu130", "warn"), ("0.29.1+cpu", "warn")])
+def test_a_torchvision_of_another_torch_is_told_with_what_to_install(tmp_path: Path, version: str, state: str) -> None:
+    installed(tmp_path, "torch", "2.13.0+cpu")
+    installed(tmp_path, "torchvision", version)
+    check = doctor.check_torchvision([str(tmp_path)])
+    assert (check.state, version in check.detail) == (state, True)
+    assert ("torchvision==0.28.*" in (check.remedy or "")) is (state == "warn")
+
+
+def test_a_machine_without_torchvision_is_fine(tmp_path: Path) -> None:
+    assert doctor.check_torchvision([str(tmp_path)]).state == "ok"
