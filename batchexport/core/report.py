@@ -53,6 +53,7 @@ class Failure:
     """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran.
 
     `fix` holds the changes of the manifest that the remedy tells, where they can be written without asking.
+    `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
     `log_tail` holds the last useful lines of the log, where a child died without reporting its error.
     """
 
@@ -61,6 +62,7 @@ class Failure:
     message: str
     remedy: str | None = None
     fix: tuple[Edit, ...] = ()
+    error_class: str | None = None
     log: str | None = None
     log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
@@ -72,6 +74,7 @@ class Failure:
             "message": self.message,
             "remedy": self.remedy,
             "fix": [edit.to_json() for edit in self.fix],
+            "class": self.error_class,
             "log": self.log,
             "log_tail": list(self.log_tail),
             "reproduce": self.reproduce,

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from batchexport.pipeline.call_form import Call, CallForm
 from batchexport.pipeline.constraints import Source, in_words_of_the_manifest, solve, telling
 from batchexport.pipeline.dynamic_shapes import dynamic_shapes, size_sources
+from batchexport.pipeline.exportdb import ErrorClass, classify
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.manifest_lines import what_to_write
@@ -113,17 +114,47 @@ def _violation(error: Exception, spec: Mapping[str, Any], sources: Mapping[str, 
     """Return which sizes a model does not take, and what to write for them: in the words of the manifest."""
     text, dims = text_of(error), spec["dims"]
     found = solve(text, dims, sources)
-    reasons = [line.strip(" -") for line in text.splitlines() if line.strip().startswith("- ")]
-    told = in_words_of_the_manifest(telling(reasons, dims, sources) or one_line(error), sources, dims)
+    if not found.sizes and not found.replaced and (sort := classify(error)).case is not None:
+        return _unsolvable(error, sort, spec, sources)
+    told = in_words_of_the_manifest(telling(_reasons(error), dims, sources) or one_line(error), sources, dims)
     remedy = what_to_write(found, spec)
     if remedy is None and (names := sorted({one.size.name for name, one in sources.items() if name in text})):
         remedy = f"narrow the range of {' or '.join(names)} in [entry.dims]"
     failure = StageFailure(Kind.SHAPES, told, remedy)
     failure.changes = found
+    failure.error_class = "CONSTRAINT_VIOLATION"
+    return failure
+
+
+def _reasons(error: Exception) -> list[str]:
+    """Return why torch finds constraints violated, one sentence each."""
+    return [line.strip(" -") for line in text_of(error).splitlines() if line.strip().startswith("- ")]
+
+
+def _unsolvable(
+    error: Exception, sort: ErrorClass, spec: Mapping[str, Any], sources: Mapping[str, Source]
+) -> StageFailure:
+    """Return the failure for guards that torch itself can't solve, for whatever range, as exportdb says."""
+    names = {one.size.name for name, one in sources.items() if name in text_of(error)}
+    lines = " and ".join(f"`{name} = {spec['dims'][name]['example']}`" for name in sorted(names & spec["dims"].keys()))
+    told = in_words_of_the_manifest(telling(_reasons(error), {}, {}) or one_line(error), sources, spec["dims"])
+    remedy = f"compute it otherwise ({sort.description.rstrip('.')}), or fix the size: {lines} in [entry.dims]"
+    failure = StageFailure(Kind.EXPORT, f"torch.export: {told}{sort}", remedy if lines else sort.description)
+    failure.error_class = sort.name
     return failure
 
 
 def _explained(error: Exception) -> StageFailure:
+    """Return the failure for an error of torch.export, with the class that torch has for it."""
+    failure = _of_kind(error)
+    sort = classify(error)
+    if failure.kind is Kind.EXPORT:
+        failure.message += str(sort)
+    failure.error_class = sort.name
+    return failure
+
+
+def _of_kind(error: Exception) -> StageFailure:
     text = text_of(error)
     kind = getattr(getattr(error, "error_type", None), "name", "")
     name = type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any
 from batchexport.core.errors import NO_ROOM, Kind
 from batchexport.pipeline.manifest_lines import Changes
 
-__all__ = ["Kind", "StageFailure", "classified", "failing_as", "of_type", "one_line", "text_of"]
+__all__ = ["Kind", "StageFailure", "causes", "classified", "failing_as", "of_type", "one_line", "text_of"]
 _MESSAGE_LENGTH = 400
 _COMPILER = re.compile(r"^\S+:\d+:\d+: (error: .+)$", re.MULTILINE)  # what g++ says, far behind the command line
 _STYLE = re.compile(r"\x1b\[[\d;]*m")  # of terminals, which torch writes into texts
@@ -25,6 +25,7 @@ class StageFailure(Exception):
 
     `changes` are those of the manifest that the remedy tells in words, where it tells any. `fix` is what can be written
     into the manifest without asking: `{"path": […], "value": …}` for each key of the entry, None to remove it.
+    `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
     """
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
@@ -34,6 +35,7 @@ class StageFailure(Exception):
         self.remedy = remedy
         self.changes: Changes | None = None
         self.fix: list[dict[str, Any]] = []
+        self.error_class: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -41,6 +43,7 @@ class StageFailure(Exception):
             "message": self.message,
             "remedy": self.remedy,
             "fix": self.fix,
+            "class": self.error_class,
             "traceback": "".join(traceback.format_exception(self)),
         }
 
@@ -85,7 +88,7 @@ def failing_as(kind: Kind, doing: str, remedy: str | None = None) -> Iterator[No
 
 def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
     """Return the StageFailure for an error that was raised while `doing` something."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text_of(cause):
             return StageFailure(
                 Kind.OOM,
@@ -101,7 +104,8 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
     return StageFailure(kind, f"{doing}: {one_line(error)}", remedy)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that led to it."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:

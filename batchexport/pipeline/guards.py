@@ -23,6 +23,9 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 _CALLS: dict[str, Callable[..., Any]] = {"max": max, "min": min, "abs": abs}
 
 
+KNOWN_CALLS = frozenset(_CALLS)
+
+
 class UnknownGuardError(ValueError):
     """A guard made of other things than sizes, numbers and their arithmetic."""
 

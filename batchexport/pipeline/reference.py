@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from batchexport.pipeline.bounds import narrower_bounds
 from batchexport.pipeline.build import seed_everything
+from batchexport.pipeline.caches import refuse_caches
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.divergence import Step, first_difference, recorded
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
@@ -89,6 +90,7 @@ class _Eager:
         used = copy.deepcopy(given)
         outputs = self._run(point, used, kind)
         leaves, structure = pytree.tree_flatten(outputs)
+        refuse_caches([*map(type, leaves), *(spec.type for spec in _specs(structure))], self.model, self.examples.spec)
         _refuse_unknown(leaves, self._name)
         _refuse_unregistered(structure, Kind.EXPORT, f"{self._name} returns")
         after = pytree.tree_leaves(used)

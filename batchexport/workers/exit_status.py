@@ -129,6 +129,7 @@ def _from_result(result: Mapping[str, Any], stage: str, folder: Path) -> Success
         message=error["message"],
         remedy=error["remedy"],
         fix=tuple(Edit.from_json(edit) for edit in error.get("fix", ())),
+        error_class=error.get("class"),
     )
     return reclassify_disk_full(failure, folder)
 

@@ -150,3 +150,13 @@ class Nested(nn.Module):
         if tree["a"].shape[0] == pair[1].shape[0]:
             return tree["a"].sum() + pair[1].sum()
         return tree["a"].sum() - pair[0].sum()
+
+
+class RoundsItsRows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[: round(x.shape[0] / 4 + 1)] * 2
+
+
+class BranchesOnValues(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x - 1

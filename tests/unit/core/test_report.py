@@ -42,6 +42,7 @@ def test_the_error_of_a_failed_job_says_what_to_do() -> None:
         "message": "g++ is not on PATH",
         "remedy": "install g++",
         "fix": [],
+        "class": None,
         "log": "x.log",
         "log_tail": [],
         "reproduce": "batchexport run",

@@ -1,0 +1,1 @@
+"""Run every case of torch's own exportdb through the product."""
