@@ -44,7 +44,9 @@ def test_known_options_are_taken_and_asked_for_only_where_there_are_any() -> Non
     def never() -> None:
         raise AssertionError("the options of torch were read")
 
-    resolve.resolve(document.parse('schema = 1\n[[entry]]\nname = "a"\nmodel = "m:M"\n', "m.toml"), never)
+    resolve.resolve(
+        document.parse('schema = 1\n[[entry]]\nname = "a"\nmodel = "m:M"\n', "m.toml"), resolve.Known(options=never)
+    )
 
 
 def test_any_name_is_taken_where_the_options_of_torch_cannot_be_told() -> None:
