@@ -66,6 +66,7 @@ def _transformer(library: Any, name: str, head: str | None, options: Mapping[str
         near = difflib.get_close_matches(str(head), heads, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else None
         raise StageFailure(Kind.BUILD, f"transformers has no head {head!r}", remedy)
+    config.architectures = config.architectures or []  # read where a type has several models of one head
     try:
         return made.from_config(config)
     except ImportError as error:  # transformers names the package that a model needs beside it

@@ -61,10 +61,15 @@ def test_bounds_of_batch_and_seq_hold_for_inputs_that_are_left_out(exported: Exp
     assert made.reference()["calls"][0]["inputs"]["input_ids"].shape == (2, 16)
 
 
-def test_a_dim_that_the_inputs_do_not_have_is_refused(exported: Export) -> None:
-    with pytest.raises(StageFailure, match="have no dim seq") as caught:
-        exported(entry("vit", f"{IMAGE}, patch_size = 16", "[entry.dims]\nseq = 16"))
-    assert (caught.value.kind, caught.value.remedy) == (Kind.INPUTS, "leave seq out of [entry.dims]")
+def test_a_dim_that_the_inputs_do_not_have_is_told_in_the_log(
+    exported: Export, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exported(entry("vit", f"{IMAGE}, patch_size = 16", "[entry.dims]\nseq = 16"))
+    assert "the dim seq of the manifest is not in the inputs, pixel_values" in capfd.readouterr().out
+
+
+def test_a_type_with_several_models_of_one_head_has_the_first(exported: Export) -> None:
+    exported(entry("deit", f"{IMAGE}, patch_size = 16", 'head = "ImageClassification"')).verify()
 
 
 def test_caches_are_off_and_the_report_says_so(exported: Export) -> None:
