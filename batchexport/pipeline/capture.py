@@ -17,9 +17,11 @@ from batchexport.pipeline.dynamic_shapes import dynamic_shapes, size_sources
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.manifest_lines import what_to_write
+from batchexport.pipeline.torchscript import CANT_BE_CAPTURED
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
+    CANT_BE_CAPTURED: "build the nn.Module itself, without torch.jit.script or torch.jit.trace",
     "no fake impl registered": "register a fake kernel with torch.library.register_fake",
     "fake tensor in the exported program constant": (
         "a call writes through `.data`, or keeps a new tensor: change buffers in place, under torch.no_grad()"
