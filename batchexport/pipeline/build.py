@@ -19,6 +19,7 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.function_model import function_model, missing_arguments, takes_inputs
 from batchexport.pipeline.library_models import SOURCES, library_model
 from batchexport.pipeline.methods import owner_of, run, use_method
+from batchexport.pipeline.quantized import refuse_quantized, unwrap_subclasses
 from batchexport.pipeline.scripted import has_script, load_script, scripted
 from batchexport.pipeline.weights import load_weights, plain
 from batchexport.pipeline.wrappers import unwrapped
@@ -41,6 +42,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     made = _construct(spec, root)
     owner = owner_of(made)  # as of `models:NET.encode`
     model = unwrapped(owner or made)  # before weights are loaded, so that these need no wrapper's names
+    refuse_quantized(model)
     if spec.get("strict") and has_script(model):
         remedy = "leave strict out of [entry.export], or build the nn.Module itself"
         raise StageFailure(Kind.EXPORT, "strict capture takes no TorchScript", remedy)
@@ -54,6 +56,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     for parameter in model.parameters():
         if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
+    unwrap_subclasses(model)
     model = scripted(model)
     if owner is not None:
         run(model, made)

@@ -21,6 +21,7 @@ from batchexport.pipeline.torchscript_values import ANY, OF_NO_TENSOR
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
 CANT_BE_CAPTURED = "can't be captured from TorchScript"
+IS_QUANTIZED = "is quantized, and no exported program can hold that"
 Values = dict[str, Any]  # by the names of the graph
 
 
@@ -61,6 +62,8 @@ def _run_node(node: torch._C.Node, values: Values) -> None:
 
 def _calculated(node: torch._C.Node, given: list[Any], values: Values) -> Any:
     kind = node.kind()
+    if "quantize" in kind:
+        raise UnsupportedTorchScriptError(f"{kind}{_place(node)} {IS_QUANTIZED}")
     if kind in OF_NO_TENSOR:
         if any(isinstance(one, _NUMBERS) for one in given[:2]):  # a traced size among constants
             plain = [_number(one, value) for one, value in zip(node.inputs(), given, strict=True)]
