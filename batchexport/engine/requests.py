@@ -110,7 +110,7 @@ class StageRequests:
     def export_task(self, job: Job, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the task of an export; see `pipeline.export.export_stage`. Raises UnsafeArchive."""
         root = self.manifest.root
-        if job.export.model.endswith(".pt2"):
+        if job.export.model.endswith((".pt2", ".pt")):
             vet(root / job.export.model)
         layout = self.store.layout
         ours = (

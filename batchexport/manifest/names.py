@@ -59,13 +59,13 @@ def plain(value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def model(value: Any, path: KeyPath, say: Report) -> Any:
-    """Read `module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path ending in .pt2."""
+    """Read `module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path to .pt2 or .pt."""
     if type(value) is str and _REFERENCE.fullmatch(value):
         return value
     value = readers.string(value, path, say)
     if value is INVALID:
         return INVALID
-    if value.endswith(".pt2"):
+    if value.endswith((".pt2", ".pt")):
         return readers.file_path(value, path, say)
     head, colon, tail = value.partition(":")
     if colon and head in REGISTRIES and _REGISTERED.fullmatch(tail):
@@ -94,7 +94,7 @@ def head(value: Any, path: KeyPath, say: Report) -> Any:
 
 def _model_hint(head: str, colon: str, tail: str) -> str:
     if not colon and head.endswith(WEIGHTS_SUFFIXES):
-        return 'weights go into "weights"; a model is "module:attribute" or an archive that ends in .pt2'
+        return 'weights go into "weights"; a model is "module:attribute", or a file that ends in .pt2 or .pt'
     module = head.removesuffix(".py").removeprefix("./").replace("/", ".")
     outer, dot, last = module.rpartition(".")
     attribute = tail.partition("(")[0]
@@ -104,7 +104,7 @@ def _model_hint(head: str, colon: str, tail: str) -> str:
     known = [registry for registry in REGISTRIES if colon and did_you_mean(head, (registry,))]
     if known and _REGISTERED.fullmatch(tail):
         return f"did you mean {quoted(f'{known[0]}:{tail}')}?"
-    return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path that ends in .pt2'
+    return 'write "module:attribute", timm:NAME, torchvision:NAME, transformers:TYPE, or a path to a .pt2 or .pt file'
 
 
 def is_reference(text: str) -> bool:

@@ -19,9 +19,12 @@ from batchexport.pipeline.failure import Kind, StageFailure, classified, failing
 from batchexport.pipeline.function_model import function_model, missing_arguments, takes_inputs
 from batchexport.pipeline.library_models import SOURCES, library_model
 from batchexport.pipeline.methods import owner_of, run, use_method
+from batchexport.pipeline.quantized import refuse_quantized, unwrap_subclasses
+from batchexport.pipeline.scripted import has_script, load_script, scripted
 from batchexport.pipeline.weights import load_weights, plain
 from batchexport.pipeline.wrappers import unwrapped
 
+ARCHIVES = (".pt2", ".pt")  # of torch.export and of TorchScript, by the ends of their names
 _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a misspelling although it would be accepted
 
 
@@ -39,7 +42,10 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     made = _construct(spec, root)
     owner = owner_of(made)  # as of `models:NET.encode`
     model = unwrapped(owner or made)  # before weights are loaded, so that these need no wrapper's names
-    _refuse_scripted(model)
+    refuse_quantized(model)
+    if spec.get("strict") and has_script(model):
+        remedy = "leave strict out of [entry.export], or build the nn.Module itself"
+        raise StageFailure(Kind.EXPORT, "strict capture takes no TorchScript", remedy)
     if final is not None:
         with failing_as(Kind.BUILD, f"casting the model to {spec['dtype']}"):
             _cast(model, final)
@@ -50,20 +56,13 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     for parameter in model.parameters():
         if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
+    unwrap_subclasses(model)
+    model = scripted(model)
     if owner is not None:
         run(model, made)
     elif spec["method"] != "forward":
         use_method(model, spec["method"])
     return model
-
-
-def _refuse_scripted(model: nn.Module) -> None:
-    """Raise StageFailure of kind build for a TorchScript module, which torch.export can't capture."""
-    for name, part in model.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            what = f"the module {name!r}" if name else "the model"
-            remedy = "build the nn.Module itself, without torch.jit.script or torch.jit.trace"
-            raise StageFailure(Kind.BUILD, f"{what} is TorchScript, which torch.export can't capture", remedy)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
@@ -132,9 +131,8 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
     """Return the module that the spec names, or the bound method of one."""
     reference: str = spec["model"]
     source = reference.partition(":")[0]
-    if reference.endswith(".pt2"):
-        with failing_as(Kind.BUILD, f"loading {reference}"):
-            return torch.export.load(os.path.join(root, reference)).module()
+    if reference.endswith(ARCHIVES):
+        return _loaded(spec, os.path.join(root, reference))
     make = library_model(reference, spec.get("head")) if source in SOURCES else attribute(reference)
     if isinstance(make, nn.Module):
         return make
@@ -168,6 +166,20 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
         remedy = "return the model; a function that is itself the model needs a parameter without a default"
         raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not a model", remedy)
     return function_model(model)
+
+
+def _loaded(spec: Mapping[str, Any], path: str) -> nn.Module:
+    """Load an exported program, or TorchScript."""
+    reference = spec["model"]
+    if spec["args"] or spec["kwargs"]:
+        raise StageFailure(Kind.BUILD, f"{reference} is a model, which args and kwargs can't change", "leave them out")
+    if reference.endswith(".pt"):
+        return load_script(path, reference)
+    if spec["method"] != "forward":
+        message = f"{reference} is an exported program, which has no method {spec['method']!r}"
+        raise StageFailure(Kind.BUILD, message, "leave method out")
+    with failing_as(Kind.BUILD, f"loading {reference}"):
+        return torch.export.load(path).module()
 
 
 def _refuse_unusable(make: Callable[..., Any], reference: str) -> None:

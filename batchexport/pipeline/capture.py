@@ -18,17 +18,20 @@ from batchexport.pipeline.exportdb import ErrorClass, classify
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.manifest_lines import what_to_write
+from batchexport.pipeline.quantized import REMEDY
+from batchexport.pipeline.torchscript import CANT_BE_CAPTURED, IS_QUANTIZED
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
+    CANT_BE_CAPTURED: "build the nn.Module itself, without torch.jit.script or torch.jit.trace",
     "no fake impl registered": "register a fake kernel with torch.library.register_fake",
     "fake tensor in the exported program constant": (
         "a call writes through `.data`, or keeps a new tensor: change buffers in place, under torch.no_grad()"
     ),
     "unhashable type: non-nested Sym": "don't use a size as the key of a dict or set",
-    "__obj_flatten__": (
-        "its class needs __obj_flatten__; modules of torch.ao.quantization have none: take the float model"
-    ),
+    IS_QUANTIZED: REMEDY,
+    "NotImplemented to Tensor": "give the class of the parameters __torch_function__ for the functions that take them",
+    "__obj_flatten__": "its class needs __obj_flatten__",
 }
 
 

@@ -11,7 +11,11 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+
+from batchexport.pipeline.scripted import signature
+from batchexport.pipeline.torchscript import run_graph
 
 _Parameter = inspect.Parameter
 _ONE = (_Parameter.POSITIONAL_ONLY, _Parameter.POSITIONAL_OR_KEYWORD, _Parameter.KEYWORD_ONLY)
@@ -42,6 +46,8 @@ def open_parameters(
     called: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[inspect.Parameter] | None:
     """Return the parameters that these arguments leave to be given; None if they do not fit, or nothing tells them."""
+    if isinstance(called, torch.jit.ScriptFunction):
+        called = _with_signature(called)
     try:
         rest = inspect.signature(functools.partial(called, *args, **kwargs)).parameters
     except (TypeError, ValueError):
@@ -73,6 +79,8 @@ def function_model(
     """
     kwargs = kwargs or {}
     parameters = open_parameters(called, args, kwargs)
+    if isinstance(called, torch.jit.ScriptFunction):
+        called = _with_signature(called)
     if args or kwargs:
         called = functools.partial(called, *args, **kwargs)
 
@@ -94,6 +102,21 @@ def function_model(
             model.add_module(name, part)
     model.function = called
     return model
+
+
+def _with_signature(script: Any) -> Callable[..., Any]:
+    """Return a function that runs a script, and its graph in a capture."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_exporting():
+            return script(*args, **kwargs)
+        given = run.__signature__.bind(*args, **kwargs)  # type: ignore[attr-defined]
+        given.apply_defaults()
+        return run_graph(script.graph, given.args)
+
+    run.__signature__ = signature(script.schema.arguments)  # type: ignore[attr-defined]
+    run.__name__ = script.name
+    return run
 
 
 def _inner(called: Callable[..., Any]) -> Any:

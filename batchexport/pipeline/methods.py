@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from batchexport.pipeline.failure import Kind, StageFailure, of_type
+from batchexport.pipeline.scripted import ScriptedModel
 
 
 def owner_of(called: Any) -> nn.Module | None:
@@ -65,6 +66,7 @@ def _method(owner: nn.Module, name: str, path: str) -> Callable[..., Any]:
     if found is None:
         methods = [key for key, _ in inspect.getmembers(type(owner), inspect.isroutine) if key[0] != "_"]
         own = [key for key in methods if getattr(nn.Module, key, None) is not getattr(type(owner), key)]
+        own += owner.methods() if isinstance(owner, ScriptedModel) else ()
         near = difflib.get_close_matches(name, own, n=1)
         raise StageFailure(
             Kind.BUILD,

@@ -21,6 +21,7 @@ import torch.export.pt2_archive._package
 from batchexport.dependencies.observations import InputChanged
 from batchexport.dependencies.observer import Observer
 from batchexport.dependencies.preloaded import take_stock
+from batchexport.pipeline.build import ARCHIVES
 from batchexport.pipeline.checkpoint import weight_files
 from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
@@ -109,7 +110,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _archives(spec: Mapping[str, Any]) -> list[str]:
     """Return the files that torch's native reader opens, which no hook observes."""
-    return [spec["model"]] if spec["model"].endswith(".pt2") else []
+    return [spec["model"]] if spec["model"].endswith(ARCHIVES) else []
 
 
 def _import_from(root: str) -> None:

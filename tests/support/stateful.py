@@ -282,14 +282,6 @@ class ReturnsFloat8(Linear):
         return self.linear(x).to(torch.float8_e4m3fn)
 
 
-def scripted() -> nn.Module:
-    return torch.jit.script(nn.Linear(4, 4))
-
-
-def with_a_traced_part() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 4), torch.jit.trace(nn.Linear(4, 4), torch.ones(2, 4)))
-
-
 def broken() -> nn.Module:
     model = Linear()
     nn.init.constant_(model.linear.bias, float("nan"))

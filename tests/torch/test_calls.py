@@ -211,13 +211,6 @@ def test_two_exports_of_a_model_are_equal_byte_for_byte_with_and_without_eager_c
             assert exported(text).path.read_bytes() == with_calls, model
 
 
-@pytest.mark.parametrize(("model", "what"), [("scripted", "the model"), ("with_a_traced_part", "the module '1'")])
-def test_torchscript_is_refused_by_name(exported: Export, model: str, what: str) -> None:
-    with pytest.raises(StageFailure, match=f"^{what} is TorchScript") as failure:
-        exported(f'model = "support.stateful:{model}"\ninputs = {{ input = {{ shape = [3, 4] }} }}')
-    assert failure.value.kind is Kind.BUILD
-
-
 @pytest.mark.parametrize("ir", ["training", "inference"])
 def test_a_program_that_holds_a_generator_is_refused(exported: Export, ir: str) -> None:
     with pytest.raises(StageFailure, match="the exported program holds a Generator of the model") as failure:
