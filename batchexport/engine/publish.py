@@ -110,6 +110,7 @@ class Publisher:
             stats={name: output["stats"][name] for name in _SLIM},
             warnings=output["warnings"],
             call=output["call"],
+            auto=output["auto"],
         )
         result = self.results.publish(
             "export",

@@ -213,7 +213,8 @@ class StageRequests:
     def _base(self, miss: SwapWeights, folder: Path) -> dict[str, Any]:
         """Describe, for `pipeline.weight_swap`, the export whose graph may be reused and the code to pack with."""
         record = self.record("export", miss.base)
-        facts = {name: miss.base.facts[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
+        names = ("program", "skeleton", "modules", "likeness", "warnings", "auto")
+        facts = {name: miss.base.facts[name] for name in names}
         stored = {name: record.data[name] for name in ("state", "stats")}
         exported = str(self._linked(record, "exported", folder / "base.pt2"))
         code = None if miss.code is None else self._code(miss.code, folder)

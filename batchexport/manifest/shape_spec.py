@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from batchexport.core.dims import Dim, make_dim
@@ -15,12 +16,15 @@ from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
 from batchexport.manifest.shape_reader import Use
 
-_FIELDS = {key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS}
+_FIELDS: Mapping[str, readers.Reader] = {
+    **{key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS},
+    "auto": readers.boolean,
+}
 _size = readers.integer(0)
 
 IMPLIED = ("batch", "seq")  # the dims of inputs that are left to the pipeline
 
-# A number, None for auto, a size of another dim, INVALID for a reported one, or bounds.
+# A number, None for auto without bounds, a size of another dim, INVALID for a reported one, or bounds.
 Declared = Mapping[str, Any]
 
 
@@ -59,8 +63,7 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
     if type(value) is str:
         return read_derived(name, value, path, say)
     if type(value) is dict:
-        known = readers.read_table(value, path, say, _FIELDS)
-        return known if len(known) == len(value) else INVALID
+        return _read_bounds(value, path, say)
     if type(value) is int:
         return _size(value, path, say)
     hint = f"write {name} = {{ min = 1, max = 64 }}"
@@ -68,6 +71,22 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
         hint = f"write {name} = {{ min = {value[0]}, max = {value[1]} }}"
     say(path, f'expected a table, a whole number, "auto" or a size of another dim, found {describe(value)}', hint)
     return INVALID
+
+
+def _read_bounds(value: dict[str, Any], path: KeyPath, say: Report) -> Any:
+    known = readers.read_table(value, path, say, _FIELDS)
+    if len(known) < len(value):
+        return INVALID
+    if not known.pop("auto", False):
+        return known
+    if known.pop("multiple_of", 1) > 1:
+        say((*path, "multiple_of"), "torch finds no steps of a dim that is left to it", "leave it out, or auto = true")
+        return INVALID
+    return _Auto(known) if known else None
+
+
+class _Auto(dict[str, int]):
+    """The bounds of a dim whose range is left to torch within them."""
 
 
 def implied_dims(declared: Declared, is_own: Callable[[str], bool], say: Report) -> ShapeSpec:
@@ -86,7 +105,7 @@ def implied_dims(declared: Declared, is_own: Callable[[str], bool], say: Report)
         if type(dim) is int:
             dim = Dim(name=name, min=dim, max=dim, example=dim)
         if isinstance(dim, Dim):
-            found[name] = dim.to_json()
+            found[name] = replace(dim, auto=isinstance(what, _Auto)).to_json()
     return ShapeSpec(dims=found, derived={}, fixed={}, measured=(), used=frozenset(IMPLIED))
 
 
@@ -104,27 +123,22 @@ def resolve_dims(
     used = direct.union(*(one.through for name, one in derived.items() if name in direct))
     _check_used(declared, used, direct, is_open=is_open, is_own=is_own, say=say)
     settled: dict[str, Dim] = {}
+    bounded: dict[str, Dim] = {}
     fixed: dict[str, int] = {}
     for name, what in declared.items():
         users = by_name.get(name, [])
         if what is None or what is INVALID or isinstance(what, Affine):
             continue
         dim = _resolve_dim(name, what, users, say)
-        if isinstance(dim, Dim) and users:
+        if isinstance(dim, Dim) and isinstance(what, _Auto):
+            bounded[name] = dim
+        elif isinstance(dim, Dim) and users:
             settled[name] = dim
         elif isinstance(dim, int) and users:
             fixed[name] = dim
             for use in () if is_open else users:
                 use.shape[use.at] = evaluate(use.size, fixed)
-    autos = [name for name in by_name if declared.get(name) is None]
-    taken = {dim.example for dim in settled.values()} if autos else set()
-    for name in autos:
-        # With equal examples torch.export could take two dims for one.
-        example = _least(by_name.get(name, []))
-        while example in taken:
-            example += 1
-        taken.add(example)
-        settled[name] = Dim(name=name, example=example, auto=True)
+    settled |= _autos(by_name, declared, bounded, settled.values())
     return ShapeSpec(
         dims={name: dim.to_json() for name, dim in settled.items()},
         derived={
@@ -136,6 +150,27 @@ def resolve_dims(
         measured=tuple(name for name in settled if is_open and "example" not in (declared.get(name) or ())),
         used=frozenset(used),
     )
+
+
+def _autos(
+    by_name: Mapping[str, list[Use]], declared: Declared, bounded: Mapping[str, Dim], others: Iterable[Dim]
+) -> dict[str, Dim]:
+    """Return the dims whose range is left to torch.
+
+    With equal examples torch.export takes two of them, or one and another dim, for one.
+    """
+    found: dict[str, Dim] = {}
+    names = [name for name in by_name if declared.get(name) is None or name in bounded]
+    given = {name for name in names if "example" in (declared.get(name) or ())}
+    taken = {dim.example for dim in others} | {bounded[name].example for name in given} if names else set()
+    for name in names:
+        dim = bounded.get(name, Dim(name=name, example=_least(by_name[name])))
+        example = dim.example
+        while example in taken and name not in given and (dim.max is None or example < dim.max):
+            example += 1
+        taken.add(example)
+        found[name] = replace(dim, example=example, auto=True)
+    return found
 
 
 def _by_root(

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.numbers import int_oo
 
 from batchexport.core.sizes import Affine, evaluate, parse_size
 from batchexport.pipeline.call_form import Call, CallForm
@@ -82,11 +83,11 @@ class _Shapes:
 
     def _hint(self, size: Affine) -> Any:
         dim = self.dims[size.name]
-        if dim["auto"]:
-            return Dim.AUTO
         ends = (None if end is None else evaluate(size, {size.name: end}) for end in (dim["min"], dim["max"]))
         low, high = ends
-        return Dim.DYNAMIC(min=low, max=high)
+        if not dim["auto"]:
+            return Dim.DYNAMIC(min=low, max=high)
+        return Dim.AUTO if dim["min"] == 1 and high is None else Dim.AUTO(min=low, max=high)
 
 
 def _children(node: Node, value: Any) -> list[tuple[Node, Any]] | None:
@@ -128,17 +129,34 @@ def _leaves(nodes: Call, example: Call) -> Iterator[tuple[Node, Any]]:
 
 def fixed_dims(program: ExportedProgram, nodes: Call, example: Call, dims: Dims) -> dict[str, int]:
     """Return the auto dims that torch has fixed, each with its only size, as torch does so without a word."""
+    return {
+        declared.name: dims[declared.name]["example"]
+        for declared, size in _program_sizes(program, nodes, example)
+        if dims[declared.name]["auto"] and _is_fixed(size, program)
+    }
+
+
+def auto_spans(program: ExportedProgram, nodes: Call, example: Call, dims: Dims) -> dict[str, tuple[int, int | None]]:
+    """Return the ranges of the auto dims in the program: the first and the last size, None where there is no end."""
+    found: dict[str, tuple[int, int | None]] = {}
+    for declared, size in _program_sizes(program, nodes, example):
+        span = None if _is_fixed(size, program) else program.range_constraints.get(size.node.expr)
+        if span is not None and dims[declared.name]["auto"] and declared == Affine(name=declared.name):
+            found[declared.name] = int(span.lower), None if span.upper == int_oo else int(span.upper)
+    return found
+
+
+def _program_sizes(program: ExportedProgram, nodes: Call, example: Call) -> Iterator[tuple[Affine, Any]]:
+    """Yield the sizes of the inputs that depend on a dim, each with the size that the program has there."""
     order = program.call_spec.in_spec.child(1).context  # the names, as the program takes them
     taken = nodes[0], {name: nodes[1][name] for name in order}
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    found: dict[str, int] = {}
     for name, (node, _) in zip(program.graph_signature.user_inputs, _leaves(taken, example), strict=False):
         value = values.get(str(name))
         for size, declared in zip(getattr(value, "shape", (value,)), _declared(node), strict=False):
             parsed = parse_size(declared) if isinstance(declared, str) else declared
-            if isinstance(parsed, Affine) and dims[parsed.name]["auto"] and _is_fixed(size, program):
-                found[parsed.name] = dims[parsed.name]["example"]
-    return found
+            if isinstance(parsed, Affine):
+                yield parsed, size
 
 
 def size_sources(nodes: Call, example: Call, names: Sequence[str], form: CallForm) -> dict[str, Source]:

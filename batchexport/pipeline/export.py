@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from batchexport.core.dims import Dim, corners
+from batchexport.pipeline.auto_dims import KeptDims, kept_dims
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.confirm import confirmed_changes, remedy_with
-from batchexport.pipeline.dynamic_shapes import fixed_dims
+from batchexport.pipeline.dynamic_shapes import auto_spans, fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
@@ -30,7 +32,7 @@ from batchexport.pipeline.model_structure import first_party_modules, structure_
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.operators import user_rules
 from batchexport.pipeline.program import make_program
-from batchexport.pipeline.program_calls import ProgramCalls
+from batchexport.pipeline.program_calls import ProgramCalls, runs
 from batchexport.pipeline.reference import eager_calls
 from batchexport.pipeline.transformer_export import export_transformer, is_transformer
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
@@ -87,35 +89,42 @@ def _export(
     spec, root = examples.spec, task["root"]
     user_rules(spec)  # so that their modules are among those that the structure digest covers
     dims = _dims(spec)
-    points = _points(dims, task["samples"])
-    example, nodes = examples.call(points[0]), examples.nodes()
+    base, is_at_corners = task.get("base"), task["samples"] == "corners"
+    kept = KeptDims(**base["auto"]) if base and base["auto"] else KeptDims(points=_points(dims, task["samples"]))
+    example, nodes = examples.call(kept.points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
-    calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
+    eager = partial(eager_calls, model, examples, least=LEAST_CALLS if is_at_corners else 1)
+    calls = eager(kept.points)
     clock.lap("eager")
-    reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(examples, dims, points[0])}
-    call, archive, base = examples.form.to_json(), os.path.join(folder, ARCHIVE), task.get("base")
+    call, archive = examples.form.to_json(), os.path.join(folder, ARCHIVE)
     ids = new_ids(model, base) if base else None
     clock.lap("identity")
     if base and ids is not None and (written := swap_weights(model, base, Path(folder))).archive:
-        _save_reference({**reference, "dtypes": base["stats"]["dtypes"]}, folder)
+        _save_reference(folder, examples, calls, _refused_call(examples, dims, kept), base["stats"]["dtypes"])
         clock.lap("save")
-        kept = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings")}
+        same = {name: base[name] for name in ("program", "skeleton", "modules", "likeness", "warnings", "auto")}
         about = {"state": ids, "call": call, "stats": {**base["stats"], "seconds": clock.laps}}
-        return {**kept, **about, "reweighed": True, "packed": written.packed}
+        return {**same, **about, "reweighed": True, "packed": written.packed}
     alike = None if spec["strict"] is True else structure_digest(model, first_party_modules())
     clock.lap("identity")
     seed_everything(int(spec["seed"]))  # whatever the eager calls drew
-    with recorded_warnings() as warnings:
-        made = make_program(model, examples, example, spec)
-    program = made.program
-    if made.strict:  # Dynamo may branch on anything in a model, so that no structure digest is enough
-        alike = None
+    has_autos = is_at_corners and any(dim.auto for dim in dims.values())
+    # What a capture leaves in a model would be in the way of further eager calls.
+    with restored(model) if has_autos else nullcontext():
+        with recorded_warnings() as warnings:
+            made = make_program(model, examples, example, spec)
+        program = made.program
+        fixed = fixed_dims(program, nodes, example, spec["dims"]) if nodes else {}
+        if nodes and has_autos:
+            run, spans = program.module(), auto_spans(program, nodes, example, spec["dims"])
+            kept = kept_dims(dims.values(), spans, fixed, lambda point: runs(run, examples.call(point)))
     warnings += [*made.warnings, *random_operators(program)]
     warnings += [
         f"torch has fixed the dim {name} at {size}, and the artifacts hold for that size only: give it a range in "
         "[entry.dims] to learn why"
-        for name, size in (fixed_dims(program, nodes, example, spec["dims"]) if nodes else {}).items()
+        for name, size in fixed.items()
     ]
+    warnings += kept.notes
     _forget_positions(program)
     check(model, program)
     clock.lap("capture")
@@ -124,12 +133,15 @@ def _export(
     ids, digest = state_ids(program), program_digest(program)
     skeleton = concrete_program_digest(program)
     clock.lap("identity")
+    if has_autos:
+        calls = eager(kept.points)
+    clock.lap("eager")
     # Last, as a call changes the buffers that the program shares with the model.
     again = partial(_program, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
     found = {**stats(program), "strict": made.strict}
-    _save_reference({**reference, "dtypes": found["dtypes"]}, folder)
+    _save_reference(folder, examples, calls, _refused_call(examples, dims, kept), found["dtypes"])
     clock.lap("save")
     return {
         "program": digest,
@@ -137,7 +149,9 @@ def _export(
         "state": ids,
         "modules": sorted({*spec["imports"], *container_modules(program), *operator_modules(program, spec["model"])}),
         "call": call,
-        "likeness": alike,
+        # Dynamo may branch on anything in a model, so that no structure digest is enough.
+        "likeness": None if made.strict else alike,
+        "auto": kept.to_json() if has_autos else None,
         "reweighed": False,
         "packed": None,
         "warnings": warnings,
@@ -170,7 +184,14 @@ def _program(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str
     return make_program(model, examples, call, spec).program
 
 
-def _save_reference(reference: Mapping[str, Any], folder: str) -> None:
+def _save_reference(
+    folder: str,
+    examples: Examples,
+    calls: Sequence[Mapping[str, Any]],
+    refused: Mapping[str, Any] | None,
+    dtypes: Any,
+) -> None:
+    reference = {"seed": examples.spec["seed"], "calls": calls, "refused": refused, "dtypes": dtypes}
     with failing_as(Kind.SAVE, "saving the reference outputs"):
         torch.save(reference, os.path.join(folder, REFERENCE))
 
@@ -189,12 +210,12 @@ class _Clock:
         self._last = now
 
 
-def _refused_call(examples: Examples, dims: Mapping[str, Dim], point: Mapping[str, int]) -> dict[str, Any] | None:
+def _refused_call(examples: Examples, dims: Mapping[str, Dim], kept: KeptDims) -> dict[str, Any] | None:
     """Return a call outside the ranges: the first bounded dim, one step above its maximum."""
     for name, dim in dims.items():
-        if not dim.auto and dim.max is not None:
+        if dim.max is not None and (not dim.auto or name in kept.bounded):
             beyond = dim.max // dim.multiple_of * dim.multiple_of + dim.multiple_of
-            moved = {**point, name: beyond}
+            moved = {**kept.points[0], name: beyond}
             return {"point": moved, "inputs": packed(examples.beyond(moved))}
     return None
 

@@ -61,7 +61,7 @@ class ProgramCalls:
         return failure
 
     def _holds(self, point: Point) -> bool:
-        return _runs(self.program, self.examples.call(point))
+        return runs(self.program.module(), self.examples.call(point))
 
     def _deferred_helps(self, point: Point) -> bool:
         if self.examples.spec["prefer_deferred_runtime_asserts"]:
@@ -70,14 +70,15 @@ class ProgramCalls:
             program = self.capture_again({**self.examples.spec, "prefer_deferred_runtime_asserts": True})
         except Exception:  # the failure that is being explained is the one to tell
             return False
-        return _runs(program, self.examples.call(point))
+        return runs(program.module(), self.examples.call(point))
 
 
-def _runs(program: ExportedProgram, call: Call) -> bool:
+def runs(run: Callable[..., Any], call: Call) -> bool:
+    """Return whether a program takes these inputs."""
     args, kwargs = call
     try:
         with torch.no_grad():
-            program.module()(*args, **kwargs)
+            run(*args, **kwargs)
     except Exception:
         return False
     return True

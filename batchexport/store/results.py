@@ -21,7 +21,8 @@ class ExportFacts:
     content, `layout` the same without content, `constants` those that compilation may fold. `modules` are to be
     imported before the archive is loaded. `structure` digests what capture could see of the model besides its weights,
     None where it can't be told. `weights_swapped`: the graph is that of an earlier export. `warnings` are lines for the
-    report. `call` is how the program is called, see `job_json`.
+    report. `call` is how the program is called, see `job_json`. `auto` tells at which sizes it was called of dims whose
+    range is left to torch, see `pipeline.auto_dims`.
     """
 
     program: str
@@ -35,6 +36,7 @@ class ExportFacts:
     stats: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     call: Mapping[str, Any] = field(default_factory=dict)
+    auto: Mapping[str, Any] | None = None
 
     @property
     def parameter_bytes(self) -> int:
@@ -54,6 +56,7 @@ class ExportFacts:
             "stats": dict(self.stats),
             "warnings": list(self.warnings),
             "call": dict(self.call),
+            "auto": self.auto,
         }
 
     @classmethod
@@ -71,6 +74,7 @@ class ExportFacts:
             stats=facts.get("stats", {}),
             warnings=facts.get("warnings", ()),
             call=facts.get("call", {}),
+            auto=facts.get("auto"),
         )
 
 

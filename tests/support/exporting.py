@@ -69,7 +69,7 @@ class Exported:
         """What a later export is told that may keep this one's graph."""
         kept = {
             name: self.output[name]
-            for name in ("program", "skeleton", "modules", "likeness", "state", "stats", "warnings")
+            for name in ("program", "skeleton", "modules", "likeness", "state", "stats", "warnings", "auto")
         }
         return {**kept, "exported": str(self.path), "code": None}
 

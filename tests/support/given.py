@@ -103,3 +103,23 @@ def needs_more(row: int) -> dict[str, Tensor]:
 
 def of_another_size(rows: int) -> dict[str, Tensor]:
     return {"x": torch.ones(rows + 1, 3)}
+
+
+class UpTo100(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.shape[0] <= 100 else x * 3
+
+
+class Above4(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.shape[0] > 4 else x * 3
+
+
+class Of16Rows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(16, 3) * 2
+
+
+class Repeats(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.repeat(2, 1) + y

@@ -81,6 +81,7 @@ def _leave(stage: str, folder: Path, entry: str) -> None:
             "state": [],
             "modules": [],
             "likeness": None,
+            "auto": None,
             "reweighed": False,
             "packed": None,
             "warnings": [],

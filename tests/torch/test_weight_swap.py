@@ -246,6 +246,18 @@ def test_an_archive_with_new_weights_is_what_a_new_capture_gives_byte_for_byte(
     assert len(kept.verify()["samples"]) == 3
 
 
+def test_new_weights_are_verified_at_the_same_sizes_of_an_auto_dim(
+    exported: Export, tmp_path: Path, model: Any
+) -> None:
+    auto = ENTRY.replace("min = 1, max = 8", "auto = true, min = 2, max = 8")
+    kept, captured = twice(exported, tmp_path, model, "Plain", auto)
+    assert (kept.output["reweighed"], captured.output["reweighed"]) == (True, False)
+    assert kept.points() == captured.points() == [{"n": 3}, {"n": 2}, {"n": 8}]
+    assert (kept.folder / "reference.pt").read_bytes() == (captured.folder / "reference.pt").read_bytes()
+    assert kept.output["auto"] == captured.output["auto"] == kept.base()["auto"]
+    assert kept.verify()["refused"]["point"] == {"n": 9}
+
+
 @pytest.mark.parametrize("name", ["Branches", "Remembers", "Derives", "Keeps", "Hides", *OUTSIDE])
 def test_a_model_that_could_know_its_weights_is_captured_anew(
     exported: Export, tmp_path: Path, model: Any, name: str

@@ -70,6 +70,7 @@ def outcome(
         "state": list(state),
         "modules": [],
         "likeness": key("likeness"),
+        "auto": None,
         "reweighed": False,
         "packed": None,
         "warnings": [],

@@ -434,6 +434,21 @@ def test_shapes_may_stand_in_the_defaults_and_in_a_matrix() -> None:
     ]
 
 
+def test_an_auto_dim_may_have_bounds_and_an_example() -> None:
+    text = """
+        inputs.x = { shape = ["a", "b", "c", "d", "e"] }
+        dims.a = { auto = true, min = 2, max = 512, example = 16 }
+        dims.b = { auto = true }
+        dims.c = { auto = false, max = 8 }
+        dims.d = { auto = true, max = 8 }
+        dims.e = { auto = true, min = 4, max = 4 }
+        """
+    export = only(text).export
+    bounds = {name: (dim["min"], dim["max"], dim["example"], dim["auto"]) for name, dim in export.dims.items()}
+    assert bounds == {"a": (2, 512, 16, True), "b": (1, None, 3, True), "c": (1, 8, 2, False), "d": (1, 8, 4, True)}
+    assert export.inputs["x"]["tensor"]["shape"][4] == 4  # type: ignore[index]
+
+
 def test_a_size_of_a_fixed_dim_is_a_number() -> None:
     export = only('inputs.x = { shape = ["d", "d + 1"] }\ndims = { b = 3, d = "2*b" }').export
     assert (export.dims, export.derived) == ({}, {})
