@@ -52,7 +52,10 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     try:
         return _export(model, task, folder, clock)
     except StageFailure as failure:
-        _confirm(failure, model, task, is_quick=clock.seconds() < _PATIENCE)
+        is_quick = clock.seconds() < _PATIENCE
+        if not is_quick:
+            failure.draft = None
+        _confirm(failure, model, task, is_quick=is_quick)
         raise
 
 
