@@ -65,6 +65,8 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     lines = _labelled("error", f"{failure.message} (stage: {failure.stage}, kind: {failure.kind})")
     if failure.remedy:
         lines += _labelled("remedy", failure.remedy)
+    if failure.findings:
+        lines += _labelled("findings", "\n".join(failure.findings))
     if failure.log:
         path = os.path.normpath(PurePath(base, failure.log))
         lines += _labelled("log", "\n".join([path, *(f"  {line}" for line in failure.log_tail)]))

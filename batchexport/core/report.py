@@ -54,6 +54,7 @@ class Failure:
 
     `fix` holds the changes of the manifest that the remedy tells, where they can be written without asking.
     `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
+    `findings` are the lines that a draft export adds.
     `log_tail` holds the last useful lines of the log, where a child died without reporting its error.
     """
 
@@ -63,6 +64,7 @@ class Failure:
     remedy: str | None = None
     fix: tuple[Edit, ...] = ()
     error_class: str | None = None
+    findings: tuple[str, ...] = ()
     log: str | None = None
     log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
@@ -75,6 +77,7 @@ class Failure:
             "remedy": self.remedy,
             "fix": [edit.to_json() for edit in self.fix],
             "class": self.error_class,
+            "findings": list(self.findings),
             "log": self.log,
             "log_tail": list(self.log_tail),
             "reproduce": self.reproduce,

@@ -22,6 +22,8 @@ from batchexport.store.store import Record, Store
 from batchexport.toolchain.probe import COMPILER, REACHING, import_path
 from batchexport.workers.protocol import StageRequest
 
+_DRAFT_REPORT = "draft_export.txt"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequests:
@@ -71,7 +73,9 @@ class StageRequests:
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
         log = self.log(job, stage)
         ensure_real_dir(log.parent)
-        log.unlink(missing_ok=True)
+        draft_report = log.with_name(_DRAFT_REPORT)
+        for stale in (log, *((draft_report,) if stage == "export" else ())):
+            stale.unlink(missing_ok=True)
         return StageRequest(
             id=f"{job.name}:{stage}",
             folder=str(folder),
@@ -86,6 +90,7 @@ class StageRequests:
                 "root": str(self.manifest.root),
                 "temporary": temporary,
                 "worker_threads": _threads(job, self.worker_threads),
+                "draft_report": str(draft_report),
                 **task,
             },
         )

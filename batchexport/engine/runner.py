@@ -14,6 +14,8 @@ from batchexport.core.report import STAGES, JobReport
 from batchexport.dependencies.checker import CheckedFiles
 from batchexport.dependencies.traces import TraceHit
 from batchexport.engine.coordinator import Coordinator
+from batchexport.engine.event_log import NAME as EVENTS
+from batchexport.engine.event_log import EventLog
 from batchexport.engine.gpus import slots as device_slots
 from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
@@ -34,6 +36,8 @@ def run_jobs(
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
         _refuse_shared_folders(session)
+        if not session.store.read_only:  # whose logs end with the run
+            listener = EventLog(session.store.layout.logs / EVENTS, listener)
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,9 +44,10 @@ def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str,
     if nodes is not None:
         by_position, by_name = dynamic_shapes(nodes, call, spec["dims"])
         shapes = dict(zip(names, by_position, strict=True)) | by_name
-    try:
+
+    def export_with(export: Callable[..., ExportedProgram]) -> ExportedProgram:
         with _explicit_signature(model, names, examples.form):
-            program = torch.export.export(
+            return export(
                 model,
                 *call,
                 dynamic_shapes=shapes,
@@ -54,12 +55,16 @@ def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str,
                 preserve_module_call_signature=tuple(spec["preserve_module_call_signature"]),
                 prefer_deferred_runtime_asserts_over_guards=spec["prefer_deferred_runtime_asserts"],
             )
+
+    try:
+        return export_with(torch.export.export)
     except Exception as error:
-        if not _is_violation(error):
-            raise _explained(error) from error
         sources = {} if nodes is None else size_sources(nodes, call, names, examples.form)
-        raise _violation(error, spec, sources) from error
-    return program
+        failure = _violation(error, spec, sources) if _is_violation(error) else _explained(error)
+        solved = failure.changes is not None and (failure.changes.sizes or failure.changes.replaced)
+        if failure.kind is Kind.EXPORT or (failure.kind is Kind.SHAPES and failure.changes is not None and not solved):
+            failure.draft = lambda: export_with(torch.export.draft_export)._report  # type: ignore[attr-defined]
+        raise failure from error
 
 
 def _parameter_names(form: CallForm) -> list[str]:

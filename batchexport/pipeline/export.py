@@ -58,7 +58,10 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         try:
             return _export(model, examples, task, folder, clock)
         except StageFailure as failure:
-            _confirm(failure, model, examples.spec, task, is_quick=clock.seconds() < _PATIENCE)
+            is_quick = clock.seconds() < _PATIENCE
+            if not is_quick:
+                failure.draft = None
+            _confirm(failure, model, examples.spec, task, is_quick=is_quick)
             raise
 
     spec = task["spec"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ class StageFailure(Exception):
     `changes` are those of the manifest that the remedy tells in words, where it tells any. `fix` is what can be written
     into the manifest without asking: `{"path": […], "value": …}` for each key of the entry, None to remove it.
     `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
+    `draft` makes a draft export, where that may tell more, and returns its report; `findings` are the lines of that.
     """
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
@@ -36,6 +37,8 @@ class StageFailure(Exception):
         self.changes: Changes | None = None
         self.fix: list[dict[str, Any]] = []
         self.error_class: str | None = None
+        self.draft: Callable[[], Any] | None = None
+        self.findings: list[str] = []
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -44,6 +47,7 @@ class StageFailure(Exception):
             "remedy": self.remedy,
             "fix": self.fix,
             "class": self.error_class,
+            "findings": self.findings,
             "traceback": "".join(traceback.format_exception(self)),
         }
 

@@ -24,12 +24,14 @@ from batchexport.dependencies.preloaded import take_stock
 from batchexport.pipeline.build import ARCHIVES
 from batchexport.pipeline.checkpoint import weight_files
 from batchexport.pipeline.compile import compile_stage
+from batchexport.pipeline.draft import findings
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.pack import pack_stage
 from batchexport.pipeline.verify import verify_stage
 
 RESULT = "result.json"
+_DRAFT_SECONDS = 60.0
 _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "export": export_stage,
     "compile": compile_stage,
@@ -53,10 +55,25 @@ def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     result = _result(task, folder)
     result["seconds"] = round(time.perf_counter() - started, 4)
     result["preloaded"] = task.get("preloaded", False)
+    _leave(result, folder)
+    return result
+
+
+def _leave(result: Mapping[str, Any], folder: str) -> None:
     partial = Path(folder, RESULT + ".partial")
     partial.write_text(json.dumps(result), encoding="utf-8")
     partial.replace(Path(folder, RESULT))
-    return result
+
+
+def _add_findings(failure: StageFailure, report: str, folder: str) -> None:
+    """Add what a draft export finds to a failure, which stands in the folder already, whatever happens meanwhile."""
+    if failure.draft is None:
+        return
+    _leave({"ok": False, "error": failure.to_json()}, folder)
+    try:
+        failure.findings = findings(failure.draft, Path(report), _DRAFT_SECONDS)
+    except Exception:  # the failure is told in any case
+        sys.stderr.write(traceback.format_exc())
 
 
 def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -91,6 +108,7 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         return {"ok": False, "changed": str(error)}
     except StageFailure as failure:
         sys.stderr.write(traceback.format_exc())
+        _add_findings(failure, task["draft_report"], folder)
         return {"ok": False, "error": failure.to_json()}
     except SystemExit as error:
         sys.stderr.write(traceback.format_exc())

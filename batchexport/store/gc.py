@@ -169,12 +169,15 @@ def _swept(
 
 
 def _spent_logs(layout: Layout, current: Iterable[GcRoot], *, busy: bool) -> list[Path]:
-    """Return the logs of jobs that no manifest has any more, and the fork server's if it grew large."""
+    """Return the logs of jobs that no manifest has any more, and the fork server's if it grew large.
+
+    That of events limits itself.
+    """
     if busy:
         return []
     wanted = {folder for one in current for folder in one.folders}
     server = layout.logs / "forkserver.log"
-    kept = {*wanted, "bug.log", *([server.name] if disk_usage(server) <= _LOG_BYTES and wanted else [])}
+    kept = {*wanted, "bug.log", "events.jsonl", *([server.name] if disk_usage(server) <= _LOG_BYTES and wanted else [])}
     return sorted(path for path in layout.logs.iterdir() if path.name not in kept)
 
 

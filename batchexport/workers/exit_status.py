@@ -130,6 +130,7 @@ def _from_result(result: Mapping[str, Any], stage: str, folder: Path) -> Success
         remedy=error["remedy"],
         fix=tuple(Edit.from_json(edit) for edit in error.get("fix", ())),
         error_class=error.get("class"),
+        findings=tuple(error.get("findings", ())),
     )
     return reclassify_disk_full(failure, folder)
 

@@ -26,6 +26,11 @@ STANDS = PlannedStage(action="cached", reason="nothing changed")
 # --- a finished job
 
 
+def test_what_a_draft_export_found_stands_below_the_remedy() -> None:
+    lines = render.failure_lines(failure(remedy="rewrite it", findings=("guard: n < 9", "no fake kernel: my.op")))
+    assert lines[2:4] == [f"{' ' * 10}findings  guard: n < 9", f"{' ' * 20}no fake kernel: my.op"]
+
+
 def test_a_built_job_says_what_each_stage_came_to_and_why() -> None:
     stages = {"export": built(1.2, "source: attn.py changed"), "compile": cached(), "verify": built(0.4, "")}
     assert render.job_line(job("bert@cpu", stages=stages)) == (

@@ -43,6 +43,7 @@ def test_the_error_of_a_failed_job_says_what_to_do() -> None:
         "remedy": "install g++",
         "fix": [],
         "class": None,
+        "findings": [],
         "log": "x.log",
         "log_tail": [],
         "reproduce": "batchexport run",

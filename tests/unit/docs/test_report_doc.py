@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from batchexport.core.errors import ExitCode, Kind
+from batchexport.core.events import StageStarted
 from batchexport.core.plan import Plan, PlannedJob, PlannedStage
 from batchexport.core.report import STAGES, AppliedFix, Edit, Outcome, StageReport
+from batchexport.engine.event_log import EventLog
 from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
 from batchexport.store.blobs import Blob
@@ -130,6 +133,11 @@ def test_job_json_has_exactly_the_fields_of_the_page() -> None:
         form["digests"]["<file>"] = form["digests"].pop(file)
     documented = documented_fields("job.json")
     assert Counter(documented) == Counter(described(form, JOB_FREE, documented))
+
+
+def test_the_event_log_has_exactly_the_fields_of_the_page(tmp_path: Path) -> None:
+    EventLog(tmp_path / "events.jsonl", lambda _: None)(StageStarted(job="a@cpu", stage="export", reason="r"))
+    assert documented_fields("The event log") == list(json.loads((tmp_path / "events.jsonl").read_text()))
 
 
 def test_the_plan_has_exactly_the_fields_of_the_page() -> None:
