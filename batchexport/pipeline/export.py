@@ -25,13 +25,14 @@ from batchexport.pipeline.export_warnings import random_operators, recorded_warn
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.library_models import is_transformer
 from batchexport.pipeline.lower import lower
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
 from batchexport.pipeline.program_calls import ProgramCalls
 from batchexport.pipeline.reference import eager_calls
-from batchexport.pipeline.transformer_export import export_transformer, is_transformer
+from batchexport.pipeline.transformer_export import export_transformer
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
@@ -50,17 +51,19 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
 
+    attempt = partial(_try_export, model, task["root"], task["samples"])
+
     def export(spec: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return _export(model, {**task, "spec": spec}, folder, clock)
         except StageFailure as failure:
             if failure.changes is not None and clock.seconds() < _PATIENCE:
-                attempt = partial(_try_export, model, task["root"], task["samples"])
                 failure.remedy = confirmed_remedy(failure, spec, attempt)
             raise
 
-    spec = task["spec"]
-    return export_transformer(model, spec, task["root"], export) if is_transformer(spec) else export(spec)
+    if is_transformer(task["spec"]):
+        return export_transformer(model, task["spec"], task["root"], export, attempt)
+    return export(task["spec"])
 
 
 def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Clock) -> dict[str, Any]:
