@@ -29,27 +29,27 @@ class ConfigFacts:
 
     def number(self, *names: str, default: int | None = None, first: Sequence[str] = ()) -> int:
         """Return the first whole number of these names; in the nested configurations `first` before all others."""
-        preferred = [getattr(self.config, name) for name in first if getattr(self.config, name, None) is not None]
+        preferred = [value_in(self.config, name) for name in first if value_in(self.config, name) is not None]
         for one in (*preferred, *self.nested()):
             for name in names:
-                value = getattr(one, name, None)
+                value = value_in(one, name)
                 if type(value) is int and value > 0:
                     return value
         return default if default is not None else 1
 
     def has(self, *names: str) -> bool:
         """Return whether the configuration, or one within it, has one of these names with a value."""
-        return any(getattr(one, name, None) is not None for one in self.nested() for name in names)
+        return any(value_in(one, name) is not None for one in self.nested() for name in names)
 
     def image(self) -> tuple[int, int, int]:
         """Return the channels, height and width of the images that the model takes."""
         channels = self.number(
             "num_channels", "in_channels", "in_chans", "num_image_channels", default=3, first=_VISION
         )
-        preferred = [getattr(self.config, name) for name in _VISION if hasattr(self.config, name)]
+        preferred = [value_in(self.config, name) for name in _VISION if value_in(self.config, name) is not None]
         for one in (*preferred, *self.nested()):
             for name in ("image_size", "img_size", "input_size"):
-                size = getattr(one, name, None)
+                size = value_in(one, name)
                 if type(size) is int:
                     return channels, size, size
                 if isinstance(size, list | tuple) and len(size) == 2:
@@ -60,7 +60,7 @@ class ConfigFacts:
 
     def vocabulary(self) -> int:
         """Return the size of the smallest vocabulary."""
-        sizes = [getattr(one, "vocab_size", None) for one in self.nested()]
+        sizes = [value_in(one, "vocab_size") for one in self.nested()]
         return min((size for size in sizes if type(size) is int and size > 1), default=2)
 
     def tokens(self) -> tuple[int, int]:
@@ -71,6 +71,14 @@ class ConfigFacts:
                 if name.endswith(_TOKENS):
                     special |= {item for item in (value if isinstance(value, list) else [value]) if type(item) is int}
         return widest_gap(self.vocabulary(), special)
+
+
+def value_in(config: Any, name: str) -> Any:
+    """Return an attribute of a configuration; None where it has none, or one for each layer, which raises."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
 
 
 def widest_gap(size: int, taken: set[int]) -> tuple[int, int]:

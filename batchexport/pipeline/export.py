@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from batchexport.pipeline.export_warnings import random_operators, recorded_warn
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.library_models import is_transformer
 from batchexport.pipeline.manifest_lines import edits
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
@@ -34,7 +35,7 @@ from batchexport.pipeline.operators import user_rules
 from batchexport.pipeline.program import make_program
 from batchexport.pipeline.program_calls import ProgramCalls, runs
 from batchexport.pipeline.reference import eager_calls
-from batchexport.pipeline.transformer_export import export_transformer, is_transformer
+from batchexport.pipeline.transformer_export import export_transformer
 from batchexport.pipeline.weight_swap import ARCHIVE, new_ids, swap_weights
 
 REFERENCE = "reference.pt"
@@ -53,6 +54,8 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     model = build(task["spec"], task["root"], task.get("entry", ""))
     clock.lap("build")
 
+    attempt = partial(_try_export, model, task["root"], task["samples"])
+
     def export(spec: Mapping[str, Any]) -> dict[str, Any]:
         examples = Examples.of(model, spec, task["root"])
         try:
@@ -61,25 +64,23 @@ def export_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             is_quick = clock.seconds() < _PATIENCE
             if not is_quick:
                 failure.draft = None
-            _confirm(failure, model, examples.spec, task, is_quick=is_quick)
+            _confirm(failure, examples.spec, attempt if is_quick else None)
             raise
 
-    spec = task["spec"]
-    return export_transformer(model, spec, task["root"], export) if is_transformer(spec) else export(spec)
+    if is_transformer(task["spec"]):
+        return export_transformer(model, task["spec"], task["root"], export, attempt)
+    return export(task["spec"])
 
 
 def _confirm(
-    failure: StageFailure, model: nn.Module, spec: Mapping[str, Any], task: Mapping[str, Any], *, is_quick: bool
+    failure: StageFailure, spec: Mapping[str, Any], attempt: Callable[[Mapping[str, Any]], None] | None
 ) -> None:
     """Complete the remedy of a failure, and add it as data unless it was tried and does not help.
 
-    That of a slow export is not tried here; the next run does that.
+    Without `attempt`, which exports as another spec says, it is not tried; the next run does that.
     """
     changes = failure.changes
-    if changes is None:
-        return
-    if is_quick:
-        attempt = partial(_try_export, model, task["root"], task["samples"])
+    if changes is not None and attempt is not None:
         changes = confirmed_changes(changes, spec, attempt)
     if changes is not None:
         failure.remedy = remedy_with(failure, changes, spec)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from batchexport.core.wheels import install_torchvision
+from batchexport.pipeline.config_facts import value_in
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 
 SOURCES = ("timm", "torchvision", "transformers")
@@ -38,6 +39,11 @@ def library_model(reference: str, head: str | None = None) -> Callable[..., Any]
     return lambda **options: _transformer(library, name, head, options)
 
 
+def is_transformer(spec: Mapping[str, Any]) -> bool:
+    """Return whether an export spec names a model of transformers."""
+    return bool(spec["model"].startswith("transformers:"))
+
+
 def _to_install(source: str) -> str:
     if source == "transformers":
         return "pip install transformers"
@@ -47,7 +53,7 @@ def _to_install(source: str) -> str:
 def told_of(spec: Mapping[str, Any]) -> list[str]:
     """Return what the report says of the library model of an export spec: whether its caches were turned off."""
     source, _, name = spec["model"].partition(":")
-    if source != "transformers":
+    if not is_transformer(spec):
         return []
     config = importlib.import_module(source).AutoConfig.for_model(name, **spec["kwargs"])
     if not any(True for _ in _unasked_caches(config, spec["kwargs"])):
@@ -79,7 +85,7 @@ def _unasked_caches(config: Any, options: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the configuration and those within it that have caches on, if the options do not speak of them."""
     if _CACHE in options:
         return
-    if getattr(config, _CACHE, None):
+    if value_in(config, _CACHE):
         yield config
     for name, part in vars(config).items():
         if hasattr(part, "to_dict") and hasattr(part, "model_type"):
@@ -98,9 +104,10 @@ def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:
         near = difflib.get_close_matches(name, list(library.CONFIG_MAPPING), n=1)
         remedy = f"did you mean 'transformers:{near[0]}'?" if near else None
         raise StageFailure(Kind.BUILD, f"transformers has no model {name!r}", remedy) from error
+    names = list(known.to_dict())
     for option in options:
-        near = difflib.get_close_matches(option, list(known.to_dict()), n=1, cutoff=_NEAR)
-        if not hasattr(known, option) and near:
+        near = difflib.get_close_matches(option, names, n=1, cutoff=_NEAR)
+        if near and option not in names and value_in(known, option) is None:
             message = f"transformers:{name} would ignore the argument {option!r}"
             raise StageFailure(Kind.BUILD, message, f"did you mean {near[0]!r}?")
     return library.AutoConfig.for_model(name, **options)

@@ -16,6 +16,7 @@ from batchexport.core.dims import Dim
 from batchexport.pipeline.config_facts import ConfigFacts
 from batchexport.pipeline.failure import Kind, StageFailure, one_line
 from batchexport.pipeline.inputs import Examples
+from batchexport.pipeline.library_models import is_transformer
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.signature_shapes import Node, known_inputs, likely_shape
 
@@ -34,7 +35,7 @@ class Derived:
 
 def wants_inputs(spec: Mapping[str, Any]) -> bool:
     """Return whether the inputs of an export spec are to be derived: a model of transformers without any."""
-    return spec["model"].startswith("transformers:") and not spec["inputs"]
+    return is_transformer(spec) and not spec["inputs"]
 
 
 def derived(model: nn.Module, spec: Mapping[str, Any], root: str) -> Derived:
@@ -44,6 +45,10 @@ def derived(model: nn.Module, spec: Mapping[str, Any], root: str) -> Derived:
     be derived.
     """
     parameters = inspect.signature(model.forward).parameters
+    if _has_no_forward(model):
+        own = [name for name, one in vars(type(model)).items() if name[0] != "_" and inspect.isfunction(one)]
+        remedy = f'name what to call: write `method = "{own[0]}"` in the entry' if own else None
+        raise StageFailure(Kind.BUILD, f"{type(model).__name__} has no forward, so it can't be called", remedy)
     facts = ConfigFacts(config=model.config, positions=_EXAMPLES[SEQ])
     refusal: Exception | None = None
     for nodes in itertools.islice(_candidates(model, parameters, facts), _TRIES):
@@ -66,12 +71,17 @@ def derived(model: nn.Module, spec: Mapping[str, Any], root: str) -> Derived:
     raise _underivable(model, parameters, facts, refusal)
 
 
+def _has_no_forward(model: nn.Module) -> bool:
+    return getattr(model.forward, "__func__", None) is nn.Module.forward
+
+
 def _candidates(
     model: nn.Module, parameters: Mapping[str, inspect.Parameter], facts: ConfigFacts
 ) -> Iterator[dict[str, Node]]:
     """Yield inputs that the model may take, the most complete first."""
-    choices = known_inputs(str(getattr(model, "main_input_name", "")), parameters, type(model).__name__, facts)
-    for names in _selections(list(choices), str(getattr(model, "main_input_name", "")), parameters):
+    main = _main_input(model)
+    choices = known_inputs(main, parameters, type(model).__name__, facts)
+    for names in _selections(list(choices), main, parameters):
         for nodes in itertools.product(*(choices[name] for name in names)):
             yield dict(zip(names, nodes, strict=True))
 
@@ -127,11 +137,18 @@ def _underivable(
     model: nn.Module, parameters: Mapping[str, inspect.Parameter], facts: ConfigFacts, refusal: Exception | None
 ) -> StageFailure:
     named = [one for one in parameters.values() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    main = str(getattr(model, "main_input_name", ""))
-    needed = [one.name for one in named if one.default is one.empty or one.name == main] or [
-        named[0].name if named else ""
-    ]
+    main = _main_input(model)
+    known = known_inputs(main, parameters, type(model).__name__, facts)
+    needed = [one.name for one in named if one.default is one.empty or one.name == main]
+    needed = needed or [one.name for one in named][:1]
     why = f" ({one_line(refusal)})" if refusal else ""
     message = f"no inputs are given, and {type(model).__name__} takes none of those that its signature suggests{why}"
-    line = f"inputs.{needed[0]} = {toml(likely_shape(needed[0], facts))}" if needed else "inputs = {}"
-    return StageFailure(Kind.INPUTS, message, f"give it {', '.join(needed)}: write `{line}` in the entry, and the like")
+    first = next((name for name in needed if name not in known), needed[0] if needed else "input_ids")
+    line = f"inputs.{first} = {toml(likely_shape(first, facts))}"
+    remedy = f"give it {', '.join(needed)} as it takes them: write `{line}` in the entry, and a line for each other"
+    return StageFailure(Kind.INPUTS, message, remedy)
+
+
+def _main_input(model: nn.Module) -> str:
+    name = getattr(model, "main_input_name", "")
+    return name if isinstance(name, str) else ""

@@ -37,13 +37,19 @@ def known_inputs(main: str, parameters: Mapping[str, Any], kind: str, facts: Con
         ]
     if not is_text and "attention_mask" in names:
         names.remove("attention_mask")
-    return {name: found for name in names if (found := _nodes(name, kind, facts))}
+    return {name: found for name in names if (found := _nodes(name, kind, facts) or _guess(name, parameters, facts))}
 
 
 def likely_shape(name: str, facts: ConfigFacts) -> Node:
     """Return what an input may look like, whatever its name."""
     found = _nodes(name, "", facts)
     return found[0] if found else _tensor("batch", "seq", facts.number("hidden_size", "d_model", default=64))
+
+
+def _guess(name: str, parameters: Mapping[str, Any], facts: ConfigFacts) -> list[Node]:
+    """Return what an input of an unknown name may look like that the model can't do without."""
+    is_states = name.endswith(("embeds", "embeddings", "states", "features"))
+    return [likely_shape(name, facts)] if is_states and _is_needed(parameters[name]) else []
 
 
 def _is_needed(parameter: Any) -> bool:

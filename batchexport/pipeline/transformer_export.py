@@ -17,27 +17,32 @@ from batchexport.pipeline.signature_inputs import Derived, derived, wants_inputs
 
 # What to write about a failure, by a pattern of its message.
 _REMEDIES = (
-    (r"returns an? \w*Cache\w*, which torch", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),
+    (r"returns an? \w*Cache\b", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),
 )
 
-Export = Callable[[Mapping[str, Any]], dict[str, Any]]  # exports as an export spec says; raises StageFailure
+_LAST = 'no setting is known with which torch exports it: write `expect = "fail:export"` in the entry, to be told when'
+_OF_TORCH = (Kind.EXPORT, Kind.SHAPES)
+
+# Both export as an export spec says, and raise StageFailure.
+Export = Callable[[Mapping[str, Any]], dict[str, Any]]
+Attempt = Callable[[Mapping[str, Any]], None]
 
 
-def is_transformer(spec: Mapping[str, Any]) -> bool:
-    """Return whether an export spec names a model of transformers."""
-    return bool(spec["model"].startswith("transformers:"))
-
-
-def export_transformer(model: nn.Module, spec: Mapping[str, Any], root: str, export: Export) -> dict[str, Any]:
+def export_transformer(
+    model: nn.Module, spec: Mapping[str, Any], root: str, export: Export, attempt: Attempt
+) -> dict[str, Any]:
     """Return what `export` returns for the spec with all that it leaves to us, and tell in it what that is.
 
-    Raises StageFailure.
+    `attempt` exports and leaves nothing. Raises StageFailure, with a line to write.
     """
     found = derived(model, spec, root) if wants_inputs(spec) else Derived(spec=spec, lines=())
     try:
         output, held = _exported(model, found.spec, free=set(found.spec["dims"]) - set(spec["dims"]), export=export)
     except StageFailure as failure:
-        failure.remedy = known_remedy(failure.message) or failure.remedy
+        known = known_remedy(failure.message)
+        if known is None and failure.kind is Kind.EXPORT:
+            known = _tried_remedy(model, found.spec, attempt)
+        failure.remedy = known or failure.remedy or (_LAST if failure.kind in _OF_TORCH else None)
         raise
     if found.lines:
         output["call"]["inputs"] = list(found.lines)
@@ -60,7 +65,7 @@ def _exported(
                 output = export(changed)
         except StageFailure as failure:
             first = first or failure
-            if failure.kind not in (Kind.EXPORT, Kind.SHAPES):
+            if failure.kind not in _OF_TORCH or known_remedy(failure.message):
                 break
             if free:
                 sys.stderr.write(
@@ -75,6 +80,31 @@ def _exported(
 def known_remedy(message: str) -> str | None:
     """Return the line to write for a failure of a transformers model whose message is known."""
     return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, message)), None)
+
+
+def _tried_remedy(model: nn.Module, spec: Mapping[str, Any], attempt: Attempt) -> str | None:
+    """Return the line with which an attempt to export the model passes, if one is found."""
+    config = getattr(model, "config", None)
+    attention = getattr(config, "_attn_implementation", None)
+    choose: Any = getattr(model, "set_attn_implementation", None)
+    if attention not in (None, "eager") and choose is not None:
+        try:
+            choose("eager")
+            attempt(spec)
+        except Exception as error:
+            sys.stderr.write(f"not exported with eager attention: {error}\n")
+        else:
+            return 'write `kwargs.attn_implementation = "eager"` in the entry'
+        finally:
+            choose(attention)
+    if not spec["strict"]:
+        try:
+            attempt({**spec, "strict": True})
+        except Exception as error:
+            sys.stderr.write(f"not exported in strict mode: {error}\n")
+        else:
+            return "write `export.strict = true` in the entry"
+    return None
 
 
 def _choices(free: list[str]) -> Iterator[list[str]]:

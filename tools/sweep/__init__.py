@@ -1,0 +1,1 @@
+"""Parts of transformers_types.py: every type of transformers, named and nothing more."""
