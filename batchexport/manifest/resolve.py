@@ -17,6 +17,7 @@ from batchexport.manifest.document import load as load_document
 from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.inductor_options import KnownOptions, check_options
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
+from batchexport.manifest.methods import check_method
 from batchexport.manifest.settings import read_settings
 
 _TOP = ("schema", "output", "cache", "pools", "defaults", "entry")
@@ -47,19 +48,19 @@ def resolve(document: Document, known_options: KnownOptions = lambda: None) -> M
 
 def _resolve(document: Document, known_options: KnownOptions) -> Manifest:
     mistakes = Diagnostics(document)
+    path = Path(document.name)
+    root = path.absolute().parent
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
         if readers.is_table(raw, ("entry", index), mistakes.error_at):
-            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known_options)
+            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known_options, root)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
     if mistakes:
         raise mistakes.error()
-    path = Path(document.name)
-    root = path.absolute().parent
     folders = names.folders([draft.name for draft in drafts])
     return Manifest(
         path=path,
@@ -136,7 +137,11 @@ class _Draft:
 
 
 def _drafts(
-    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known_options: KnownOptions
+    diagnostics: EntryDiagnostics,
+    raw: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    known_options: KnownOptions,
+    root: Path,
 ) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
@@ -159,6 +164,7 @@ def _drafts(
         }
         reading = read_entry(variant.table, own, diagnostics.say)
         check_options(reading.compile, targets=reading.targets, known=known_options, say=diagnostics.say)
+        check_method(reading.export, root, diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts
