@@ -18,6 +18,7 @@ from batchexport.manifest.entry import KEYS, Reading, read_entry
 from batchexport.manifest.inductor_options import KnownOptions, check_options
 from batchexport.manifest.lowering import KnownOperators, check_operators
 from batchexport.manifest.matrix import Axis, Variant, read_matrix, variants
+from batchexport.manifest.methods import check_method
 from batchexport.manifest.settings import read_settings
 from batchexport.manifest.transformer_types import KnownTypes, check_type
 
@@ -63,19 +64,19 @@ def resolve(document: Document, known: Known = _NOTHING) -> Manifest:
 
 def _resolve(document: Document, known: Known) -> Manifest:
     mistakes = Diagnostics(document)
+    path = Path(document.name)
+    root = path.absolute().parent
     entries, defaults = _read_top(document.tables, mistakes)
     settings = read_settings(document.tables, mistakes.error_at)
     drafts: list[_Draft] = []
     for index, raw in enumerate(entries):
         if readers.is_table(raw, ("entry", index), mistakes.error_at):
-            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known)
+            drafts += _drafts(EntryDiagnostics(mistakes, index, raw, defaults), raw, defaults, known, root)
     _check_names(entries, drafts, mistakes)
     if not mistakes:
         _check_default_dims(defaults, drafts, mistakes)
     if mistakes:
         raise mistakes.error()
-    path = Path(document.name)
-    root = path.absolute().parent
     folders = names.folders([draft.name for draft in drafts])
     return Manifest(
         path=path,
@@ -152,7 +153,11 @@ class _Draft:
 
 
 def _drafts(
-    diagnostics: EntryDiagnostics, raw: Mapping[str, Any], defaults: Mapping[str, Any], known: Known
+    diagnostics: EntryDiagnostics,
+    raw: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    known: Known,
+    root: Path,
 ) -> list[_Draft]:
     """Return the jobs of one entry; they are invalid if a mistake was reported."""
     if "name" in raw:
@@ -177,6 +182,7 @@ def _drafts(
         check_options(reading.compile, targets=reading.targets, known=known.options, say=diagnostics.say)
         check_type(reading.export, known.types, diagnostics.say)
         check_operators(reading.operators, known=known.operators, say=diagnostics.say)
+        check_method(reading.export, root, diagnostics.say)
         if len(diagnostics) == before and type(raw.get("name")) is str:
             drafts += _expand(raw["name"], diagnostics, variant, reading)
     return drafts

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from batchexport.core.errors import Kind
+from batchexport.manifest.methods import OF_EVERY_MODULE
 from batchexport.pipeline.failure import StageFailure
 from support.exporting import Export, Exported
 from support.functions import Parts
@@ -95,3 +96,7 @@ def test_what_is_no_method_is_refused_by_name(
     with pytest.raises(StageFailure, match=message) as failure:
         exported(entry(model, f'method = "{method}"'))
     assert (failure.value.kind, failure.value.remedy) == (Kind.BUILD, remedy)
+
+
+def test_the_methods_of_every_module_are_known_to_the_manifest() -> None:
+    assert {name for name in dir(torch.nn.Module) if name[0] != "_"} <= OF_EVERY_MODULE
