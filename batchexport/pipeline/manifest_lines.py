@@ -158,7 +158,7 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _with_shapes(tree: Any, shapes: Mapping[str, int | Affine]) -> Any:
     if isinstance(tree, Mapping):
-        if "value" in tree:
+        if "value" in tree and "shape" not in tree:  # a tensor may have a value too
             return tree
         return {
             key: [_with_shape(size, shapes) for size in item]
