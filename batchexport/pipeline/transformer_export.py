@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from batchexport.pipeline.failure import Kind, StageFailure
@@ -39,10 +41,12 @@ def export_transformer(
     try:
         output, held = _exported(model, found.spec, free=set(found.spec["dims"]) - set(spec["dims"]), export=export)
     except StageFailure as failure:
-        known = known_remedy(failure.message)
-        if known is None and failure.kind is Kind.EXPORT:
-            known = _tried_remedy(model, found.spec, attempt)
-        failure.remedy = known or failure.remedy or (_LAST if failure.kind in _OF_TORCH else None)
+        if known := known_remedy(failure.message):
+            failure.remedy = known
+        elif failure.kind is Kind.EXPORT:  # what others would change in the model itself is no help here
+            failure.remedy = _tried_remedy(model, found, attempt) or _LAST
+        elif failure.kind is Kind.SHAPES:
+            failure.remedy = failure.remedy or _LAST
         raise
     if found.lines:
         output["call"]["inputs"] = list(found.lines)
@@ -61,16 +65,14 @@ def _exported(
         changed = applied(Changes(sizes=sizes, replaced={}), spec) if sizes else spec
         assert changed is not None  # one size is a multiple of 1
         try:
-            with restored(model):
+            with restored(model), _gradients_as_needed(model):
                 output = export(changed)
         except StageFailure as failure:
             first = first or failure
+            told = ", ".join(sorted(free - set(held))) or "nothing"
+            sys.stderr.write(f"not exported with {told} dynamic: {failure.kind}: {failure}\n")
             if failure.kind not in _OF_TORCH or known_remedy(failure.message):
                 break
-            if free:
-                sys.stderr.write(
-                    f"not exported with {', '.join(sorted(free - set(held))) or 'no'} dynamic: {failure}\n"
-                )
         else:
             return output, [_told(name, one.first, first) for name, one in sizes.items()]
     assert first is not None
@@ -82,29 +84,53 @@ def known_remedy(message: str) -> str | None:
     return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, message)), None)
 
 
-def _tried_remedy(model: nn.Module, spec: Mapping[str, Any], attempt: Attempt) -> str | None:
-    """Return the line with which an attempt to export the model passes, if one is found."""
-    config = getattr(model, "config", None)
-    attention = getattr(config, "_attn_implementation", None)
-    choose: Any = getattr(model, "set_attn_implementation", None)
-    if attention not in (None, "eager") and choose is not None:
+def _tried_remedy(model: nn.Module, found: Derived, attempt: Attempt) -> str | None:
+    """Return the lines with which an attempt to export the model passes, if any are found."""
+    for line, spec, attention in _settings(model, found):
         try:
-            choose("eager")
-            attempt(spec)
+            with _attention(model, attention), _gradients_as_needed(model):
+                attempt(spec)
         except Exception as error:
-            sys.stderr.write(f"not exported with eager attention: {error}\n")
+            sys.stderr.write(f"not exported with {line}: {error}\n")
         else:
-            return 'write `kwargs.attn_implementation = "eager"` in the entry'
-        finally:
-            choose(attention)
-    if not spec["strict"]:
-        try:
-            attempt({**spec, "strict": True})
-        except Exception as error:
-            sys.stderr.write(f"not exported in strict mode: {error}\n")
-        else:
-            return "write `export.strict = true` in the entry"
+            return f"write `{line}` in the entry"
     return None
+
+
+def _gradients_as_needed(model: nn.Module) -> torch.set_grad_enabled:
+    """Turn gradients off for the time of a block, unless a parameter needs them.
+
+    Otherwise each part of a model that turns them off itself becomes a graph of its own, and torch can't load some
+    archives with such graphs.
+    """
+    return torch.set_grad_enabled(any(one.requires_grad for one in model.parameters()))
+
+
+def _settings(model: nn.Module, found: Derived) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
+    """Yield what may help: the line, the export spec with it, and the kind of attention."""
+    if getattr(getattr(model, "config", None), "_attn_implementation", "eager") != "eager":
+        yield 'kwargs.attn_implementation = "eager"', found.spec, "eager"
+    unmasked = {name: node for name, node in found.spec["inputs"].items() if not name.endswith("mask")}
+    if found.lines and len(unmasked) < len(found.lines):
+        line = ", ".join(one for one in found.lines if one.partition(" = ")[0] in unmasked)
+        yield f"inputs = {{ {line} }}", {**found.spec, "inputs": unmasked}, None
+    if not found.spec["strict"]:
+        yield "export.strict = true", {**found.spec, "strict": True}, None
+
+
+@contextmanager
+def _attention(model: nn.Module, kind: str | None) -> Iterator[None]:
+    """Let a model use another kind of attention for the time of the block; None is its own."""
+    choose: Any = getattr(model, "set_attn_implementation", None)
+    before = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if kind is None or choose is None:
+        yield
+        return
+    choose(kind)
+    try:
+        yield
+    finally:
+        choose(before)
 
 
 def _choices(free: list[str]) -> Iterator[list[str]]:
