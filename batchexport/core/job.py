@@ -34,6 +34,7 @@ class ExportSpec:
     seed: int = 0
     method: str = "forward"
     dtype: str = "keep"
+    mode: str = "eval"
     inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class ExportSpec:
             "seed": self.seed,
             "method": self.method,
             "dtype": self.dtype,
+            "mode": self.mode,
             "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "env": dict(self.env),
