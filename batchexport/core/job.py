@@ -41,6 +41,7 @@ class ExportSpec:
     seed: int = 0
     method: str = "forward"
     dtype: str = "keep"
+    mode: str = "eval"
     inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class ExportSpec:
             "seed": self.seed,
             "method": self.method,
             "dtype": self.dtype,
+            "mode": self.mode,
             "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "derived": dict(self.derived),

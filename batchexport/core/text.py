@@ -62,6 +62,9 @@ def did_you_mean(word: str, known: Collection[str]) -> str | None:
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     import difflib  # only needed when something is wrong
 
+    letters = sorted(word.lower())
+    if (swapped := next((one for one in known if sorted(one) == letters), None)) is not None:
+        return swapped
     matches = difflib.get_close_matches(word.lower(), known, 1, 0.65)
     if matches or len(word) < 3:
         return matches[0] if matches else None

@@ -64,6 +64,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "seed": readers.integer(0),
     "method": names.dotted("method"),
     "dtype": readers.one_of(MODEL_DTYPES),
+    "mode": readers.one_of(("eval", "train")),
     "tags": _strings,
     "targets": names.targets,
     "timeout": readers.timeout,
@@ -155,6 +156,8 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "an entry has either weights or checkpoints",
             "make weights one of the checkpoints",
         )
+    if known.get("mode") == "train" and known.get("model", "").endswith(".pt2"):
+        say(("mode",), "an archive has the mode in which it was exported", "leave mode out")
     export, compile_, verify = known.get("export", {}), known.get("compile", {}), known.get("verify", {})
     operators = lowering.named_operators(export)
     lowering.check_distinct(operators, say)
@@ -183,6 +186,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "seed": known.get("seed", 0),
             "method": known.get("method", "forward"),
             "dtype": dtype,
+            "mode": known.get("mode", "eval"),
             "inputs": inputs.tree,
             "shapes": shapes.sizes,
             "dims": shape_spec.dims,

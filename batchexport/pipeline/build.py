@@ -1,4 +1,4 @@
-"""Build the model of a spec: import, construct under a seed, set dtype, load weights strictly, set eval mode."""
+"""Build the model of a spec: import, construct under a seed, set dtype, load weights strictly, set its mode."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a mi
 
 
 def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
-    """Import, construct under the seed, set dtype, load weights, set eval mode.
+    """Import, construct under the seed, set dtype, load weights, set the mode; in eval mode nothing needs gradients.
 
-    `spec` holds imports, model, args, kwargs, weights, weights_key, weights_prefix, seed, method, dtype; `root` is the
-    folder that relative paths start from; `entry` names the entry in remedies. Raises StageFailure of kind import,
-    build or weights.
+    `spec` holds imports, model, args, kwargs, weights, weights_key, weights_prefix, seed, method, dtype, mode; `root`
+    is the folder that relative paths start from; `entry` names the entry in remedies. Raises StageFailure of kind
+    import, build or weights.
     """
     for name in spec["imports"]:
         _import(name)
@@ -52,8 +52,8 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     if spec["weights"]:  # after the cast, so that no value passes through a narrower dtype
         load_weights(model, spec, root, entry)
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode and raises if it is set
-        model.eval()
-    for parameter in model.parameters():
+        model.train(spec["mode"] == "train")
+    for parameter in model.parameters() if spec["mode"] == "eval" else ():
         if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
     unwrap_subclasses(model)

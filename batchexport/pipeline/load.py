@@ -29,6 +29,11 @@ def load_compiled(path: str, device: str = "cpu") -> Callable[..., Any]:
         if device == "cpu"
         else kinds.AOTIModelContainerRunnerCuda(path, 1, device)
     )
+    return called_by(runner)
+
+
+def called_by(runner: Any) -> Callable[..., Any]:
+    """Return a callable for the runner of a compiled library."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         in_spec, out_spec = (pytree.treespec_loads(text) for text in runner.get_call_spec())

@@ -42,7 +42,8 @@ def eager_calls(
     They are at least `least`, and four where a call changes tensors of the model or its inputs, with other inputs where
     a point comes again. A call is {point, inputs, outputs (leaves), structure (text), names (of the leaves),
     inputs_after (leaves, or None if they are unchanged), buffers (changed ones by name), loose (names of other tensors
-    in attributes that changed), exported (see `ProgramCalls.make`)}; for inputs see `inputs.packed`.
+    in attributes that changed), draws (whether torch's generator was used), exported (see `ProgramCalls.make`)}; for
+    inputs see `inputs.packed`.
 
     Raises:
         StageFailure: of kind build or shapes if a call fails, export if the model keeps state that an export loses.
@@ -107,6 +108,7 @@ class _Eager:
                 "names": leaf_names(outputs),
                 "inputs_after": [kept(leaf) for leaf in after] if changed else None,
                 "buffers": {name: kept(tensor) for name, tensor in self.state.changed_buffers().items()},
+                "draws": not torch.equal(torch.get_rng_state(), _state_after_seeding(self.examples.spec["seed"])),
                 "exported": None,
                 "loose": sorted(self.state.changed_loose_tensors()),
             }
@@ -216,6 +218,10 @@ def _called(model: nn.Module, call: Call) -> Any:
     args, kwargs = call
     with torch.compiler.set_stance("force_eager"):
         return model(*args, **kwargs)
+
+
+def _state_after_seeding(seed: int) -> torch.Tensor:
+    return torch.Generator().manual_seed(int(seed)).get_state()
 
 
 def _generators() -> dict[str, str]:

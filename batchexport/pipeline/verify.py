@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from batchexport.pipeline.compare import Comparison, Outcome, make_call
 from batchexport.pipeline.compile import import_modules, load_program, on_target
+from batchexport.pipeline.compiled_buffers import CompiledBuffers
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as
 from batchexport.pipeline.leaves import unvaried_outputs
 from batchexport.pipeline.load import load_compiled
@@ -43,6 +45,10 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     seed, spec = reference["seed"], {**task["spec"], **_tolerances(task["spec"], reference["dtypes"])}
     run = _artifact(task, device)
     name = ARCHIVE if task["compiled"] is None else os.path.basename(task["compiled"])
+    changes_buffers = any(call["buffers"] for call in reference["calls"])
+    buffers = (
+        CompiledBuffers(task["compiled"], folder) if task["compiled"] and device == "cpu" and changes_buffers else None
+    )
     evidence = []
     for number, call in enumerate(reference["calls"], 1):
         if call["exported"] is not None:
@@ -50,6 +56,8 @@ def verify_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         comparison = Comparison(artifact=name, call=call, number=number, spec=spec)
         try:
             outcome = make_call(run, call, seed, device)
+            if buffers is not None:
+                outcome = replace(outcome, buffers=buffers.after(call, seed))
         except Exception as error:
             kind = Kind.SHAPES if _REFUSED_SIZE.search(str(error)) else Kind.VERIFY
             raise classified(error, kind, f"running {name} at {comparison.place}") from error

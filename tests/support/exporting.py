@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from batchexport.core.job import Job
 from batchexport.manifest.resolve import load
+from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.verify import verify_stage
@@ -45,8 +46,19 @@ class Exported:
     def points(self) -> list[dict[str, int]]:
         return [case["point"] for case in self.reference()["calls"]]
 
-    def verify(self) -> dict[str, Any]:
-        """The evidence of the verify stage, for the exported program itself."""
+    def compile(self) -> str:
+        """Compile the archive, as the compile stage does, and return the path of the package or library."""
+        task = {
+            "spec": self.job.compile.to_json(),
+            "exported": str(self.path),
+            "skeleton": self.output["skeleton"],
+            "modules": self.output["modules"],
+            "threads": 1,
+        }
+        return str(self.folder / compile_stage(task, str(self.folder))["compiled"])
+
+    def verify(self, compiled: str | None = None) -> dict[str, Any]:
+        """The evidence of the verify stage, for the exported program itself, or for what was compiled from it."""
         before = dict(os.environ)
         try:
             return verify_stage(
@@ -55,7 +67,7 @@ class Exported:
                     "target": "cpu",
                     "exported": str(self.path),
                     "reference": str(self.folder / "reference.pt"),
-                    "compiled": None,
+                    "compiled": compiled,
                     "skeleton": self.output["skeleton"],
                     "modules": self.output["modules"],
                 },

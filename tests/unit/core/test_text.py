@@ -9,6 +9,7 @@ from batchexport.core.text import (
     clean,
     clean_lines,
     counted,
+    did_you_mean,
     format_bytes,
     format_duration,
 )
@@ -77,3 +78,8 @@ def test_lines_stay_lines_and_are_cleaned_one_by_one() -> None:
 def test_one_is_not_many() -> None:
     assert counted(1, "job") == "1 job"
     assert counted(0, "job") == "0 jobs"
+
+
+def test_letters_that_changed_places_are_nearer_than_a_shorter_word() -> None:
+    assert did_you_mean("modle", ("mode", "model")) == 'did you mean "model"?'
+    assert did_you_mean("modes", ("mode", "model")) == 'did you mean "mode"?'

@@ -65,6 +65,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "seed": {"seed": 1},
     "method": {"method": "encode"},
     "dtype": {"dtype": "bfloat16"},
+    "mode": {"mode": "train"},
     "inputs": {"inputs": {"x": {"value": 1}}},
     "inputs by name": {"inputs": "inputs.safetensors"},
     "dims": {"dims": {"batch": {"min": 1}}},
