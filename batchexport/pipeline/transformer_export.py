@@ -18,9 +18,7 @@ from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.signature_inputs import Derived, derived, wants_inputs
 
 # What to write about a failure, by a pattern of its message.
-_REMEDIES = (
-    (r"returns an? \w*Cache\b", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),
-)
+_REMEDIES = ((r"returns an? \w*Cache\b", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),)
 
 _LAST = 'no setting is known with which torch exports it: write `expect = "fail:export"` in the entry, to be told when'
 _OF_TORCH = (Kind.EXPORT, Kind.SHAPES)
