@@ -82,3 +82,8 @@ class Total(nn.Module):
 def batches() -> dict[str, Tensor]:
     """Return the inputs of `Total`: sequences of vectors, (batch, length, 16)."""
     return {"x": torch.randn(2, 6, 16)}
+
+
+def sequences(batch: int = 2, length: int = 6) -> list[Tensor]:
+    """Return the same by position, of any size."""
+    return [torch.randn(batch, length, 16)]

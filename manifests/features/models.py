@@ -35,6 +35,47 @@ def net(width: int = 16, *, hidden: int = 8) -> nn.Module:
 NET = Net()
 
 
+class Pipeline(nn.Module):
+    """A network within a model, with a method of its own, and a static method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    @staticmethod
+    def scale(x: Tensor) -> Tensor:
+        return x * 2
+
+
+def scaled(x: Tensor, factor: float = 1.0) -> Tensor:
+    """A function that is the model; the network that it names is its state."""
+    return NET(x) * factor
+
+
+class Scriptable(nn.Module):
+    """A loop and a branch on the values of a tensor, which a script keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, steps: int = 2) -> Tensor:
+        for _ in range(steps):
+            x = torch.relu(self.linear(x))
+        return x
+
+
+def scripted() -> torch.jit.ScriptModule:
+    return torch.jit.script(Scriptable())
+
+
+def traced() -> torch.jit.ScriptModule:
+    return torch.jit.trace(Scriptable(), torch.zeros(2, 16))
+
+
 class Gate(nn.Module):
     """SiLU and GELU, the operators that entries keep and decompose."""
 
@@ -137,10 +178,12 @@ class Norm(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.linear = nn.Linear(16, 16)
         self.norm = nn.BatchNorm1d(16)
+        self.drop = nn.Dropout(0.25)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)
+        return self.drop(self.norm(self.linear(x)))
 
 
 class Loss(nn.Module):

@@ -119,6 +119,33 @@ def test_a_method_takes_the_place_of_forward(features: Features) -> None:
     x = torch.randn(2, 16)
     assert torch.equal(features.program("method").module()(x=x), net().encode(x))
     assert torch.equal(features.program("method-of-a-call").module()(x=x), net().logits(x))
+    assert torch.equal(features.program("method-of-a-part").module()(x=x), net().encode(x))
+    assert "net.encoder.0.weight" in features.program("method-of-a-part").state_dict
+    assert torch.equal(features.program("static-method").module()(x=x), x * 2)
+
+
+def test_a_function_is_a_model_with_the_state_that_it_names(features: Features) -> None:
+    program, x = features.program("function"), torch.randn(8, 16)
+    assert "NET.head.weight" in program.state_dict
+    assert torch.equal(program.module()(x=x), features_of("models").NET(x) * 2)
+
+
+@pytest.mark.parametrize("job", ["scripted", "traced"])
+def test_torchscript_keeps_its_names_and_dims(features: Features, job: str) -> None:
+    program, x = features.program(job), torch.randn(8, 16)
+    assert set(program.state_dict) == {"linear.weight", "linear.bias"}
+    told = features_of("models").Scriptable()
+    told.load_state_dict(program.state_dict)
+    assert torch.allclose(program.module()(x=x), told(x), atol=1e-6)
+    with pytest.raises(REFUSED):
+        program.module()(x=torch.randn(9, 16))
+
+
+def test_a_model_of_a_library_needs_only_its_name(features: Features) -> None:
+    program = features.program("library")
+    assert (1, 4) in ranges(program) or (2, 4) in ranges(program)
+    found = program.module()(**{name: torch.ones(3, 12, dtype=torch.int64) for name in program.example_inputs[1]})
+    assert found["logits"].shape == (3, 2)
 
 
 # ── state ────────────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +182,15 @@ def test_dtypes_stay_unless_a_cast_is_asked_for(features: Features) -> None:
     mixed = features.program("mixed-dtypes").state_dict
     assert (mixed["table"].dtype, mixed["linear.weight"].dtype) == (torch.float64, torch.float32)
     assert {tensor.dtype for tensor in features.program("cast").state_dict.values()} == {torch.bfloat16}
+
+
+def test_train_mode_keeps_dropout_batch_statistics_and_gradients(features: Features) -> None:
+    program = features.program("train")
+    assert {"aten.dropout.default", "aten.batch_norm.default"} <= operators(program)
+    assert "norm.running_mean" in program.graph_signature.buffers_to_mutate.values()
+    assert all(parameter.requires_grad for parameter in program.parameters())
+    run, x = program.module(), torch.randn(8, 16)
+    assert (run(x=x) == 0).float().mean() > 0.1
 
 
 @pytest.mark.parametrize("job", ["weights", "weights-nested", "weights-sharded", "checkpoints[base]"])
@@ -226,6 +262,16 @@ def test_inputs_come_from_a_factory_and_from_a_file(features: Features) -> None:
     assert torch.equal(features.program("file-inputs").example_inputs[1]["x"], told["x"])
 
 
+@pytest.mark.parametrize(("job", "sizes"), [("factory-shapes", (8, 12)), ("file-shapes", (8, 6))])
+def test_inputs_of_a_factory_or_file_have_dims(features: Features, job: str, sizes: tuple[int, int]) -> None:
+    run, by_position = features.program(job).module(), job == "factory-shapes"
+    x = torch.randn(*sizes, 16)
+    assert (run(x) if by_position else run(x=x)).shape == sizes[:1] + (16,)
+    x = torch.randn(9, sizes[1], 16)
+    with pytest.raises(REFUSED):
+        run(x) if by_position else run(x=x)
+
+
 def test_outputs_keep_their_structure(features: Features) -> None:
     x = torch.randn(3, 4)
     found = features.program("outputs").module()(x=x)
@@ -245,6 +291,13 @@ def test_one_name_is_one_size(features: Features) -> None:
             run(x=torch.randn(x), y=torch.randn(y))
 
 
+def test_a_size_of_another_dim_has_a_name(features: Features) -> None:
+    run = features.program("derived-dim").module()
+    assert run(x=torch.randn(8, 16), y=torch.randn(8, 32)).shape == (8, 16)
+    with pytest.raises(REFUSED):
+        run(x=torch.randn(8, 16), y=torch.randn(8, 31))
+
+
 def test_only_multiples_are_taken(features: Features) -> None:
     run = features.program("multiple").module()
     assert run(x=torch.randn(2, 32)).shape == (2, 16)
@@ -260,6 +313,13 @@ def test_an_automatic_dim_has_the_range_that_torch_finds(features: Features) -> 
         run(x=torch.randn(9, 100, 16))
 
 
+def test_an_automatic_dim_keeps_within_its_bounds(features: Features) -> None:
+    run = features.program("auto-bounds").module()
+    assert run(x=torch.randn(3, 32, 16)).shape == (3, 16)
+    with pytest.raises(REFUSED):
+        run(x=torch.randn(3, 33, 16))
+
+
 def test_a_number_is_the_only_size(features: Features) -> None:
     run = features.program("static").module()
     assert run(x=torch.randn(8, 5, 16)).shape == (8, 16)
@@ -271,10 +331,12 @@ def test_a_number_is_the_only_size(features: Features) -> None:
 
 
 def test_strict_capture_gives_the_same_program(features: Features) -> None:
-    assert operators(features.program("strict")) == operators(features.program("method")) - set() | {
-        "aten.linear.default"
-    }
-    assert features.program("strict").module()(x=torch.randn(8, 16)).shape == (8, 4)
+    assert operators(features.program("strict")) == operators(features.program("class"))
+    x = torch.randn(8, 16)
+    assert torch.equal(features.program("strict").module()(x=x), net()(x))
+    assert {job: features.job(job)["stats"]["strict"] for job in ("strict", "strict-auto")} == {
+        "strict": True, "strict-auto": False,
+    }  # fmt: skip
 
 
 def test_deferred_asserts_check_at_run_time(features: Features) -> None:
@@ -304,6 +366,13 @@ def test_each_ir_has_its_operators(features: Features) -> None:
     assert "aten.silu.default" in found["inference"]
     assert {"aten.linear.default", "aten.silu.default"} & found["core-aten"] == set()
     assert {"aten.addmm.default", "aten.gelu.default"} <= found["core-aten"]
+
+
+def test_operators_are_kept_and_decomposed(features: Features) -> None:
+    kept, taken_apart = operators(features.program("keep")), operators(features.program("decompose"))
+    assert {"aten.linear.default", "aten.silu.default"} <= kept
+    assert not {"aten.silu.default", "aten.gelu.default"} & taken_apart
+    assert {"aten.sigmoid.default", "aten.tanh.default"} <= taken_apart
 
 
 def test_extra_files_travel_in_the_archive(features: Features) -> None:
@@ -337,7 +406,7 @@ def test_weights_lie_beside_the_code_or_in_it(features: Features) -> None:
 
 
 def test_a_library_runs_without_batchexport(features: Features) -> None:
-    run = torch._export.aot_load(str(features.folder("library") / "compiled.so"), "cpu")
+    run = torch._export.aot_load(str(features.folder("shared-library") / "compiled.so"), "cpu")
     x = torch.randn(8, 16)
     assert torch.allclose(run(x=x), net()(x), atol=1e-6)
 
