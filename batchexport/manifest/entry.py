@@ -9,6 +9,7 @@ from typing import Any
 from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import did_you_mean
 from batchexport.manifest import names, readers, values
+from batchexport.manifest.additional_inputs import read_additional_inputs
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.readers import Report
 from batchexport.manifest.shape_spec import read_dims, resolve_dims
@@ -68,6 +69,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "data": readers.list_of(readers.file_path, "paths"),
     "imports": readers.list_of(names.dotted("module"), "module names"),
     "inputs": readers.passthrough,
+    "additional_inputs": readers.passthrough,
     "shapes": readers.passthrough,
     "dims": readers.passthrough,
     "export": _table("export"),
@@ -127,9 +129,10 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'write the sizes there, or take the inputs from a factory: inputs = "module:factory"',
             key=True,
         )
+    additional = read_additional_inputs(known.get("additional_inputs", []), inputs, floats, say)
     # If a shape is wrong, it is unknown which dims it was meant to use.
-    own = own_dims if inputs.is_right and shapes.is_right else {}
-    uses = [*inputs.uses, *shapes.uses]
+    own = own_dims if inputs.is_right and shapes.is_right and additional.is_right else {}
+    uses = [*inputs.uses, *shapes.uses, *additional.uses]
     shape_spec = resolve_dims(declared, uses, is_open=is_open, is_own=own.__contains__, say=say)
     checkpoints = known.get("checkpoints")
     if checkpoints is not None and "weights" in table:
@@ -163,6 +166,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "method": known.get("method", "forward"),
             "dtype": dtype,
             "inputs": inputs.tree,
+            "additional_inputs": additional.trees,
             "shapes": shapes.sizes,
             "dims": shape_spec.dims,
             "derived": shape_spec.derived,

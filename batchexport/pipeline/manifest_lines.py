@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchexport.core.dims import Dim, make_dim
@@ -90,6 +90,9 @@ def _uses(name: str, node: Mapping[str, Any]) -> Iterator[Use]:
 def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
     """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
     dims, uses = spec["dims"], uses_of(spec["inputs"], spec["shapes"])
+    for index, inputs in enumerate(spec["additional_inputs"]):
+        where = f"of additional_inputs[{index}]"
+        uses += tuple(replace(use, input=f"{use.input} {where}") for use in uses_of(inputs, {}))
     sizes, replaced = changes.sizes, changes.replaced
     shapes, lines = dict(replaced), []
     is_told = bool(spec["shapes"])  # without an example, a dim would have that of the inputs, which may lie outside
@@ -179,6 +182,7 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any] | None:
         "dims": dims,
         "derived": named,
         "inputs": with_shapes(spec["inputs"], shapes),
+        "additional_inputs": [with_shapes(inputs, shapes) for inputs in spec["additional_inputs"]],
         "shapes": {path: _sizes_with_shapes(sizes, shapes) for path, sizes in spec["shapes"].items()},
         "fixed": {**spec["fixed"], **numbers} if spec["shapes"] else spec["fixed"],
         "measured": (),
