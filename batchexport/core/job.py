@@ -20,7 +20,8 @@ class ExportSpec:
     `inputs` is a tree of nodes by parameter name or in the order of the parameters, or a factory or file as named in
     the manifest. Nodes: `{"tensor": {"shape", "dtype", "range", "value"}}`, `{"list": [...]}`, `{"tuple": [...]}`,
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
-    a size is a number or the canonical text of an `Affine`.
+    a size is a number or the canonical text of an `Affine`. `additional_inputs` holds further such trees, factories or
+    files, whose sizes tell torch which of those in `inputs` vary.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use, and `derived` the sizes of these dims, as
     canonical text, that have names of their own. For inputs from a factory or a file, `shapes` holds the sizes of
     tensors, or the dim of a number as text, by path; `fixed` are dims of one size, and `measured` those whose example
@@ -43,6 +44,7 @@ class ExportSpec:
     dtype: str = "keep"
     mode: str = "eval"
     inputs: Mapping[str, Any] | Sequence[Any] | str = field(default_factory=dict)
+    additional_inputs: tuple[Mapping[str, Any] | Sequence[Any] | str, ...] = ()
     dims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int | str] | str] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class ExportSpec:
             "dtype": self.dtype,
             "mode": self.mode,
             "inputs": dict(self.inputs) if isinstance(self.inputs, Mapping) else self.inputs,
+            "additional_inputs": list(self.additional_inputs),
             "dims": {name: dict(dim) for name, dim in self.dims.items()},
             "derived": dict(self.derived),
             "shapes": {path: sizes if isinstance(sizes, str) else list(sizes) for path, sizes in self.shapes.items()},

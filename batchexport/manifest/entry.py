@@ -9,6 +9,7 @@ from typing import Any
 from batchexport.core.job import ExportSpec, VerifySpec
 from batchexport.core.text import did_you_mean
 from batchexport.manifest import lowering, names, readers, values
+from batchexport.manifest.additional_inputs import read_additional_inputs
 from batchexport.manifest.inputs import KEEP, MODEL_DTYPES, read_inputs
 from batchexport.manifest.readers import Report
 from batchexport.manifest.shape_spec import implied_dims, read_dims, resolve_dims
@@ -73,6 +74,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "data": readers.list_of(readers.file_path, "paths"),
     "imports": readers.list_of(names.dotted("module"), "module names"),
     "inputs": readers.passthrough,
+    "additional_inputs": readers.passthrough,
     "shapes": readers.passthrough,
     "dims": readers.passthrough,
     "export": _table("export"),
@@ -134,13 +136,14 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             'write the sizes there, or take the inputs from a factory: inputs = "module:factory"',
             key=True,
         )
+    additional = read_additional_inputs(known.get("additional_inputs", []), inputs, floats, say)
     # If a shape is wrong, it is unknown which dims it was meant to use.
-    own = own_dims if inputs.is_right and shapes.is_right else {}
+    own = own_dims if inputs.is_right and shapes.is_right and additional.is_right else {}
     model = known.get("model", "")
     if names.is_transformer(model) and not inputs.tree:
         shape_spec = implied_dims(declared, own.__contains__, say)
     else:
-        uses = [*inputs.uses, *shapes.uses]
+        uses = [*inputs.uses, *shapes.uses, *additional.uses]
         shape_spec = resolve_dims(declared, uses, is_open=is_open, is_own=own.__contains__, say=say)
     if "head" in table and "model" in known and not names.is_transformer(model):
         say(
@@ -188,6 +191,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             "dtype": dtype,
             "mode": known.get("mode", "eval"),
             "inputs": inputs.tree,
+            "additional_inputs": additional.trees,
             "shapes": shapes.sizes,
             "dims": shape_spec.dims,
             "derived": shape_spec.derived,

@@ -42,12 +42,11 @@ class Inputs(NamedTuple):
     is_right: bool
 
 
-def read_inputs(value: Any, dtype: str, say: Report) -> Inputs:
-    """Read [entry.inputs].
+def read_inputs(value: Any, dtype: str, say: Report, path: KeyPath = ("inputs",)) -> Inputs:
+    """Read [entry.inputs], or others at another path.
 
     `dtype` is used for tensors without one. Sizes that name a dim are canonical text in the tree.
     """
-    path: KeyPath = ("inputs",)
     if type(value) is str:
         source = names.inputs_source(value, path, say)
         return Inputs("" if source is INVALID else source, [], source is not INVALID)

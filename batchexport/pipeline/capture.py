@@ -126,8 +126,11 @@ def _violation(error: Exception, spec: Mapping[str, Any], sources: Mapping[str, 
         return _unsolvable(error, sort, spec, sources)
     told = in_words_of_the_manifest(telling(_reasons(error), dims, sources) or one_line(error), sources, dims)
     remedy = what_to_write(found, spec)
-    if remedy is None and (names := sorted({one.size.name for name, one in sources.items() if name in text})):
+    guilty = [one for name, one in sources.items() if name in text]
+    if remedy is None and (names := sorted({one.size.name for one in guilty if one.size is not None})):
         remedy = f"narrow the range of {' or '.join(names)} in [entry.dims]"
+    elif remedy is None and guilty:
+        remedy = f"give {' and '.join(one.label for one in guilty)} the same size in inputs and additional_inputs"
     failure = StageFailure(Kind.SHAPES, told, remedy)
     failure.changes = found
     failure.error_class = "CONSTRAINT_VIOLATION"

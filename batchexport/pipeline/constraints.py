@@ -30,10 +30,13 @@ _Test = Callable[[int], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A size of an input: its name in messages (`x.shape[0]`) and what the manifest has there."""
+    """A size of an input: its name in messages (`x.shape[0]`) and what the manifest has there.
+
+    None stands for a number, in place of which additional inputs have another one.
+    """
 
     label: str
-    size: Affine
+    size: Affine | None
 
 
 def solve(text: str, dims: Dims, sources: Mapping[str, Source]) -> Changes:
@@ -144,7 +147,10 @@ class _Solver:
             guard = parse_guard(text, self.sources)
         except UnknownGuardError:
             return
-        sizes = {source: self.sources[source].size for source in guard.sources}
+        known = {source: self.sources[source].size for source in guard.sources}
+        sizes = {source: size for source, size in known.items() if size is not None}
+        if len(sizes) < len(known):
+            return
         names = {size.name for size in sizes.values()}
         if len(names) == 1:
             (name,) = names

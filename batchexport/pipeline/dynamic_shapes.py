@@ -13,12 +13,18 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.numbers import int_oo
 
-from batchexport.core.sizes import Affine, evaluate, parse_size
+from batchexport.core.sizes import Affine, Size, evaluate, parse_size
 from batchexport.pipeline.call_form import Call, CallForm
 from batchexport.pipeline.constraints import Source
 
 Node = Mapping[str, Any] | None  # a node of the spec's inputs, or None for a field that the manifest does not give
 Dims = Mapping[str, Mapping[str, Any]]
+VARIES = "*"  # in the place of a size that is another one in additional inputs
+
+
+def _parsed(size: int | str) -> Size | None:
+    """Return a size of a node, None for one of which only torch will know the range."""
+    return None if size == VARIES else parse_size(size) if isinstance(size, str) else size
 
 
 def size_at(size: int | str, values: Mapping[str, int]) -> int:
@@ -29,7 +35,7 @@ def size_at(size: int | str, values: Mapping[str, int]) -> int:
 def dynamic_shapes(nodes: Call, example: Call, dims: Dims) -> Call:
     """Return the shapes of all inputs, passed as the inputs are; `nodes` of the spec describe those of `example`."""
     # torch takes no Dim for a number, so the sizes that share a name with one are left to torch too, within its range.
-    numbers = {size for node, _ in _leaves(nodes, example) if node and "dim" in node for size in node["dim"]}
+    numbers = {size for node, _ in leaves(nodes, example) if node and "dim" in node for size in node["dim"]}
     bases = {name: None if name in numbers else _base(name, dim) for name, dim in dims.items()}
     made = _Shapes(dims=dims, bases=bases)
     args = tuple(made.tree(*pair) for pair in zip(nodes[0], example[0], strict=True))
@@ -72,9 +78,9 @@ class _Shapes:
         return None if isinstance(size, int) else self._size(size)
 
     def _size(self, size: int | str) -> Any:
-        parsed = parse_size(size) if isinstance(size, str) else size
+        parsed = _parsed(size)
         if not isinstance(parsed, Affine):
-            return Dim.STATIC
+            return Dim.STATIC if parsed is not None else Dim.DYNAMIC
         base = self.bases[parsed.name]
         if base is None:
             return self._hint(parsed)
@@ -115,7 +121,7 @@ def _fields(value: Any) -> Sequence[str]:
     return [getattr(key, "name", str(key)) for key, _ in flatten(value)[0]]
 
 
-def _leaves(nodes: Call, example: Call) -> Iterator[tuple[Node, Any]]:
+def leaves(nodes: Call, example: Call) -> Iterator[tuple[Node, Any]]:
     """Yield each leaf of the inputs with its node, in torch's order."""
     pairs = [*zip(nodes[0], example[0], strict=True), *((node, example[1][name]) for name, node in nodes[1].items())]
     while pairs:
@@ -151,10 +157,10 @@ def _program_sizes(program: ExportedProgram, nodes: Call, example: Call) -> Iter
     order = program.call_spec.in_spec.child(1).context  # the names, as the program takes them
     taken = nodes[0], {name: nodes[1][name] for name in order}
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    for name, (node, _) in zip(program.graph_signature.user_inputs, _leaves(taken, example), strict=False):
+    for name, (node, _) in zip(program.graph_signature.user_inputs, leaves(taken, example), strict=False):
         value = values.get(str(name))
         for size, declared in zip(getattr(value, "shape", (value,)), _declared(node), strict=False):
-            parsed = parse_size(declared) if isinstance(declared, str) else declared
+            parsed = _parsed(declared)
             if isinstance(parsed, Affine):
                 yield parsed, size
 
@@ -172,11 +178,11 @@ def size_sources(nodes: Call, example: Call, names: Sequence[str], form: CallFor
         for path, _ in pytree.tree_flatten_with_path(value)[0]
     ]
     found: dict[str, Source] = {}
-    for (source, label), (node, _) in zip(paths, _leaves(nodes, example), strict=True):
+    for (source, label), (node, _) in zip(paths, leaves(nodes, example), strict=True):
         is_number = node is not None and "dim" in node
         for at, declared in enumerate(_declared(node)):
-            size = parse_size(declared) if isinstance(declared, str) else declared
-            if isinstance(size, Affine):
+            size = _parsed(declared)
+            if not isinstance(size, int):
                 name = source if is_number else f"{source}.size()[{at}]"
                 found[name] = Source(label=label if is_number else f"{label}.shape[{at}]", size=size)
     return found

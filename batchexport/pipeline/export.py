@@ -98,7 +98,7 @@ def _export(
     example, nodes = examples.call(kept.points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
     eager = partial(eager_calls, model, examples, least=LEAST_CALLS if is_at_corners else 1)
-    calls = eager(kept.points)
+    calls = eager([*kept.points, *examples.additional_points()])
     clock.lap("eager")
     call, archive = examples.form.to_json(), os.path.join(folder, ARCHIVE)
     ids = new_ids(model, base) if base else None
@@ -138,7 +138,7 @@ def _export(
     skeleton = concrete_program_digest(program)
     clock.lap("identity")
     if has_autos:
-        calls = eager(kept.points)
+        calls = eager([*kept.points, *examples.additional_points()])
     clock.lap("eager")
     # Last, as a call changes the buffers that the program shares with the model.
     again = partial(_program, model, examples, example)
@@ -168,7 +168,7 @@ def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, An
     points = _points(_dims(spec), samples)
     examples = Examples.of(model, spec, root)
     with restored(model):
-        calls = eager_calls(model, examples, points, least=1)
+        calls = eager_calls(model, examples, [*points, *examples.additional_points()], least=1)
         seed_everything(int(spec["seed"]))
         again = partial(_program, model, examples, examples.call(points[0]))
         ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()

@@ -14,13 +14,16 @@ from torch.utils import _pytree as pytree
 from batchexport.core.sizes import Affine, evaluate, parse_size
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
-from batchexport.pipeline.dynamic_shapes import size_at
+from batchexport.pipeline.dynamic_shapes import leaves, size_at
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as
-from batchexport.pipeline.given_shapes import leaf_nodes, measured_dims, named_sizes, nodes_like, resized
+from batchexport.pipeline.given_shapes import leaf_nodes, leaf_paths, measured_dims, named_sizes, nodes_like, resized
 from batchexport.pipeline.input_source import InputSource
 from batchexport.pipeline.manifest_lines import with_shapes
+from batchexport.pipeline.varying import varying_nodes
 
 Values = Mapping[str, int]
+ADDITIONAL = "additional_inputs"  # in a point: which of them, from 0
+_APART = 1000  # draws between those of two inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +55,19 @@ class Examples:
 
         Floats are uniform in their range, or normal with a standard deviation of `factor` if they have none. Each
         `draw` gives other random values. What a factory or a file gives is cut off or repeated where it has other
-        sizes.
+        sizes. A point of `additional_points` gives the additional inputs as they are.
         """
+        if ADDITIONAL in values:
+            index = values[ADDITIONAL]
+            spec = {**self.spec, "inputs": self.spec["additional_inputs"][index]}
+            return self.form.call(_given(spec, self.root, values, draw + _APART * (index + 1), factor))
         call = self.form.call(_given(self.spec, self.root, values, draw, factor))
         return self._resized(call, values) if self.spec["shapes"] else call
+
+    def additional_points(self) -> list[Values]:
+        """Return the dim values that stand for the additional inputs: the example, and which of them it is."""
+        example = _example(self.spec)
+        return [{**example, ADDITIONAL: index} for index in range(len(self.spec["additional_inputs"]))]
 
     def beyond(self, values: Values) -> Call:
         """Return inputs for dim values outside of the ranges, which a factory might refuse to make."""
@@ -66,7 +78,21 @@ class Examples:
         return resized(call, nodes, _known(self.spec, values))
 
     def nodes(self) -> Call | None:
-        """Return the nodes of the spec, passed as the inputs are; None if nothing is known of the inputs."""
+        """Return the nodes of the spec, passed as the inputs are; None if nothing is known of the inputs.
+
+        Sizes that are others in additional inputs are `VARIES`. Raises StageFailure of kind inputs or shapes if those
+        do not fit the inputs.
+        """
+        known = self._known_nodes()
+        if not self.spec["additional_inputs"]:
+            return known
+        call = self.call(_example(self.spec))
+        paths = leaf_paths(call, self.form)
+        flat = [None] * len(paths) if known is None else [node for node, _ in leaves(known, call)]
+        others = [self.call(point) for point in self.additional_points()]
+        return nodes_like(call, varying_nodes(call, others, flat, paths))
+
+    def _known_nodes(self) -> Call | None:
         given = self.spec["inputs"]
         if isinstance(given, str):
             return self._nodes_of_shapes() if self.spec["shapes"] else None
@@ -106,8 +132,8 @@ def _source(spec: Mapping[str, Any], root: str) -> InputSource:
 
 def packed(call: Call) -> dict[str, Any]:
     """Return the inputs as leaves and structure, so that a file of them holds no class of the model."""
-    leaves, structure = pytree.tree_flatten(call)
-    return {"leaves": leaves, "structure": pytree.treespec_dumps(structure)}
+    flat, structure = pytree.tree_flatten(call)
+    return {"leaves": flat, "structure": pytree.treespec_dumps(structure)}
 
 
 def unpacked(kept: Mapping[str, Any]) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchexport.core.dims import Dim, make_dim
@@ -70,6 +70,16 @@ def uses_of(inputs: Any, shapes: Shapes) -> tuple[Use, ...]:
     items = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
     named = ((key if isinstance(key, str) else f"inputs[{key}]", key, node) for key, node in items)
     return tuple(use for name, key, node in named for use in _uses(name, node, ("inputs", key)))
+
+
+def _all_uses(spec: Mapping[str, Any]) -> tuple[Use, ...]:
+    """Return the uses of a spec, those in additional inputs with the place of these."""
+    uses = uses_of(spec["inputs"], spec["shapes"])
+    for index, inputs in enumerate(spec["additional_inputs"]):
+        for use in uses_of(inputs, {}):
+            where = f"{use.input} of additional_inputs[{index}]"
+            uses += (replace(use, input=where, path=("additional_inputs", index, *use.path[1:])),)
+    return uses
 
 
 def _uses_in_shapes(path: str, sizes: Sequence[int | str], told: Sequence[int | str] | str) -> Iterator[Use]:
@@ -151,7 +161,7 @@ def _derived(spec: Mapping[str, Any], shapes: Mapping[str, int | Affine]) -> dic
 
 def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
     """Return in words what to write in the manifest of this export spec; None if all is as it has it."""
-    what, uses = written(changes, spec), uses_of(spec["inputs"], spec["shapes"])
+    what, uses = written(changes, spec), _all_uses(spec)
     lines = [_line(name, value) for name, value in what.dims.items()]
     lines += [f'{name} = "{size}"' for name, size in what.derived.items()]
     used = {use.size.name for use in uses}
@@ -165,7 +175,7 @@ def what_to_write(changes: Changes, spec: Mapping[str, Any]) -> str | None:
 
 def edits(changes: Changes, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the same as data: `{"path": […], "value": …}` for each key of the entry, None to remove it."""
-    what, uses = written(changes, spec), uses_of(spec["inputs"], spec["shapes"])
+    what, uses = written(changes, spec), _all_uses(spec)
     found: list[dict[str, Any]] = [
         {"path": [*use.path], "value": str(composed(use.size, other))}
         for name, other in what.shapes.items()
@@ -230,6 +240,7 @@ def applied(changes: Changes, spec: Mapping[str, Any]) -> dict[str, Any]:
         "dims": dims,
         "derived": named,
         "inputs": with_shapes(spec["inputs"], shapes),
+        "additional_inputs": [with_shapes(inputs, shapes) for inputs in spec["additional_inputs"]],
         "shapes": {path: _sizes_with_shapes(sizes, shapes) for path, sizes in spec["shapes"].items()},
         "fixed": {**spec["fixed"], **numbers} if spec["shapes"] else spec["fixed"],
         "measured": (),

@@ -13,7 +13,7 @@ from batchexport.pipeline.bounds import Point, narrower_bounds
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.compare import Outcome, make_call
 from batchexport.pipeline.failure import Kind, StageFailure, classified
-from batchexport.pipeline.inputs import Examples
+from batchexport.pipeline.inputs import ADDITIONAL, Examples
 from batchexport.pipeline.leaves import equal_leaves
 from batchexport.pipeline.manifest_lines import what_to_write
 from batchexport.pipeline.reference import where
@@ -46,19 +46,22 @@ class ProgramCalls:
         if point == first:
             return classified(error, Kind.EXPORT, f"running the exported program at {where(point)}")
         spec = self.examples.spec
-        changes = narrower_bounds(point, first, spec["dims"], self._holds)
-        written = what_to_write(changes, spec)
+        changes = None if ADDITIONAL in point else narrower_bounds(point, first, spec["dims"], self._holds)
+        written = None if changes is None else what_to_write(changes, spec)
         remedies = [written] if written else []
         deferred_helps = self._deferred_helps(point)
         if deferred_helps:
             remedies.append("set `prefer_deferred_runtime_asserts = true` in [entry.export]")
         doing = f"the exported program refuses {where(point)}, which the manifest allows"
-        failure = classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or "narrow the range of a dim")
+        failure = classified(error, Kind.SHAPES, doing, ", or ".join(remedies) or self._last_resort(point))
         failure.message = failure.message.replace(".size()[", ".shape[")
         failure.changes = changes if written else None
         if deferred_helps and not written:
             failure.fix = [{"path": ["export", "prefer_deferred_runtime_asserts"], "value": True}]
         return failure
+
+    def _last_resort(self, point: Point) -> str:
+        return f"leave {where(point)} out" if ADDITIONAL in point else "narrow the range of a dim"
 
     def _holds(self, point: Point) -> bool:
         return runs(self.program.module(), self.examples.call(point))

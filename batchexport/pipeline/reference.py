@@ -21,7 +21,7 @@ from batchexport.pipeline.caches import refuse_caches
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.divergence import Step, first_difference, recorded
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
-from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.inputs import ADDITIONAL, Examples, packed
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.manifest_lines import what_to_write
@@ -175,6 +175,8 @@ class _Eager:
             return True
 
         doing = f"running the model in eager mode at {where(point)}"
+        if ADDITIONAL in point and not holds(point):
+            return classified(error, Kind.SHAPES, doing)
         if not holds(point):
             changes = narrower_bounds(point, self.points[0], self.examples.spec["dims"], holds)
             failure = classified(error, Kind.SHAPES, doing, what_to_write(changes, self.examples.spec))
@@ -234,6 +236,8 @@ def _generators() -> dict[str, str]:
 
 def where(point: Mapping[str, int]) -> str:
     """Return dim values as text."""
+    if ADDITIONAL in point:
+        return f"{ADDITIONAL}[{point[ADDITIONAL]}]"
     return ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
 
 

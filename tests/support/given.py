@@ -123,3 +123,10 @@ class Of16Rows(nn.Module):
 class Repeats(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x.repeat(2, 1) + y
+
+
+class Flat16(nn.Module):
+    """Takes any number of columns in eager mode, and is traced for one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * float(int(x.shape[1]) % 3 == 0) if x.shape[1] in (3, 6) else x[:, :0]

@@ -266,7 +266,7 @@ def test_inputs_come_from_a_factory_and_from_a_file(features: Features) -> None:
 def test_inputs_of_a_factory_or_file_have_dims(features: Features, job: str, sizes: tuple[int, int]) -> None:
     run, by_position = features.program(job).module(), job == "factory-shapes"
     x = torch.randn(*sizes, 16)
-    assert (run(x) if by_position else run(x=x)).shape == sizes[:1] + (16,)
+    assert (run(x) if by_position else run(x=x)).shape == (*sizes[:1], 16)
     x = torch.randn(9, sizes[1], 16)
     with pytest.raises(REFUSED):
         run(x) if by_position else run(x=x)

@@ -74,6 +74,8 @@ def write(folder: Path, table: str, line: str) -> Path:
     text = text.replace("KEY", line) if line else text.replace(", KEY", "").replace("KEY", "")
     if line.startswith("dims = { batch"):
         text += 'inputs.x = { shape = ["batch"] }\n'
+    if line.startswith("additional_inputs = [{ x"):
+        text += "inputs.x = { shape = [4, 16] }\n"
     if line.startswith("shapes = { x"):
         text += 'inputs = "m:inputs"\n'
     if name == "head":

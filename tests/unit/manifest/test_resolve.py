@@ -449,6 +449,24 @@ def test_an_auto_dim_may_have_bounds_and_an_example() -> None:
     assert export.inputs["x"]["tensor"]["shape"][4] == 4  # type: ignore[index]
 
 
+def test_additional_inputs_have_the_order_of_the_inputs() -> None:
+    table = '{ b = { shape = [5] }, a = { y = 2, x = { shape = ["n"] } } }'
+    export = only(
+        'inputs = { a = { x = { shape = ["n"] }, y = 1 }, b = { shape = [3] } }\n'
+        f"additional_inputs = [ {table} ]\ndims.n = {{ max = 8 }}"
+    ).export
+    one: Any = export.additional_inputs[0]
+    assert list(one) == ["a", "b"]
+    assert list(one["a"]["table"]) == ["x", "y"]
+    assert one["b"]["tensor"]["shape"] == [5]
+
+
+def test_a_dim_may_be_used_by_additional_inputs_alone() -> None:
+    text = 'inputs = [ { shape = [3] } ]\nadditional_inputs = [ [ { shape = ["n"] } ] ]\ndims.n = 5'
+    one: Any = only(text).export.additional_inputs[0]
+    assert one[0]["tensor"]["shape"] == [5]
+
+
 def test_a_size_of_a_fixed_dim_is_a_number() -> None:
     export = only('inputs.x = { shape = ["d", "d + 1"] }\ndims = { b = 3, d = "2*b" }').export
     assert (export.dims, export.derived) == ({}, {})

@@ -31,7 +31,16 @@ def dims(**given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: Dim(name=name, **fields).to_json() for name, fields in made.items()}
 
 
-SPEC = {"dims": dims(), "derived": {}, "shapes": {}, "fixed": {}, "measured": (), "inputs": INPUTS, "seed": 0}
+SPEC = {
+    "dims": dims(),
+    "derived": {},
+    "shapes": {},
+    "fixed": {},
+    "measured": (),
+    "additional_inputs": (),
+    "inputs": INPUTS,
+    "seed": 0,
+}
 
 
 def solved(*reasons: str, fixes: str = "", **given: dict[str, Any]) -> Changes:
@@ -169,6 +178,36 @@ def test_every_size_of_a_dim_that_is_replaced_is_told_with_its_inputs() -> None:
     assert (
         told == 'write "2*n+1" in place of "m" and "4*n+3" in place of "2*m+1" in y, and leave `m` out of [entry.dims]'
     )
+
+
+def test_sizes_in_additional_inputs_are_replaced_too() -> None:
+    spec = {**SPEC, "inputs": {"x": {"tensor": {"shape": ["n"]}}}, "additional_inputs": [{"x": {"dim": ["m"]}}, "m:f"]}
+    found = changes(m=TWICE)
+    told = what_to_write(found, spec)
+    assert told == ('write "2*n" in place of "m" in x of additional_inputs[0], and leave `m` out of [entry.dims]')
+    changed = applied(found, spec)
+    assert changed is not None
+    assert changed["additional_inputs"] == [{"x": {"dim": ["2*n"]}}, "m:f"]
+
+
+SHAPES = {**SPEC, "inputs": "m:f", "shapes": {"x": ["n", 3], "tree.y": ["2*m"], "k": "m"}}
+
+
+def test_what_is_in_the_shapes_of_a_factory_is_told_with_its_table() -> None:
+    assert what_to_write(changes(m=TWICE), SHAPES) == (
+        'write "4*n" in place of "2*m" and "2*n" in place of "m" in tree.y of [entry.shapes] and k of [entry.shapes], '
+        "and leave `m` out of [entry.dims]"
+    )
+    # Without an example, a dim would have the size of the inputs for one.
+    five = Sizes(first=5, last=None)
+    assert what_to_write(changes({"n": five}), SHAPES) == "write `n = { min = 5, example = 5 }` in [entry.dims]"
+
+
+def test_a_dim_of_a_factory_that_is_fixed_keeps_its_name() -> None:
+    changed = applied(changes({"n": Sizes(first=5, last=5)}, m=TWICE), SHAPES)
+    assert changed is not None
+    assert changed["shapes"] == SHAPES["shapes"]
+    assert (changed["dims"], changed["fixed"], changed["measured"]) == ({}, {"n": 5, "m": 10}, ())
 
 
 def test_nothing_is_told_where_all_is_as_the_manifest_has_it() -> None:

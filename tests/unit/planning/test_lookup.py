@@ -70,6 +70,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "inputs by name": {"inputs": "inputs.safetensors"},
     "dims": {"dims": {"batch": {"min": 1}}},
     "derived": {"derived": {"double": "2*batch"}},
+    "additional_inputs": {"additional_inputs": ({"x": {"value": 1}},)},
     "shapes": {"shapes": {"x": ("batch", 3)}},
     "fixed": {"fixed": {"batch": 3}},
     "measured": {"measured": ("batch",)},
