@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from batchexport.core.dims import Dim
 from batchexport.core.errors import Kind
+from batchexport.core.job import ExportSpec
+from batchexport.pipeline.build import build
 from batchexport.pipeline.failure import StageFailure
+from batchexport.pipeline.library_models import told_of
+from batchexport.pipeline.transformer_export import export_transformer
 from support.exporting import Export
 
 pytestmark = pytest.mark.torch
 
 TEXT = "hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, vocab_size = 99"
+NUMBERS = re.compile(r"(\w+) = (\d+)")
 IMAGE = "hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, image_size = 32"
 T5 = "d_model = 32, d_kv = 16, d_ff = 32, num_layers = 1, num_heads = 2, vocab_size = 99"
 WHISPER = """d_model = 32, encoder_layers = 1, decoder_layers = 1, encoder_attention_heads = 2,
@@ -76,7 +84,7 @@ def test_caches_are_off_and_the_report_says_so(exported: Export) -> None:
     kwargs = f"{TEXT}, num_key_value_heads = 1, head_dim = 16"
     made = exported(entry("mistral", kwargs))
     assert [one for one in made.output["warnings"] if "`kwargs.use_cache = true`" in one]
-    assert not exported(entry("mistral", f"use_cache = false, {kwargs}")).output["warnings"]
+    assert told_of({"model": "transformers:mistral", "kwargs": {"use_cache": False}}) == []
     with pytest.raises(StageFailure, match="DynamicCache") as caught:
         exported(entry("mistral", f"use_cache = true, {kwargs}"))
     assert "`kwargs.use_cache = false`" in (caught.value.remedy or "")
@@ -85,6 +93,64 @@ def test_caches_are_off_and_the_report_says_so(exported: Export) -> None:
 def test_a_head_gives_its_outputs(exported: Export) -> None:
     made = exported(entry("bert", f"{TEXT}, num_labels = 3", 'head = "SequenceClassification"'))
     assert [name for call in made.reference()["calls"] for name in call["names"]][:1] == ["['logits']"]
+
+
+SPEC = ExportSpec(model="transformers:bert", kwargs={key: int(value) for key, value in NUMBERS.findall(TEXT)}).to_json()
+
+
+def test_a_dim_that_torch_cannot_vary_is_held_and_told() -> None:
+    def export(spec: Mapping[str, Any]) -> dict[str, Any]:
+        if "seq" in spec["dims"]:
+            raise StageFailure(Kind.EXPORT, "no seq")
+        return {"shape": spec["inputs"]["input_ids"]["tensor"]["shape"], "warnings": [], "call": {}}
+
+    output = export_transformer(build(SPEC, "."), SPEC, ".", export, no_attempt)
+    assert output["shape"] == ["batch", 8]
+    assert [one for one in output["warnings"] if "the artifacts hold for seq = 8 only" in one and "no seq" in one]
+
+
+def test_a_dim_that_the_manifest_bounds_is_not_held() -> None:
+    dims = {name: Dim(name=name, max=16, example=4).to_json() for name in ("batch", "seq")}
+    tried: list[Mapping[str, Any]] = []
+
+    def export(spec: Mapping[str, Any]) -> dict[str, Any]:
+        tried.append(spec)
+        raise StageFailure(Kind.SHAPES, "no", "write `seq = 4`")
+
+    with pytest.raises(StageFailure) as caught:
+        export_transformer(build(SPEC, "."), {**SPEC, "dims": dims}, ".", export, no_attempt)
+    assert ([one["dims"] for one in tried], caught.value.remedy) == ([dims], "write `seq = 4`")
+
+
+@pytest.mark.parametrize(
+    ("helps", "line"),
+    [
+        ("eager", '`kwargs.attn_implementation = "eager"`'),
+        ("unmasked", '`inputs = { input_ids = { shape = ["batch", "seq"], dtype = "int64", range = [1, 99] } }`'),
+        ("strict", "`export.strict = true`"),
+        ("nothing", '`expect = "fail:export"`'),
+    ],
+)
+def test_a_refusal_tells_a_line_that_was_tried(helps: str, line: str) -> None:
+    model = build(SPEC, ".")
+
+    def export(spec: Mapping[str, Any]) -> dict[str, Any]:
+        raise StageFailure(Kind.EXPORT, "torch can't")
+
+    def attempt(spec: Mapping[str, Any]) -> None:
+        attention = getattr(model.config, "_attn_implementation", "")
+        met = {"eager": attention == "eager", "unmasked": len(spec["inputs"]) == 1, "strict": spec["strict"]}
+        if not met.get(helps):
+            raise StageFailure(Kind.EXPORT, "nor so")
+
+    with pytest.raises(StageFailure) as caught:
+        export_transformer(model, SPEC, ".", export, attempt)
+    assert f"write {line} in the entry" in (caught.value.remedy or "")
+    assert getattr(model.config, "_attn_implementation", "") == "sdpa"
+
+
+def no_attempt(_spec: Mapping[str, Any]) -> None:
+    raise StageFailure(Kind.EXPORT, "not tried")
 
 
 def test_inputs_that_cannot_be_derived_are_asked_for_by_name(exported: Export) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-WIDTH, HEADS, HEAD, LAYERS, VOCABULARY, IMAGE, POSITIONS = 64, 4, 16, 2, 128, 64, 256
+WIDTH, HEADS, HEAD, LAYERS, VOCABULARY, IMAGE, POSITIONS = 64, 4, 16, 1, 128, 64, 256
 
 Rule = tuple[str, Callable[[Any], Any]]  # a pattern for names, and what a number of such a name becomes
 
