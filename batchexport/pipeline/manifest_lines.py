@@ -116,11 +116,15 @@ def written(changes: Changes, spec: Mapping[str, Any]) -> Written:
         if name in changes.replaced or found == Sizes.of(dims[name]):
             continue
         rest, example = found.first % found.step, dims[name]["example"]
-        if rest and found.first != found.last:
+        if not rest or found.first == found.last:
+            values[name] = _value(name, found, example)
+            continue
+        last = None if found.last is None else found.last // found.step
+        values[name] = value = _value(name, Sizes(first=found.first // found.step, last=last), example // found.step)
+        if isinstance(value, int):  # a single size needs no steps
+            values[name] = value * found.step + rest
+        else:
             own[name] = Affine(coefficient=found.step, name=name, offset=rest)
-            last = None if found.last is None else found.last // found.step
-            found, example = Sizes(first=found.first // found.step, last=last), example // found.step
-        values[name] = _value(name, found, example)
     others = {
         name: composed(size, own[size.name]) if size.name in own else size for name, size in changes.replaced.items()
     }
