@@ -17,7 +17,7 @@ from batchexport.pipeline.dynamic_shapes import dynamic_shapes, size_sources
 from batchexport.pipeline.exportdb import ErrorClass, classify
 from batchexport.pipeline.failure import Kind, StageFailure, classified, one_line, text_of
 from batchexport.pipeline.inputs import Examples
-from batchexport.pipeline.manifest_lines import what_to_write
+from batchexport.pipeline.manifest_lines import Changes, Sizes, what_to_write
 from batchexport.pipeline.quantized import REMEDY
 from batchexport.pipeline.torchscript import CANT_BE_CAPTURED, IS_QUANTIZED
 
@@ -33,6 +33,8 @@ _REMEDIES = {
     "NotImplemented to Tensor": "give the class of the parameters __torch_function__ for the functions that take them",
     "__obj_flatten__": "its class needs __obj_flatten__",
 }
+
+_NOTHING = Changes(sizes={}, replaced={})
 
 
 def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> ExportedProgram:
@@ -60,9 +62,9 @@ def capture(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str,
         return export_with(torch.export.export)
     except Exception as error:
         sources = {} if nodes is None else size_sources(nodes, call, names, examples.form)
-        failure = _violation(error, spec, sources) if _is_violation(error) else _explained(error)
-        solved = failure.changes is not None and (failure.changes.sizes or failure.changes.replaced)
-        if failure.kind is Kind.EXPORT or (failure.kind is Kind.SHAPES and failure.changes is not None and not solved):
+        found = solve(text_of(error), spec["dims"], sources) if _is_violation(error) else None
+        failure = _explained(error) if found is None else _violation(error, found, spec, sources)
+        if failure.kind is Kind.EXPORT or found == _NOTHING:
             failure.draft = lambda: export_with(torch.export.draft_export)._report  # type: ignore[attr-defined]
         raise failure from error
 
@@ -118,18 +120,24 @@ def _is_violation(error: Exception) -> bool:
     return kind == "CONSTRAINT_VIOLATION" or is_named or "Constraints violated" in text_of(error)
 
 
-def _violation(error: Exception, spec: Mapping[str, Any], sources: Mapping[str, Source]) -> StageFailure:
-    """Return which sizes a model does not take, and what to write for them: in the words of the manifest."""
+def _violation(
+    error: Exception, found: Changes, spec: Mapping[str, Any], sources: Mapping[str, Source]
+) -> StageFailure:
+    """Return which sizes a model does not take, and what to write for them: in the words of the manifest.
+
+    Where nothing was found, the dims that torch names are kept at their examples.
+    """
     text, dims = text_of(error), spec["dims"]
-    found = solve(text, dims, sources)
-    if not found.sizes and not found.replaced and (sort := classify(error)).case is not None:
+    if found == _NOTHING and (sort := classify(error)).case is not None:
         return _unsolvable(error, sort, spec, sources)
     told = in_words_of_the_manifest(telling(_reasons(error), dims, sources) or one_line(error), sources, dims)
-    remedy = what_to_write(found, spec)
     guilty = [one for name, one in sources.items() if name in text]
-    if remedy is None and (names := sorted({one.size.name for one in guilty if one.size is not None})):
-        remedy = f"narrow the range of {' or '.join(names)} in [entry.dims]"
-    elif remedy is None and guilty:
+    if what_to_write(found, spec) is None:
+        names = sorted({one.size.name for one in guilty if one.size is not None} & dims.keys())
+        fixed = {name: Sizes(first=dims[name]["example"], last=dims[name]["example"]) for name in names}
+        found = Changes(sizes=fixed, replaced={})
+    remedy = what_to_write(found, spec)
+    if remedy is None and guilty:
         remedy = f"give {' and '.join(one.label for one in guilty)} the same size in inputs and additional_inputs"
     failure = StageFailure(Kind.SHAPES, told, remedy)
     failure.changes = found
@@ -146,7 +154,8 @@ def _unsolvable(
     error: Exception, sort: ErrorClass, spec: Mapping[str, Any], sources: Mapping[str, Source]
 ) -> StageFailure:
     """Return the failure for guards that torch itself can't solve, for whatever range, as exportdb says."""
-    names = {one.size.name for name, one in sources.items() if name in text_of(error)}
+    found = [one for name, one in sources.items() if name in text_of(error)]
+    names = {one.size.name for one in found if one.size is not None}
     lines = " and ".join(f"`{name} = {spec['dims'][name]['example']}`" for name in sorted(names & spec["dims"].keys()))
     told = in_words_of_the_manifest(telling(_reasons(error), {}, {}) or one_line(error), sources, spec["dims"])
     remedy = f"compute it otherwise ({sort.description.rstrip('.')}), or fix the size: {lines} in [entry.dims]"

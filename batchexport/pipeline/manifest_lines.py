@@ -141,11 +141,16 @@ def written(changes: Changes, spec: Mapping[str, Any]) -> Written:
         if name in changes.replaced or found == Sizes.of(dims[name]):
             continue
         rest, example = found.first % found.step, dims[name]["example"]
-        if rest and found.first != found.last:
+        if not rest or found.first == found.last:
+            values[name] = _value(name, found, example, is_told=is_told)
+            continue
+        last = None if found.last is None else found.last // found.step
+        part = Sizes(first=found.first // found.step, last=last)
+        values[name] = value = _value(name, part, example // found.step, is_told=is_told)
+        if isinstance(value, int):  # a single size needs no steps
+            values[name] = value * found.step + rest
+        else:
             own[name] = Affine(coefficient=found.step, name=name, offset=rest)
-            last = None if found.last is None else found.last // found.step
-            found, example = Sizes(first=found.first // found.step, last=last), example // found.step
-        values[name] = _value(name, found, example, is_told=is_told)
     others = {
         name: composed(size, own[size.name]) if size.name in own else size for name, size in changes.replaced.items()
     }

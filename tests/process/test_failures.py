@@ -15,6 +15,7 @@ pytestmark = pytest.mark.process
 
 MODELS = """
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -265,10 +266,25 @@ def test_a_failure_has_its_stage_and_kind(failed: Failed, case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_failure_has_a_one_line_message_a_log_and_a_command_to_reproduce_it(failed: Failed, case: Case) -> None:
     error = failed.ran.error(f"{case.name}@cpu")
-    assert error.keys() == {"stage", "kind", "message", "remedy", "log", "log_tail", "reproduce"}
+    assert error.keys() == {
+        "stage", "kind", "message", "remedy", "fix", "class", "findings", "log", "log_tail", "reproduce",
+    }  # fmt: skip
     assert error["message"] and "\n" not in error["message"]
     assert (failed.project.root / error["log"]).is_file()
     assert f"--only {case.name}@cpu --stage {case.stage} --in-process" in error["reproduce"]
+
+
+def test_a_failed_capture_has_the_findings_of_a_draft_export(failed: Failed) -> None:
+    error = failed.ran.error("branches@cpu")
+    assert "value of data" in error["findings"][0]
+    whole = (failed.project.root / error["log"]).with_name("draft_export.txt")
+    assert "Data dependent error" in whole.read_text()
+
+
+def test_the_event_log_has_every_failure(failed: Failed) -> None:
+    lines = (failed.project.root / "cache/v1/logs/events.jsonl").read_text().splitlines()
+    told = {(one["job"], one["stage"], one["kind"]) for one in map(json.loads, lines) if one["event"] == "error"}
+    assert told == {(f"{case.name}@cpu", case.stage, case.kind) for case in CASES}
 
 
 def test_a_failure_in_python_code_has_its_traceback_in_the_log(failed: Failed) -> None:

@@ -160,3 +160,8 @@ class RoundsItsRows(nn.Module):
 class BranchesOnValues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + 1 if x.sum() > 0 else x - 1
+
+
+class TakesFirst(nn.Module):
+    def forward(self, x: Tensor, n: int) -> Tensor:
+        return x[:n].sum(0) if n < 5 else x[:5].sum(0)

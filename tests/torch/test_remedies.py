@@ -317,6 +317,30 @@ def passes_when_pasted(exported: Export, folder: Path, text: str, remedy: str | 
             id="steps that the model itself demands, from 1",
         ),
         pytest.param(
+            manifest("Branches { when = 'n & (n - 1) == 0' }", XY, "n = { min = 2, max = 40, example = 8 }\nm = 3\n"),
+            "write `n = 8` in [entry.dims]",
+            id="sizes that nothing solves",
+        ),
+        pytest.param(
+            manifest("Branches { when = 'n // 3 == 2' }", XY, "n = { min = 1, max = 40, example = 20 }\nm = 3\n"),
+            "write `n = { min = 9, max = 40, example = 20 }` in [entry.dims]",
+            id="a special value of a part",
+        ),
+        pytest.param(
+            manifest(
+                "TakesFirst",
+                'x = { shape = ["r", 2] }\nn = { dim = "n" }',
+                "r = { min = 6, max = 20, example = 8 }\nn = { min = 1, max = 12, example = 3 }\n",
+            ),
+            "write `n = { min = 2, max = 4, example = 3 }` in [entry.dims]",
+            id="a number that varies",
+        ),
+        pytest.param(
+            manifest("ThreeAlike", f'{XY}\nz = {{ shape = ["2*k - 1"] }}', N + "m = 5\nk = { max = 9, example = 3 }\n"),
+            "write `n = 5` and `k = 3` in [entry.dims]",
+            id="dims beside a fixed size, one of them derived",
+        ),
+        pytest.param(
             manifest("Fits { when = 'n == 5' }", XY, f"{N}m = 3\n"),
             "write `n = 5` in [entry.dims]",
             id="the only size that the model takes",

@@ -43,6 +43,8 @@ def _in_cache(data: Path) -> list[str]:
             bad.append(str(path))
     for name in ("staging", "locks"):
         bad += [str(path) for path in (data / name).iterdir()]
-    bad += [str(path) for path in (data / "logs").iterdir() if path.name not in {*folders, "forkserver.log"}]
+    bad += [
+        str(path) for path in (data / "logs").iterdir() if path.name not in {*folders, "forkserver.log", "events.jsonl"}
+    ]
     known = {"objects", "entries", "staging", "locks", "logs", "inductor", "index", *_OWN}
     return bad + [str(path) for path in data.iterdir() if path.name not in known]
