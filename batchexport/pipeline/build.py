@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from batchexport.pipeline.exported_model import load_exported
 from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type
 from batchexport.pipeline.function_model import function_model, missing_arguments, takes_inputs
 from batchexport.pipeline.library_models import SOURCES, library_model
@@ -43,6 +44,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     owner = owner_of(made)  # as of `models:NET.encode`
     model = unwrapped(owner or made)  # before weights are loaded, so that these need no wrapper's names
     refuse_quantized(model)
+    _refuse_valueless(model)
     if spec.get("strict") and has_script(model):
         remedy = "leave strict out of [entry.export], or build the nn.Module itself"
         raise StageFailure(Kind.EXPORT, "strict capture takes no TorchScript", remedy)
@@ -63,6 +65,14 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     elif spec["method"] != "forward":
         use_method(model, spec["method"])
     return model
+
+
+def _refuse_valueless(model: nn.Module) -> None:
+    """Raise StageFailure of kind build for a tensor on the device meta; weights would be loaded into nothing."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta and not is_lazy(tensor):
+            message = f"the tensor {name!r} is on the device meta, and has no values"
+            raise StageFailure(Kind.BUILD, message, "build the model on the CPU")
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> None:
@@ -164,7 +174,8 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
         return model
     if not callable(model) or isinstance(model, type):
         remedy = "return the model; a function that is itself the model needs a parameter without a default"
-        raise StageFailure(Kind.BUILD, f"{reference} returned {of_type(model)}, not a model", remedy)
+        what = f"the class {model.__name__}" if isinstance(model, type) else of_type(model)
+        raise StageFailure(Kind.BUILD, f"{reference} returned {what}, not a model", remedy)
     return function_model(model)
 
 
@@ -179,7 +190,7 @@ def _loaded(spec: Mapping[str, Any], path: str) -> nn.Module:
         message = f"{reference} is an exported program, which has no method {spec['method']!r}"
         raise StageFailure(Kind.BUILD, message, "leave method out")
     with failing_as(Kind.BUILD, f"loading {reference}"):
-        return torch.export.load(path).module()
+        return load_exported(path)
 
 
 def _refuse_unusable(make: Callable[..., Any], reference: str) -> None:

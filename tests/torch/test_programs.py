@@ -204,6 +204,33 @@ def test_an_archive_may_be_the_model(exported: Export, tmp_path: Path) -> None:
     assert torch.equal(made.program().module()(x=x), models.Affine().eval()(x))
 
 
+def test_an_archive_takes_its_inputs_by_name_whichever_way_it_was_exported(exported: Export, tmp_path: Path) -> None:
+    dims = "dims = { n = { min = 1, max = 9 } }"
+    first = exported(f'model = ":Affine"\ninputs = [ {{ shape = ["n", 4] }} ]\n{dims}')
+    first.path.rename(tmp_path / "first.pt2")
+    torch.save({name: tensor * 2 for name, tensor in models.Affine().state_dict().items()}, tmp_path / "w.pt")
+    for inputs in ('{ x = { shape = ["n", 4] } }', '[ { shape = ["n", 4] } ]'):
+        made = exported(f'model = "first.pt2"\ninputs = {inputs}\n{dims}\nweights = "w.pt"')
+        made.verify()
+        assert made.output["call"]["args"] == ["x"]
+    with pytest.raises(StageFailure, match=r"Guard failed: x.size\(\)\[0\] <= 9") as failure:
+        exported('model = "first.pt2"\ninputs = [ { shape = ["n", 4] } ]\ndims = { n = { min = 1, max = 20 } }')
+    assert failure.value.remedy == "write `n = { min = 1, max = 9 }` in [entry.dims]"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('method = "encode"', "first.pt2 is an exported program, which has no method 'encode'"),
+        ("args = [1]", "first.pt2 is a model, which args and kwargs can't change"),
+    ],
+)
+def test_an_archive_takes_no_method_and_no_arguments(exported: Export, more: str, message: str) -> None:
+    with pytest.raises(StageFailure, match=message) as failure:
+        exported(f'model = "first.pt2"\ninputs = [ {{ shape = [3, 4] }} ]\n{more}')
+    assert failure.value.kind is Kind.BUILD
+
+
 # ── state ────────────────────────────────────────────────────────────────────────────────────────
 
 
