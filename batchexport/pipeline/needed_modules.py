@@ -42,17 +42,18 @@ def operator_modules(program: ExportedProgram, model: str) -> set[str]:
     """Return the modules that register operators and C++ classes of the program which torch does not have.
 
     The module of an operator made by `torch.library.custom_op` is known. All others are taken to be registered by what
-    `model` (a reference, `module:attribute`) imports.
+    `model` (a reference, `module:attribute`) imports; a file imports nothing, so that `imports` has to name them.
     """
     found: set[str] = set()
+    own = {model.partition(":")[0]} if ":" in model else set()
     classes = [
         one._type().qualified_name() for one in program.constants.values() if isinstance(one, torch.ScriptObject)
     ]
     if any(name.removeprefix("__torch__.torch.classes.").partition(".")[0] not in _OF_TORCH for name in classes):
-        found.add(model.partition(":")[0])
+        found |= own
     for target in {node.target for node in graph_nodes(program)}:
         if isinstance(target, torch._ops.OpOverload) and target.namespace not in _OF_TORCH:
             definition = OPDEFS.get(target._schema.name)
             registered = getattr(getattr(definition, "_init_fn", None), "__module__", None)
-            found.add(registered or model.partition(":")[0])
+            found |= {registered} if registered else own
     return {name for name in found if not name.startswith("torch.")}

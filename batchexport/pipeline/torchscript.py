@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._export.converter import get_op_overload
+from torch._export.converter import _TORCH_ENUM_TO_DTYPE, get_op_overload
 from torch._higher_order_ops.cond import cond_op
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -70,6 +70,8 @@ def _calculated(node: torch._C.Node, given: list[Any], values: Values) -> Any:
             given = plain if not any(isinstance(one, torch.Tensor) for one in plain) else given
         if not any(isinstance(one, torch.Tensor) for one in given):
             return OF_NO_TENSOR[kind](*given)
+    if kind == "aten::to":
+        return _to(node, given)
     if kind in _SPECIAL:
         return _SPECIAL[kind](*given)
     try:
@@ -205,21 +207,18 @@ def _convolution(*given: Any) -> Any:
     return torch.ops.aten.convolution.default(*given[:9])  # what `_convolution` has behind that chooses a kernel
 
 
-def _to(tensor: torch.Tensor, *given: Any) -> Any:
-    """Return a tensor in the dtype and on the device that are among the arguments, in any of the forms of `to`."""
-    dtypes = [one for one in given if type(one) is int]
-    devices = [one for one in given if isinstance(one, torch.device)]
-    flags = [one for one in given if type(one) is bool]
-    other = next((one for one in given if isinstance(one, torch.Tensor)), None)
+def _to(node: torch._C.Node, given: Sequence[Any]) -> Any:
+    """Return a tensor in another dtype or on another device, whichever form of `to` names them."""
+    names = [one.name for one in torch._C.parse_schema(node.schema()).arguments]
+    told = dict(zip(names, given, strict=True))
+    tensor, other = given[0], told.get("other")
     if other is not None:
         return tensor.to(other.dtype)
-    dtype = _dtype(dtypes[0]) if dtypes else tensor.dtype
-    return tensor.to(devices[0] if devices else tensor.device, dtype, copy=flags[1] if len(flags) > 1 else False)
+    dtype = tensor.dtype if told.get("dtype") is None else _dtype(told["dtype"])
+    return tensor.to(told.get("device") or tensor.device, dtype, copy=bool(told.get("copy")))
 
 
 def _dtype(number: int) -> torch.dtype:
-    from torch._export.converter import _TORCH_ENUM_TO_DTYPE
-
     return _TORCH_ENUM_TO_DTYPE[number]
 
 
@@ -243,7 +242,6 @@ _STRUCTURE: Mapping[str, Callable[[torch._C.Node, list[Any], Values], Any]] = {
 }
 _SPECIAL: Mapping[str, Callable[..., Any]] = {
     "aten::_convolution": _convolution,
-    "aten::to": _to,
     "aten::tensor": _tensor,
     "aten::as_tensor": _tensor,
 }

@@ -129,6 +129,14 @@ class Tied(nn.Module):
         return self.other(self.one(x))
 
 
+class Casts(nn.Module):
+    """Every form of `to`."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        found = x.to(torch.float64).to(x.device) + x.to(like) + x.to(device="cpu", copy=True) + x.type_as(like)
+        return found.to(torch.device("cpu"), torch.float16).double() + x.half().to(torch.float32, non_blocking=True)
+
+
 @torch.jit.script
 class Pair:
     def __init__(self, first: Tensor) -> None:
@@ -154,6 +162,10 @@ def script(name: str) -> nn.Module:
 
 def trace(name: str) -> nn.Module:
     return torch.jit.trace(globals()[name]().eval(), torch.randn(3, 4), check_trace=False)
+
+
+def traced_casts() -> nn.Module:
+    return torch.jit.trace(Casts(), (torch.randn(3, 4), torch.randn(3, 4).double()), check_trace=False)
 
 
 class Around(nn.Module):

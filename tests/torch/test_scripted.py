@@ -10,6 +10,7 @@ import torch
 
 from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
+from batchexport.pipeline.needed_modules import operator_modules
 from batchexport.pipeline.stages import _archives
 from support import scripted
 from support.exporting import Export, Exported
@@ -72,6 +73,28 @@ def test_containers_and_optional_inputs_of_scripts_are_exported(exported: Export
     given = f"{{ x = {X}, y = {X}, scale = 0.5 }}"
     made = verified(exported(entry("support.scripted:script", 'args = ["Norm"]', given)))
     assert made.output["call"]["kwargs"] == ["x", "y", "scale"]
+
+
+@pytest.mark.parametrize("how", ["script", "traced_casts"])
+def test_casts_of_scripts_are_those_that_they_name(exported: Export, how: str) -> None:
+    given = f'{{ x = {X}, like = {{ shape = ["b", 4], dtype = "float64" }} }}'
+    args = 'args = ["Casts"]' if how == "script" else ""
+    made = verified(exported(entry(f"support.scripted:{how}", args, given)))
+    assert made.reference()["calls"][0]["outputs"][0].dtype is torch.float64
+
+
+def test_a_file_has_no_module_that_registers_its_operators(exported: Export) -> None:
+    library = torch.library.Library("of_test_scripted", "FRAGMENT")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", lambda x: x * 2, "CompositeExplicitAutograd")
+
+    class Twice(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.ops.of_test_scripted.twice(x)
+
+    program = torch.export.export(Twice(), (torch.randn(3),))
+    assert operator_modules(program, "models:Twice") == {"models"}
+    assert operator_modules(program, "scripted.pt") == set()
 
 
 def test_a_script_file_is_a_model_and_takes_weights(exported: Export, tmp_path: Path) -> None:
