@@ -22,7 +22,8 @@ class ExportSpec:
     `{"table": {...}}`, `{"object": {"type", "fields": {...}}}`, `{"dim": [size]}` and `{"value": scalar or None}`;
     a size is a number or the canonical text of an `Affine`.
     `dims` holds `Dim.to_json()` of the dynamic dims that the inputs use. `decompose` maps operators to True, for the
-    rule that torch has, or to `module:attribute`, one of the user. `strict` is a truth value or `"auto"`.
+    rule that torch has, or to `module:attribute`, one of the user. `strict` is a truth value or `"auto"`, `loss` the
+    index among the leaves of the outputs, for the IR `"joint"` alone.
     """
 
     model: str
@@ -42,6 +43,7 @@ class ExportSpec:
     imports: tuple[str, ...] = ()
     strict: bool | str = False
     ir: str = "training"
+    loss: int | None = None
     preserve_module_call_signature: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     decompose: Mapping[str, str | bool] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class ExportSpec:
             "imports": list(self.imports),
             "strict": self.strict,
             "ir": self.ir,
+            "loss": self.loss,
             "preserve_module_call_signature": list(self.preserve_module_call_signature),
             "keep": list(self.keep),
             "decompose": dict(self.decompose),

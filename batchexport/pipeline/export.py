@@ -24,6 +24,7 @@ from batchexport.pipeline.export_warnings import random_operators, recorded_warn
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.joint import gradient_names, returning_gradients
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.model_structure import first_party_modules, structure_digest
 from batchexport.pipeline.needed_modules import container_modules, operator_modules
@@ -65,7 +66,8 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
     examples = Examples.of(model, spec, root, points[0])
     example, nodes = examples.call(points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
-    calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
+    with returning_gradients(model, spec["loss"]):
+        calls = eager_calls(model, examples, points, least=LEAST_CALLS if task["samples"] == "corners" else 1)
     clock.lap("eager")
     reference = {"seed": spec["seed"], "calls": calls, "refused": _refused_call(examples, dims, points[0])}
     call, archive, base = examples.form.to_json(), os.path.join(folder, ARCHIVE), task.get("base")
@@ -103,7 +105,7 @@ def _export(model: nn.Module, task: Mapping[str, Any], folder: str, clock: _Cloc
     again = partial(_program, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
-    found = {**stats(program), "strict": made.strict}
+    found = {**stats(program), "strict": made.strict, "gradients": gradient_names(program)}
     _save_reference({**reference, "dtypes": found["dtypes"]}, folder)
     clock.lap("save")
     return {
@@ -125,7 +127,8 @@ def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, An
     points = _points(_dims(spec), samples)
     examples = Examples.of(model, spec, root, points[0])
     with restored(model):
-        calls = eager_calls(model, examples, points, least=1)
+        with returning_gradients(model, spec["loss"]):
+            calls = eager_calls(model, examples, points, least=1)
         seed_everything(int(spec["seed"]))
         again = partial(_program, model, examples, examples.call(points[0]))
         ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()

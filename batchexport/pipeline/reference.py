@@ -144,6 +144,8 @@ class _Eager:
         try:
             with torch.no_grad():
                 outputs = _called(self.model, given)
+        except StageFailure:
+            raise
         except Exception as error:
             if kind is Kind.SHAPES:
                 raise self._refused_point(point, error) from error

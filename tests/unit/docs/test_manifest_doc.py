@@ -74,6 +74,8 @@ def write(folder: Path, table: str, line: str) -> Path:
     text = text.replace("KEY", line) if line else text.replace(", KEY", "").replace("KEY", "")
     if line.startswith("dims = { batch"):
         text += 'inputs.x = { shape = ["batch"] }\n'
+    if line.startswith("loss = "):
+        text = text.replace(line, f'ir = "joint"\n{line}')
     path = folder / "manifest.toml"
     path.write_text(text if name == "schema" else f"schema = 1\n{text}", encoding="utf-8")
     return path
