@@ -29,7 +29,7 @@ class ExportSpec:
     empty, and `dims` holds those that the manifest bounds, fixed ones as ranges of one size. `head` is that of such a
     model: `SequenceClassification`.
     `decompose` maps operators to True, for the rule that torch has, or to `module:attribute`, one of the user. `strict`
-    is a truth value or `"auto"`.
+    is a truth value or `"auto"`, `loss` the index among the leaves of the outputs, for the IR `"joint"` alone.
     """
 
     model: str
@@ -55,6 +55,7 @@ class ExportSpec:
     imports: tuple[str, ...] = ()
     strict: bool | str = False
     ir: str = "training"
+    loss: int | None = None
     preserve_module_call_signature: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     decompose: Mapping[str, str | bool] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class ExportSpec:
             "imports": list(self.imports),
             "strict": self.strict,
             "ir": self.ir,
+            "loss": self.loss,
             "preserve_module_call_signature": list(self.preserve_module_call_signature),
             "keep": list(self.keep),
             "decompose": dict(self.decompose),

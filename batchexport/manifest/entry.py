@@ -22,7 +22,8 @@ _strings = readers.list_of(readers.string, "strings")
 
 _EXPORT = {
     "strict": values.strict,
-    "ir": readers.one_of(("training", "inference", "core-aten")),
+    "ir": readers.one_of(("training", "inference", "core-aten", "joint")),
+    "loss": readers.integer(0),
     "preserve_module_call_signature": readers.list_of(names.dotted("module"), "module names"),
     "keep": lowering.OPERATORS,
     "decompose": lowering.rules,
@@ -165,6 +166,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
     operators = lowering.named_operators(export)
     lowering.check_distinct(operators, say)
     lowering.check_triton(export, say)
+    lowering.check_joint(export, table["export"] if type(table.get("export")) is dict else (), say)
     # A bare .so can't hold weights beside the code.
     if compile_.get("format") == "so" and compile_.setdefault("weights", "embedded") == "external":
         say(

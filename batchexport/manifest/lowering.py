@@ -82,6 +82,26 @@ def check_triton(export: Mapping[str, Any], say: Report) -> None:
         say(("export", "decompose_triton"), message, 'write ir = "inference" or ir = "core-aten"')
 
 
+def check_joint(export: Mapping[str, Any], given: Collection[str], say: Report) -> None:
+    """Report `ir = "joint"` without a loss or with chosen operators, and a loss without it.
+
+    `given` are all keys, also those whose values were reported as invalid.
+    """
+    if "ir" in given and "ir" not in export:
+        return
+    if export.get("ir") != "joint":
+        if "loss" in given:
+            say(("export", "loss"), "only a joint program has a loss", 'write ir = "joint", or leave loss out')
+        return
+    if "loss" not in given:
+        hint = "write loss = 0, the index of the loss among the outputs"
+        say(("export", "ir"), "a joint program needs to know which output is the loss", hint)
+    for key in ("keep", "decompose", "decompositions", "decompose_triton"):
+        if key in given and export.get(key, True):
+            message = "a joint program has the operators of core ATen IR, and torch lets none be chosen"
+            say(("export", key), message, "leave it out", key=True)
+
+
 def check_distinct(named: Sequence[Named], say: Report) -> None:
     """Report every operator that is kept and decomposed, or given twice; a name stands for all its overloads."""
     for index, (path, name) in enumerate(named):

@@ -30,11 +30,11 @@ _NEAR = 0.8  # difflib's measure, from 0 to 1, for a name that is taken for a mi
 
 
 def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
-    """Import, construct under the seed, set dtype, load weights, set the mode; in eval mode nothing needs gradients.
+    """Import, construct under the seed, set dtype, load weights, set the mode and what needs gradients.
 
-    `spec` holds imports, model, args, kwargs, weights, weights_key, weights_prefix, seed, method, dtype, mode; `root`
-    is the folder that relative paths start from; `entry` names the entry in remedies. Raises StageFailure of kind
-    import, build or weights.
+    `spec` holds imports, model, args, kwargs, weights, weights_key, weights_prefix, seed, method, dtype, mode, ir;
+    `root` is the folder that relative paths start from; `entry` names the entry in remedies. Raises StageFailure of
+    kind import, build or weights.
     """
     for name in spec["imports"]:
         _import(name)
@@ -45,7 +45,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
     model = unwrapped(owner or made)  # before weights are loaded, so that these need no wrapper's names
     refuse_quantized(model)
     _refuse_valueless(model)
-    if spec.get("strict") and has_script(model):
+    if spec["strict"] is True and has_script(model):
         remedy = "leave strict out of [entry.export], or build the nn.Module itself"
         raise StageFailure(Kind.EXPORT, "strict capture takes no TorchScript", remedy)
     if final is not None:
@@ -55,7 +55,7 @@ def build(spec: Mapping[str, Any], root: str, entry: str = "") -> nn.Module:
         load_weights(model, spec, root, entry)
     if not spec["model"].endswith(".pt2"):  # an exported program has one mode and raises if it is set
         model.train(spec["mode"] == "train")
-    for parameter in model.parameters() if spec["mode"] == "eval" else ():
+    for parameter in model.parameters() if spec["mode"] == "eval" and spec["ir"] != "joint" else ():
         if not is_lazy(parameter):  # it gets its shape in its first run
             parameter.requires_grad_(False)
     unwrap_subclasses(model)

@@ -34,6 +34,7 @@ LIBRARY = "compiled.so"
 FROZEN = "frozen.bin"
 # The name that torch.export.save and package_pt2 give to the only model of an archive.
 MODEL = "model"
+_RETURNED = (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT, OutputKind.GRADIENT_TO_PARAMETER)
 _SIMD_BITS = {"cpu-avx2": 256, "cpu-avx512": 512}
 _MARCH = {"cpu-avx2": "haswell", "cpu-avx512": "skylake-avx512"}
 
@@ -154,7 +155,7 @@ def _inputs(program: ExportedProgram) -> list[Any]:
 
 def _refuse_outputs(program: ExportedProgram) -> None:
     """Raise StageFailure of kind compile for an output that is no tensor: compiled code fails or changes its type."""
-    outputs = [one.arg for one in program.graph_signature.output_specs if one.kind is OutputKind.USER_OUTPUT]
+    outputs = [one.arg for one in program.graph_signature.output_specs if one.kind in _RETURNED]
     tree = pytree.tree_unflatten(range(len(outputs)), program.call_spec.out_spec)
     for name, output in zip(leaf_names(tree), outputs, strict=True):
         if isinstance(output, TensorArgument) or getattr(output, "value", output) is None:

@@ -20,12 +20,14 @@ from batchexport.core.dims import Dim, corners
 from batchexport.pipeline.auto_dims import KeptDims, kept_dims
 from batchexport.pipeline.build import build, seed_everything
 from batchexport.pipeline.call_form import Call
+from batchexport.pipeline.check import check, forget_positions
 from batchexport.pipeline.confirm import confirmed_changes, remedy_with
 from batchexport.pipeline.dynamic_shapes import auto_spans, fixed_dims
 from batchexport.pipeline.export_warnings import random_operators, recorded_warnings
-from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
+from batchexport.pipeline.failure import Kind, StageFailure, failing_as
 from batchexport.pipeline.identity import concrete_program_digest, graph_nodes, program_digest, state_ids
 from batchexport.pipeline.inputs import Examples, packed
+from batchexport.pipeline.joint import gradient_names, returning_gradients
 from batchexport.pipeline.library_models import is_transformer
 from batchexport.pipeline.manifest_lines import edits
 from batchexport.pipeline.model_state import restored
@@ -97,7 +99,7 @@ def _export(
     kept = KeptDims(**base["auto"]) if base and base["auto"] else KeptDims(points=_points(dims, task["samples"]))
     example, nodes = examples.call(kept.points[0]), examples.nodes()
     # Verify makes the same calls of the artifact in this order, from the state that the model has now.
-    eager = partial(eager_calls, model, examples, least=LEAST_CALLS if is_at_corners else 1)
+    eager = partial(_eager_calls, model, examples, least=LEAST_CALLS if is_at_corners else 1)
     calls = eager([*kept.points, *examples.additional_points()])
     clock.lap("eager")
     call, archive = examples.form.to_json(), os.path.join(folder, ARCHIVE)
@@ -129,7 +131,7 @@ def _export(
         for name, size in fixed.items()
     ]
     warnings += kept.notes
-    _forget_positions(program)
+    forget_positions(program)
     check(model, program)
     clock.lap("capture")
     _save(program, spec, root, archive)
@@ -144,7 +146,7 @@ def _export(
     again = partial(_program, model, examples, example)
     ProgramCalls(program=program, calls=calls, examples=examples, capture_again=again).make()
     clock.lap("run")
-    found = {**stats(program), "strict": made.strict}
+    found = {**stats(program), "strict": made.strict, "gradients": gradient_names(program)}
     _save_reference(folder, examples, calls, _refused_call(examples, dims, kept), found["dtypes"])
     clock.lap("save")
     return {
@@ -163,12 +165,19 @@ def _export(
     }
 
 
+def _eager_calls(
+    model: nn.Module, examples: Examples, points: Sequence[Mapping[str, int]], least: int
+) -> list[dict[str, Any]]:
+    with returning_gradients(model, examples.spec["loss"]):
+        return eager_calls(model, examples, points, least=least)
+
+
 def _try_export(model: nn.Module, root: str, samples: str, spec: Mapping[str, Any]) -> None:
     """Call and capture a model that was built already, and leave nothing. Raises StageFailure."""
     points = _points(_dims(spec), samples)
     examples = Examples.of(model, spec, root)
     with restored(model):
-        calls = eager_calls(model, examples, [*points, *examples.additional_points()], least=1)
+        calls = _eager_calls(model, examples, [*points, *examples.additional_points()], least=1)
         seed_everything(int(spec["seed"]))
         again = partial(_program, model, examples, examples.call(points[0]))
         ProgramCalls(program=again(spec), calls=calls, examples=examples, capture_again=again).make()
@@ -222,42 +231,6 @@ def _refused_call(examples: Examples, dims: Mapping[str, Dim], kept: KeptDims) -
             moved = {**kept.points[0], name: beyond}
             return {"point": moved, "inputs": packed(examples.beyond(moved))}
     return None
-
-
-def _forget_positions(program: ExportedProgram) -> None:
-    """Drop file names, line numbers and addresses, so that equal models give equal archives.
-
-    Strict capture names the modules that a node lies in by their addresses.
-    """
-    numbers: dict[str, str] = {}
-    for node in graph_nodes(program):
-        stack = node.meta.get("nn_module_stack")
-        if stack:
-            node.meta["nn_module_stack"] = {
-                numbers.setdefault(key, str(len(numbers))) if key.isdecimal() else key: place
-                for key, place in stack.items()
-            }
-        for key in ("stack_trace", "source_fn_stack", "from_node"):
-            node.meta.pop(key, None)
-
-
-def check(model: nn.Module, program: ExportedProgram) -> None:
-    """Check that torch's verifier passes, that the state has the model's names, and that keys can cover it.
-
-    Raises StageFailure of kind export.
-    """
-    with failing_as(Kind.EXPORT, "torch's verifier"):
-        program.validate()  # type: ignore[no-untyped-call]
-    extra = sorted(set(program.state_dict) - set(model.state_dict(keep_vars=True)))
-    named = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-    extra = [name for name in extra if name not in named]
-    if extra:
-        raise StageFailure(Kind.EXPORT, f"the exported program has the tensor {extra[0]!r}, which the model has not")
-    for value in program.constants.values():
-        if not isinstance(value, torch.Tensor | torch.ScriptObject):
-            remedy = "draw from torch's global generator" if isinstance(value, torch.Generator) else None
-            message = f"the exported program holds {of_type(value)} of the model, which torch stores in no stable form"
-            raise StageFailure(Kind.EXPORT, message, remedy)
 
 
 def _save(program: ExportedProgram, spec: Mapping[str, Any], root: str, path: str) -> None:

@@ -13,6 +13,7 @@ from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.capture import capture
 from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.inputs import Examples
+from batchexport.pipeline.joint import joint_program, prepared_for_joint
 from batchexport.pipeline.lower import lower
 from batchexport.pipeline.model_state import ModelState
 
@@ -28,6 +29,10 @@ class MadeProgram:
 
 def make_program(model: nn.Module, examples: Examples, call: Call, spec: Mapping[str, Any]) -> MadeProgram:
     """Capture `model` with `call` as the example, and lower it. Raises StageFailure of kind shapes, export or lower."""
+    if spec["ir"] == "joint":
+        with prepared_for_joint(model, call, spec["loss"]):
+            captured, strict = _captured(model, examples, call, spec)
+            return MadeProgram(program=joint_program(model, captured, spec["loss"]), strict=strict)
     captured, strict = _captured(model, examples, call, spec)
     program, warnings = lower(captured, spec)
     return MadeProgram(program=program, strict=strict, warnings=warnings)

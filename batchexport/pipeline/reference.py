@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,18 +20,18 @@ from batchexport.pipeline.build import seed_everything
 from batchexport.pipeline.caches import refuse_caches
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.divergence import Step, first_difference, recorded
-from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, of_type, one_line
+from batchexport.pipeline.failure import Kind, StageFailure, classified, failing_as, one_line
 from batchexport.pipeline.inputs import ADDITIONAL, Examples, packed
 from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outputs
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.manifest_lines import what_to_write
 from batchexport.pipeline.model_state import ModelState, restored
+from batchexport.pipeline.unknown_classes import refuse_unknown, refuse_unregistered, specs
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
 CALLS = 4
 # Factors for normally distributed inputs, tried where an output is the same at every call.
 _FACTORS = (10.0, 100.0)
-_PLAIN = (torch.Tensor, bool, int, float, complex, type(None))
 
 
 def eager_calls(
@@ -87,13 +87,13 @@ class _Eager:
     def _call(self, point: Mapping[str, int], kind: Kind, draw: int, factor: float) -> dict[str, Any]:
         """Make one call; a model that fails at the example is broken (`kind`), else it does not support its shapes."""
         given = self.examples.call(point, draw, factor)
-        _refuse_unregistered(pytree.tree_structure(given), Kind.INPUTS, "the inputs hold")
+        refuse_unregistered(pytree.tree_structure(given), Kind.INPUTS, "the inputs hold")
         used = copy.deepcopy(given)
         outputs = self._run(point, used, kind)
         leaves, structure = pytree.tree_flatten(outputs)
-        refuse_caches([*map(type, leaves), *(spec.type for spec in _specs(structure))], self.model, self.examples.spec)
-        _refuse_unknown(leaves, self._name)
-        _refuse_unregistered(structure, Kind.EXPORT, f"{self._name} returns")
+        refuse_caches([*map(type, leaves), *(spec.type for spec in specs(structure))], self.model, self.examples.spec)
+        refuse_unknown(leaves, self._name)
+        refuse_unregistered(structure, Kind.EXPORT, f"{self._name} returns")
         after = pytree.tree_leaves(used)
         if pytree.tree_structure(used) != pytree.tree_structure(given):
             message = f"{self._name} adds to its inputs or takes from them, and an exported program does not"
@@ -146,6 +146,8 @@ class _Eager:
         try:
             with torch.no_grad():
                 outputs = _called(self.model, given)
+        except StageFailure:
+            raise
         except Exception as error:
             if kind is Kind.SHAPES:
                 raise self._refused_point(point, error) from error
@@ -239,66 +241,3 @@ def where(point: Mapping[str, int]) -> str:
     if ADDITIONAL in point:
         return f"{ADDITIONAL}[{point[ADDITIONAL]}]"
     return ", ".join(f"{name}={value}" for name, value in point.items()) or "the example"
-
-
-def _refuse_unknown(leaves: Sequence[Any], name: str) -> None:
-    if not leaves:
-        raise StageFailure(Kind.EXPORT, f"{name} returns nothing", "return a tensor")
-    for leaf in leaves:
-        if isinstance(leaf, str):
-            message = f"{name} returns the text {leaf!r}, and an exported program can't be loaded that does"
-            raise StageFailure(Kind.EXPORT, message, "return tensors and numbers only")
-        if not isinstance(leaf, _PLAIN):
-            remedy = "return tensors, numbers, or lists, tuples and dicts of them"
-            if isinstance(leaf, nn.Module):
-                remedy = f"if {name} makes the model, give its arguments in args or kwargs"
-            elif hasattr(leaf, "__dict__"):
-                kind = type(leaf)
-                full = f'serialized_type_name="{kind.__module__}.{kind.__qualname__}"'
-                line = f"torch.export.register_dataclass({kind.__name__}, {full})"
-                remedy = f"return tensors, or register the class where it is defined: {line}"
-            raise StageFailure(Kind.EXPORT, f"{name} returns {of_type(leaf)}, which torch.export can't return", remedy)
-        if isinstance(leaf, torch.Tensor) and (leaf.layout is not torch.strided or leaf.is_nested):
-            what = "nested" if leaf.is_nested else f"{str(leaf.layout).removeprefix('torch.')}"
-            message = f"{name} returns a {what} tensor, which no artifact can be verified with"
-            raise StageFailure(Kind.EXPORT, message, "return a dense one")
-
-
-def _refuse_unregistered(structure: pytree.TreeSpec, kind: Kind, who: str) -> None:
-    """Raise StageFailure of `kind` for a container that torch can't write into an archive.
-
-    It is not registered here, as a program without that registration could not load the archive.
-    """
-    leaf = pytree.tree_structure(0)
-    for spec in _specs(structure):
-        if spec.is_leaf():
-            continue
-        named: Any = spec.context if hasattr(spec.context, "_fields") else spec.type
-        try:
-            bare = pytree.TreeSpec(spec.type, spec.context, [leaf] * spec.num_children)
-            is_kept = pytree.treespec_loads(pytree.treespec_dumps(bare)) == bare
-        except TypeError:
-            is_kept = False
-        except NotImplementedError as error:
-            full = f"{named.__module__}.{named.__qualname__}"
-            message = f"{who} the named tuple {named.__qualname__}, which torch can't write into an archive"
-            if named.__module__ == "torch.return_types":
-                message = f"{who} a {full}, which torch can't write into an archive"
-                raise StageFailure(kind, message, "make a plain tuple of it: tuple(result)") from error
-            if hasattr(named, "_fields"):
-                remedy = (
-                    "register it where it is defined: torch.utils._pytree._register_namedtuple("
-                    f'{named.__qualname__}, serialized_type_name="{full}")'
-                )
-                raise StageFailure(kind, message, remedy) from error
-            message = f"{who} a {full}, which was registered without serialized_type_name"
-            raise StageFailure(kind, message, f'register it with serialized_type_name="{full}"') from error
-        if not is_kept:
-            message = f"{who} a {named.__name__} with keys that torch can't write into an archive"
-            raise StageFailure(kind, message, "use texts or numbers as keys")
-
-
-def _specs(structure: pytree.TreeSpec) -> Iterator[pytree.TreeSpec]:
-    yield structure
-    for child in structure.children():
-        yield from _specs(child)

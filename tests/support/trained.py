@@ -44,3 +44,30 @@ class Loss(Net):
     def forward(self, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         y = super().forward(x)
         return {"y": y, "loss": functional.mse_loss(y, target)}
+
+
+class Tied(nn.Module):
+    """Two names for one weight, used at two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.outer = nn.Linear(4, 4)
+        self.outer.weight = self.inner.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        loss: Tensor = self.outer(torch.tanh(self.inner(x))).square().mean()
+        return loss
+
+
+class NoLoss(nn.Module):
+    """Returns what can't be a loss, and, as the fifth, what can."""
+
+    def __init__(self, frozen: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4).requires_grad_(not frozen)
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        y = self.linear(x)
+        scores = {"best": y.sum(1).argmax(), "apart": x.mean()}
+        return {"y": y, "scores": scores, "rows": 3, "mean": y.mean()}

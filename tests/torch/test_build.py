@@ -35,8 +35,10 @@ def test_another_dtype_is_for_floating_point_and_leaves_complex_numbers_whole(
 ) -> None:
     (tmp_path / "rotary_of_test_build.py").write_text(ROTARY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = {"model": "rotary_of_test_build:Rotary", "imports": [], "args": [], "kwargs": {}, "weights": None}
-    model = build({**spec, "seed": 0, "method": "forward", "dtype": "float64", "mode": "eval"}, str(tmp_path))
+    spec = {"model": "rotary_of_test_build:Rotary", "imports": [], "args": [], "kwargs": {}, "weights": None, "strict": False}
+    model = build(
+        {**spec, "seed": 0, "method": "forward", "dtype": "float64", "mode": "eval", "ir": "training"}, str(tmp_path)
+    )
     state = model.state_dict()
     assert state["scale"].dtype is torch.float64
     assert state["turns"].tolist() == [1 + 2j, 3 - 4j]

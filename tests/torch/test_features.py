@@ -162,7 +162,9 @@ def test_a_model_of_a_library_needs_only_its_name(features: Features) -> None:
 
 
 def test_the_seed_decides_the_weights(features: Features) -> None:
-    seven, none, other = (features.program(job).state_dict["head.weight"] for job in ("seed", "signature", "strict-auto"))
+    seven, none, other = (
+        features.program(job).state_dict["head.weight"] for job in ("seed", "signature", "strict-auto")
+    )
     assert torch.equal(none, other)
     assert not torch.equal(none, seven)
 

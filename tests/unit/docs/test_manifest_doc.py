@@ -80,6 +80,8 @@ def write(folder: Path, table: str, line: str) -> Path:
         text += 'inputs = "m:inputs"\n'
     if name == "head":
         text = text.replace('model = "m:M"', 'model = "transformers:bert"')
+    if line.startswith("loss = "):
+        text = text.replace(line, f'ir = "joint"\n{line}')
     path = folder / "manifest.toml"
     path.write_text(text if name == "schema" else f"schema = 1\n{text}", encoding="utf-8")
     return path

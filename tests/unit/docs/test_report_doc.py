@@ -91,7 +91,7 @@ def sample_job_file() -> dict[str, Any]:
         "not_told_apart": ["output[1]"],
     }
     run.verified = Result(key=key("verify"), files={}, facts={"evidence": evidence})
-    stats = {**STATS, "ops": {"add": 3}, "dtypes": ["float32"], "seconds": {"build": 1.0}}
+    stats = {**STATS, "ops": {"add": 3}, "gradients": ["w"], "dtypes": ["float32"], "seconds": {"build": 1.0}}
     sources = {
         file: (Record(kind=kind, key=key(kind), data={"stats": stats}, files={name: Blob(digest="d", size=1)}), name)
         for file, kind, name in (("exported.pt2", "export", "exported"), ("compiled.pt2", "compile", "compiled"))

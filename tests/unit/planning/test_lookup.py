@@ -79,6 +79,7 @@ EXPORT_WORDS: dict[str, dict[str, Any]] = {
     "strict": {"strict": True},
     "strict by itself": {"strict": "auto"},
     "ir": {"ir": "core-aten"},
+    "loss": {"ir": "joint", "loss": 0},
     "preserve_module_call_signature": {"preserve_module_call_signature": ("encoder",)},
     "keep": {"keep": ("aten.silu",)},
     "decompose": {"decompose": {"aten.silu": True}},
