@@ -35,7 +35,14 @@ def test_another_dtype_is_for_floating_point_and_leaves_complex_numbers_whole(
 ) -> None:
     (tmp_path / "rotary_of_test_build.py").write_text(ROTARY)
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = {"model": "rotary_of_test_build:Rotary", "imports": [], "args": [], "kwargs": {}, "weights": None, "strict": False}
+    spec = {
+        "model": "rotary_of_test_build:Rotary",
+        "imports": [],
+        "args": [],
+        "kwargs": {},
+        "weights": None,
+        "strict": False,
+    }
     model = build(
         {**spec, "seed": 0, "method": "forward", "dtype": "float64", "mode": "eval", "ir": "training"}, str(tmp_path)
     )

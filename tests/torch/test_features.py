@@ -332,6 +332,10 @@ def test_an_automatic_dim_keeps_within_its_bounds(features: Features) -> None:
         run(x=torch.randn(3, 33, 16))
 
 
+def test_a_further_call_tells_what_varies(features: Features) -> None:
+    assert features.program("additional-inputs").module()(x=torch.randn(7, 11, 16)).shape == (7, 11)
+
+
 def test_a_number_is_the_only_size(features: Features) -> None:
     run = features.program("static").module()
     assert run(x=torch.randn(8, 5, 16)).shape == (8, 16)
@@ -385,6 +389,21 @@ def test_operators_are_kept_and_decomposed(features: Features) -> None:
     assert {"aten.linear.default", "aten.silu.default"} <= kept
     assert not {"aten.silu.default", "aten.gelu.default"} & taken_apart
     assert {"aten.sigmoid.default", "aten.tanh.default"} <= taken_apart
+
+
+def test_a_joint_program_returns_the_gradients_of_backward(features: Features) -> None:
+    program, model = features.program("joint"), features_of("models").Loss()
+    model.load_state_dict(program.state_dict)
+    x, target = torch.randn(5, 16), torch.randn(5)
+    loss, found = model(x, target)
+    loss.backward()
+    for run in (program.module(), features.compiled("joint")):
+        outputs, gradients = run(x=x, target=target)
+        assert torch.allclose(outputs[0], loss, atol=1e-6)
+        assert torch.allclose(outputs[1], found, atol=1e-6)
+        assert set(gradients) == {"linear.weight", "linear.bias"}
+        for name, parameter in model.named_parameters():
+            assert torch.allclose(gradients[name], parameter.grad, atol=1e-6)
 
 
 def test_extra_files_travel_in_the_archive(features: Features) -> None:
