@@ -37,10 +37,12 @@ class CompiledBuffers:
 
 
 def _unpacked(package: str, folder: str) -> tuple[str, str | None]:
-    """Unpack library and weights of a package, into new files: one that is loaded must not change. Return the paths."""
+    """Unpack the library of a package and all that it reads, into new files: one that is loaded must not change.
+
+    Return the paths of library and weights.
+    """
     into = tempfile.mkdtemp(dir=folder)
     with ZipFile(package) as archive:
-        names = [name for name in archive.namelist() if name.endswith((".so", "_weights.blob"))]
-        paths = [archive.extract(name, into) for name in names]
+        paths = [archive.extract(name, into) for name in archive.namelist() if not name.endswith(".cpp")]
     [library] = [path for path in paths if path.endswith(".so")]
     return library, next((path for path in paths if path.endswith("_weights.blob")), None)
