@@ -28,7 +28,9 @@ def known_inputs(main: str, parameters: Mapping[str, Any], kind: str, facts: Con
 
     `main` names the main input, and `kind` is the class of the model.
     """
-    names = [name for name in parameters if name in _USUAL or name == main or _is_needed(parameters[name])]
+    # Queries ask about states that another model gives.
+    usual = (*_USUAL, "encoder_hidden_states") if "query_embeds" in parameters else _USUAL
+    names = [name for name in parameters if name in usual or name == main or _is_needed(parameters[name])]
     is_text = "input_ids" in names
     if is_text and main in ("input_ids", "") and facts.has(*_PLACES):
         # Images and sounds take the places of certain tokens, and no range of random tokens has the right number.
@@ -43,6 +45,8 @@ def known_inputs(main: str, parameters: Mapping[str, Any], kind: str, facts: Con
 def likely_shape(name: str, facts: ConfigFacts) -> Node:
     """Return what an input may look like, whatever its name."""
     found = _nodes(name, "", facts)
+    if "grid" in name:  # of the patches of each image
+        return _tensor(1, 3, dtype="int64", value=4)
     return found[0] if found else _tensor("batch", "seq", facts.number("hidden_size", "d_model", default=64))
 
 
@@ -64,8 +68,12 @@ def _nodes(name: str, kind: str, facts: ConfigFacts) -> list[Node]:
 
 def _ids(kind: str, facts: ConfigFacts) -> list[Node]:
     low, high = facts.tokens()
-    middle = ("2",) if kind.endswith("ForMultipleChoice") else ()
-    return [_tensor("batch", *map(int, middle), "seq", dtype="int64", low=low, high=high)]
+    choices = (2,) if kind.endswith("ForMultipleChoice") else ()
+    found = [_tensor("batch", *choices, "seq", dtype="int64", low=low, high=high)]
+    if facts.has("num_codebooks"):  # a token of each, and in some models one of a text beside them
+        books = facts.number("num_codebooks")
+        found += [_tensor("batch", "seq", count, dtype="int64", low=low, high=high) for count in (books, books + 1)]
+    return found
 
 
 def _mask(kind: str, facts: ConfigFacts) -> list[Node]:
@@ -77,9 +85,9 @@ def _boxes(_kind: str, _facts: ConfigFacts) -> list[Node]:
 
 
 def _pixels(_kind: str, facts: ConfigFacts) -> list[Node]:
-    image = _tensor("batch", *facts.image())
+    image, one_of_many = _tensor("batch", *facts.image()), _tensor("batch", 1, *facts.image())
     if not facts.has("num_frames", "frames_per_clip"):
-        return [image]
+        return [image, one_of_many]
     return [_video(facts), image]
 
 

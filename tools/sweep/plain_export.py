@@ -96,7 +96,7 @@ def tiny_arguments(name: str, build: bool = True) -> dict[str, Any]:
 def plain_export_of(name: str, kwargs: Mapping[str, Any]) -> None:
     """Export a type with the inputs that batchexport derives, every size of theirs left to torch.
 
-    Raises whatever torch raises.
+    Raises whatever torch raises, and AssertionError where the program does not give what the model gives.
     """
     import torch
 
@@ -114,4 +114,8 @@ def plain_export_of(name: str, kwargs: Mapping[str, Any]) -> None:
         name: {at: auto if isinstance(size, str) else fixed for at, size in enumerate(node["tensor"]["shape"])}
         for name, node in found["inputs"].items()
     }
-    torch.export.export(model, args, by_name, dynamic_shapes=shapes, strict=False)
+    program = torch.export.export(model, args, by_name, dynamic_shapes=shapes, strict=False)
+    with torch.no_grad():
+        got, want = program.module()(*args, **by_name), model(*args, **by_name)
+    for one, other in zip(torch.utils._pytree.tree_leaves(got), torch.utils._pytree.tree_leaves(want), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3, equal_nan=True)

@@ -30,6 +30,8 @@ _RULES: tuple[Rule, ...] = (
     (r"experts", _at_most(4)),
     (r"(key_value|kv)_heads|num_key_value|multi_query_group|num_kv", _at_most(HEADS)),
     (r"heads?$|n_head|attention_heads", _at_most(HEADS)),
+    (r"^coordinate_size$", _at_most(10)),  # four of them and two shapes make the width
+    (r"^shape_size$", _at_most(12)),
     (r"^qk_head_dim$", _at_most(2 * HEAD)),
     (r"^d_kv$|head_dim$|head_size$|head_width", _at_most(HEAD)),
     (r"lora_rank|_rank$|rotary_dim$", _at_most(HEAD)),
@@ -39,6 +41,7 @@ _RULES: tuple[Rule, ...] = (
     (r"^conv_dim$|^hidden_dims$", _each(32)),
     (r"size$|d_model|d_ff$|n_embd|n_inner|intermediate|ffn|dim$|units$|channels$|hidden$|width$", _at_most(WIDTH)),
 )  # fmt: skip
+_STAGED = ("embed_dim", "hidden_size", "window_size")  # each stage has its own multiple and number of heads
 _IMAGES = ("image_size", "max_image_size", "input_size")
 _HALVED = ("depths", "hidden_sizes", "window_size", "encoder_stride")  # models that halve images often need large ones
 _TOKEN = re.compile(r"(token_id|token_index|_idx|_token|start_id|end_id|_id)$")
@@ -78,6 +81,8 @@ def _less(name: str, value: Any, config: Mapping[str, Any], tokens: Iterator[int
         return value
     if _TOKEN.search(name):
         return next(tokens) if isinstance(value, int) and value >= VOCABULARY else value
+    if "depths" in config and name in _STAGED:
+        return value
     if name in _IMAGES and isinstance(value, int):
         if any(key in config for key in _HALVED):
             return value
