@@ -47,6 +47,8 @@ def likely_shape(name: str, facts: ConfigFacts) -> Node:
     found = _nodes(name, "", facts)
     if "grid" in name:  # of the patches of each image
         return _tensor(1, 3, dtype="int64", value=4)
+    if not found and name.endswith("mask"):
+        return _tensor("batch", "seq", dtype="int64", value=1)
     return found[0] if found else _tensor("batch", "seq", facts.number("hidden_size", "d_model", default=64))
 
 
@@ -138,6 +140,8 @@ _MAKERS: Mapping[str, Callable[[str, ConfigFacts], list[Node]]] = {
     "bbox": _boxes,
     "pixel_values": _pixels,
     "pixel_values_videos": _videos,
+    "prompt_pixel_values": _pixels,
+    "prompt_masks": _pixels,
     "input_values": _sound,
     "input_features": _features,
     "past_values": _past,

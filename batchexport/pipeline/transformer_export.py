@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from batchexport.pipeline.config_facts import value_in
 from batchexport.pipeline.failure import Kind, StageFailure
 from batchexport.pipeline.library_models import told_of
 from batchexport.pipeline.manifest_lines import Changes, Sizes, applied
@@ -21,6 +22,7 @@ from batchexport.pipeline.signature_inputs import Derived, derived, wants_inputs
 _REMEDIES = ((r"returns an? \w*Cache\b", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),)
 
 _LAST = 'no setting is known with which torch exports it: write `expect = "fail:export"` in the entry, to be told when'
+_EXPORTABLE = {"attn": "eager", "experts": "grouped_mm"}  # implementations that torch captures most easily
 _OF_TORCH = (Kind.EXPORT, Kind.SHAPES)
 
 # Both export as an export spec says, and raise StageFailure.
@@ -84,9 +86,9 @@ def known_remedy(message: str) -> str | None:
 
 def _tried_remedy(model: nn.Module, found: Derived, attempt: Attempt) -> str | None:
     """Return the lines with which an attempt to export the model passes, if any are found."""
-    for line, spec, attention in _settings(model, found):
+    for line, spec, parts in _settings(model, found):
         try:
-            with _attention(model, attention), _gradients_as_needed(model):
+            with _implementations(model, parts), _gradients_as_needed(model):
                 attempt(spec)
         except Exception as error:
             sys.stderr.write(f"not exported with {line}: {error}\n")
@@ -104,31 +106,38 @@ def _gradients_as_needed(model: nn.Module) -> torch.set_grad_enabled:
     return torch.set_grad_enabled(any(one.requires_grad for one in model.parameters()))
 
 
-def _settings(model: nn.Module, found: Derived) -> Iterator[tuple[str, Mapping[str, Any], str | None]]:
-    """Yield what may help: the line, the export spec with it, and the kind of attention."""
-    if getattr(getattr(model, "config", None), "_attn_implementation", "eager") != "eager":
-        yield 'kwargs.attn_implementation = "eager"', found.spec, "eager"
+def _settings(model: nn.Module, found: Derived) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
+    """Yield what may help: the line, the export spec with it, and the implementations of parts of the model."""
+    for part, other in _EXPORTABLE.items():
+        if _implementation(model, part) not in (None, other):
+            yield f'kwargs.{part}_implementation = "{other}"', found.spec, {part: other}
     unmasked = {name: node for name, node in found.spec["inputs"].items() if not name.endswith("mask")}
     if found.lines and len(unmasked) < len(found.lines):
         line = ", ".join(one for one in found.lines if one.partition(" = ")[0] in unmasked)
-        yield f"inputs = {{ {line} }}", {**found.spec, "inputs": unmasked}, None
+        yield f"inputs = {{ {line} }}", {**found.spec, "inputs": unmasked}, {}
     if not found.spec["strict"]:
-        yield "export.strict = true", {**found.spec, "strict": True}, None
+        yield "export.strict = true", {**found.spec, "strict": True}, {}
+
+
+def _implementation(model: nn.Module, part: str) -> str | None:
+    """Return which implementation of a part the model uses; None where it has no choice."""
+    if not hasattr(model, f"set_{part}_implementation"):
+        return None
+    chosen = value_in(getattr(model, "config", None), f"_{part}_implementation")
+    return chosen if isinstance(chosen, str) else None
 
 
 @contextmanager
-def _attention(model: nn.Module, kind: str | None) -> Iterator[None]:
-    """Let a model use another kind of attention for the time of the block; None is its own."""
-    choose: Any = getattr(model, "set_attn_implementation", None)
-    before = getattr(getattr(model, "config", None), "_attn_implementation", None)
-    if kind is None or choose is None:
-        yield
-        return
-    choose(kind)
+def _implementations(model: nn.Module, parts: Mapping[str, str]) -> Iterator[None]:
+    """Let a model use other implementations of its parts for the time of the block."""
+    before = {part: _implementation(model, part) for part in parts}
     try:
+        for part, chosen in parts.items():
+            getattr(model, f"set_{part}_implementation")(chosen)
         yield
     finally:
-        choose(before)
+        for part, own in before.items():
+            getattr(model, f"set_{part}_implementation")(own)
 
 
 def _choices(free: list[str]) -> Iterator[list[str]]:
