@@ -56,9 +56,9 @@ def told_of(spec: Mapping[str, Any]) -> list[str]:
     if not is_transformer(spec):
         return []
     config = importlib.import_module(source).AutoConfig.for_model(name, **spec["kwargs"])
-    if not any(True for _ in _unasked_caches(config, spec["kwargs"])):
+    if all(map(_is_encoder, _unasked_caches(config, spec["kwargs"]))):
         return []
-    return ["the caches of the model are off: write `kwargs.use_cache = true` in the entry to have them returned"]
+    return ["the model's caches of keys and values are off; `kwargs.use_cache = true` in the entry leaves them on"]
 
 
 def _transformer(library: Any, name: str, head: str | None, options: Mapping[str, Any]) -> Any:
@@ -91,6 +91,11 @@ def _unasked_caches(config: Any, options: Mapping[str, Any]) -> Iterator[Any]:
         if hasattr(part, "to_dict") and hasattr(part, "model_type"):
             inner = options.get(name)
             yield from _unasked_caches(part, inner if isinstance(inner, Mapping) else {})
+
+
+def _is_encoder(config: Any) -> bool:
+    """Return whether a configuration is that of an encoder, which returns no caches whatever it says of them."""
+    return getattr(config, "is_decoder", None) is False and not getattr(config, "is_encoder_decoder", False)
 
 
 def _library_config(library: Any, name: str, options: Mapping[str, Any]) -> Any:
