@@ -45,7 +45,7 @@ def export_transformer(
             failure.remedy = known
         elif failure.kind is Kind.EXPORT:  # what others would change in the model itself is no help here
             failure.remedy = _tried_remedy(model, found, attempt) or _LAST
-        elif failure.kind is Kind.SHAPES:
+        elif failure.kind in (Kind.SHAPES, Kind.SAVE):
             failure.remedy = failure.remedy or _LAST
         raise
     if found.lines:

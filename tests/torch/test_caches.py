@@ -32,9 +32,11 @@ def test_the_line_that_turns_the_cache_off_makes_the_next_export_pass(
     exported: Export, model: str, kwargs: str, table: str
 ) -> None:
     pytest.importorskip("transformers")
-    text = manifest(model, kwargs)
+    # Those of the library are off unless they are asked for.
+    asked = f"{kwargs}, use_cache = true" if model.startswith("transformers:") else kwargs
+    text = manifest(model, asked)
     failure = refused(exported, text)
-    assert failure.remedy == f"write `use_cache = false` in [entry.{table}]"
+    assert "use_cache = false` in " in (failure.remedy or "")
     assert failure.fix == [{"path": [table, "use_cache"], "value": False}]
     line = "use_cache = false"
     named = ", ".join(filter(None, (kwargs, line)))

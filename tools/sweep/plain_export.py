@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -96,7 +97,7 @@ def tiny_arguments(name: str, build: bool = True) -> dict[str, Any]:
 def plain_export_of(name: str, kwargs: Mapping[str, Any]) -> None:
     """Export a type with the inputs that batchexport derives, every size of theirs left to torch.
 
-    Raises whatever torch raises, and AssertionError where the program does not give what the model gives.
+    Raises whatever torch raises, in saving too, and AssertionError where the program does not give what the model does.
     """
     import torch
 
@@ -115,6 +116,7 @@ def plain_export_of(name: str, kwargs: Mapping[str, Any]) -> None:
         for name, node in found["inputs"].items()
     }
     program = torch.export.export(model, args, by_name, dynamic_shapes=shapes, strict=False)
+    torch.export.save(program, io.BytesIO())
     with torch.no_grad():
         got, want = program.module()(*args, **by_name), model(*args, **by_name)
     for one, other in zip(torch.utils._pytree.tree_leaves(got), torch.utils._pytree.tree_leaves(want), strict=True):
