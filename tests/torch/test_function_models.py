@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from batchexport.core.errors import Kind
 from batchexport.pipeline.failure import StageFailure
 from batchexport.pipeline.function_model import takes_inputs
+from batchexport.pipeline.model_structure import first_party_modules
 from support import functions
 from support.exporting import Export, Exported
 
@@ -115,8 +116,9 @@ def test_weights_are_loaded_into_the_parts_of_a_function(exported: Export, tmp_p
 def test_new_weights_of_a_function_keep_its_program_and_other_tensors_of_it_do_not(
     exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("support.") and name != "support.functions"]:
-        monkeypatch.delitem(sys.modules, name)  # what other tests have left there would count as part of the model
+    for module in first_party_modules():  # what other tests have left in them would count as part of the model
+        if module is not functions:
+            monkeypatch.delitem(sys.modules, module.__name__)
     save_file({"net.weight": torch.randn(3, 4), "net.bias": torch.randn(3)}, tmp_path / "w.safetensors")
     given = entry("closure", f"[ {X} ]")
     first = exported(given)
