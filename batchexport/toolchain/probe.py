@@ -28,8 +28,8 @@ COMPILER = ("CXX", "CC", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 _HARMLESS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TORCH_LOGS", "TORCH_TRACE", "TORCH_HOME", "TRITON_CACHE_DIR",
                        "CUDA_VISIBLE_DEVICES", "TORCHINDUCTOR_COMPILE_THREADS", "CUDA_CACHE_PATH"})  # fmt: skip
 # What the pipeline imports from the rest of the package, what makes its requests, and what publishes its results.
-_BESIDE = ("core/archives", "core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text", "core/wheels",
-           "dependencies/answers", "dependencies/asked", "dependencies/checker", "dependencies/collect",
+_BESIDE = ("core/archives", "core/digests", "core/dims", "core/errors", "core/keys", "core/sizes", "core/text",
+           "core/wheels", "dependencies/answers", "dependencies/asked", "dependencies/checker", "dependencies/collect",
            "dependencies/collect_answers", "dependencies/dependency", "dependencies/hooks", "dependencies/installed",
            "dependencies/machine", "dependencies/merge", "dependencies/native", "dependencies/observations",
            "dependencies/observer", "dependencies/path_hooks", "dependencies/paths", "dependencies/preloaded",
