@@ -47,7 +47,8 @@ def derived(model: nn.Module, spec: Mapping[str, Any], root: str) -> Derived:
     parameters = inspect.signature(model.forward).parameters
     if _has_no_forward(model):
         own = [name for name, one in vars(type(model)).items() if name[0] != "_" and inspect.isfunction(one)]
-        remedy = f'name what to call: write `method = "{own[0]}"` in the entry' if own else None
+        called = "generate" if hasattr(model, "generate") else next(iter(own), None)
+        remedy = f'name what to call: write `method = "{called}"` in the entry' if called else None
         raise StageFailure(Kind.BUILD, f"{type(model).__name__} has no forward, so it can't be called", remedy)
     facts = ConfigFacts(config=model.config, positions=_EXAMPLES[SEQ])
     refusal: Exception | None = None

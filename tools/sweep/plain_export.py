@@ -7,8 +7,8 @@ import io
 import logging
 import multiprocessing
 import multiprocessing.connection
+import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,12 +60,12 @@ def in_processes(work: Callable[[Any], Any], items: Sequence[Any], workers: int)
 
 
 def _send(work: Callable[[Any], Any], item: Any, sender: Any) -> None:
+    sys.stdout = io.StringIO()  # what a model or the pipeline prints
     try:
         result = work(item)
     except BaseException as error:  # noqa: BLE001 - whatever a model raises is a result
         lines = str(error).strip().splitlines() or [""]
         result = f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
-        traceback.print_exc()
     sender.send(result)
 
 
