@@ -36,6 +36,10 @@ class Good(nn.Module):
         return self.linear(x)
 
 
+def good():  # nobody can tell what it returns before it is called
+    return Good()
+
+
 class Raises(Good):
     def forward(self, x):
         raise RuntimeError("no way\\nand more lines")
@@ -178,7 +182,7 @@ CASES = [
     Case("cannot-be-built", 'model = "models:Breaks"', "build", ("ValueError: can't be built",)),
     Case("wrong-argument", 'model = "models:Good"\nkwargs = { wide = 3 }', "build", ("TypeError", "wide")),
     Case("not-a-module", 'model = "models:not_a_module"', "build", ("returned a str",)),
-    Case("no-method", 'model = "models:Good"\nmethod = "forwards"', "build", ("forwards",), "'forward'"),
+    Case("no-method", 'model = "models:good"\nmethod = "forwards"', "build", ("forwards",), "'forward'"),
     Case("speechless", 'model = "models:RaisesSpeechless"', "build", ("Speechless",)),
     Case("no-file", f'{GOOD}\nweights = "nowhere.safetensors"', "weights", ("nowhere.safetensors",)),
     Case("not-weights", f'{GOOD}\nweights = "garbage.safetensors"', "weights", ("garbage.safetensors",)),

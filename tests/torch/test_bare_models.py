@@ -26,13 +26,10 @@ T5 = "d_model = 32, d_kv = 16, d_ff = 32, num_layers = 1, num_heads = 2, vocab_s
 WHISPER = """d_model = 32, encoder_layers = 1, decoder_layers = 1, encoder_attention_heads = 2,
     decoder_attention_heads = 2, encoder_ffn_dim = 32, decoder_ffn_dim = 32, vocab_size = 99, max_source_positions = 16,
     pad_token_id = 0, bos_token_id = 1, eos_token_id = 2, decoder_start_token_id = 1"""
-CLIP = f"text_config = {{ {TEXT}, eos_token_id = 2, bos_token_id = 1 }}, vision_config = {{ {IMAGE}, patch_size = 16 }}"
 FAMILIES = {
     "bert": (TEXT, ["input_ids", "attention_mask"]),
-    "mistral": (f"{TEXT}, num_key_value_heads = 1, head_dim = 16", ["input_ids", "attention_mask"]),
     "t5": (T5, ["input_ids", "attention_mask", "decoder_input_ids"]),
     "vit": (f"{IMAGE}, patch_size = 16", ["pixel_values"]),
-    "clip": (CLIP, ["input_ids", "pixel_values", "attention_mask"]),
     "whisper": (WHISPER, ["input_features", "decoder_input_ids"]),
     "mamba": (
         "hidden_size = 32, num_hidden_layers = 1, vocab_size = 99, state_size = 4",

@@ -98,8 +98,3 @@ def test_what_is_no_loss_is_refused_by_name(exported: Export, loss: int, told: s
 def test_a_model_without_parameters_to_train_is_refused(exported: Export) -> None:
     failure = refusal(exported, f"{NO_LOSS}export.loss = 4\nkwargs.frozen = true")
     assert failure.message == "no parameter of the model requires a gradient"
-
-
-def test_what_is_compiled_returns_the_gradients_too(exported: Export) -> None:
-    made = exported(JOINT + 'mode = "train"\ncompile.options = { "aot_inductor.precompile_headers" = false }')
-    assert len(made.verify(made.compile())["samples"]) == 4
