@@ -169,7 +169,9 @@ def _leaf(leaf: Any, text: Callable[[Any], str]) -> Any:
     if isinstance(leaf, CustomObjArgument):  # the stand-in for its methods does not come back from an archive
         return ["object", leaf.class_fqn]
     plain = {"SymInt": "int", "SymFloat": "float", "SymBool": "bool"}
-    return [plain.get(type(leaf).__name__, type(leaf).__name__), text(leaf)]
+    kind = plain.get(type(leaf).__name__, type(leaf).__name__)
+    # What a comparison of sizes gives follows from its arguments, and torch may know it only of a loaded program.
+    return [kind] if text is _hint and kind == "bool" else [kind, text(leaf)]
 
 
 def _argument(argument: Any) -> list[str]:
