@@ -13,6 +13,8 @@ from batchexport.core.digests import bytes_digest, file_digest, stat_identity, t
 from batchexport.dependencies.answers import exists
 
 _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+# Folders beside a library that glibc looks into: glibc-hwcaps, and up to 2.36 those named after what the CPU has.
+_VARIANTS = ("glibc-hwcaps", "tls", "haswell", "xeon_phi", "avx512_1")
 _stat, _readlink = os.stat, os.readlink  # bound before the observer wraps them
 
 
@@ -128,7 +130,7 @@ def library_shadows(path: str) -> set[str]:
     They are the folders of variants beside it and the earlier folders of LD_LIBRARY_PATH (ld.so(8)).
     """
     folder, name = os.path.split(path)
-    found = {os.path.join(folder, variant) for variant in ("glibc-hwcaps", "tls", platform.machine())}
+    found = {os.path.join(folder, variant) for variant in (*_VARIANTS, platform.machine())}
     for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
         if os.path.abspath(entry) == folder:
             break
