@@ -31,10 +31,6 @@ FAMILIES = {
     "t5": (T5, ["input_ids", "attention_mask", "decoder_input_ids"]),
     "vit": (f"{IMAGE}, patch_size = 16", ["pixel_values"]),
     "whisper": (WHISPER, ["input_features", "decoder_input_ids"]),
-    "mamba": (
-        "hidden_size = 32, num_hidden_layers = 1, vocab_size = 99, state_size = 4",
-        ["input_ids", "attention_mask"],
-    ),
 }
 
 
