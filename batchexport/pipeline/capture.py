@@ -20,6 +20,7 @@ from batchexport.pipeline.inputs import Examples
 from batchexport.pipeline.manifest_lines import Changes, Sizes, what_to_write
 from batchexport.pipeline.quantized import REMEDY
 from batchexport.pipeline.torchscript import CANT_BE_CAPTURED, IS_QUANTIZED
+from batchexport.pipeline.wrappers import replaced_forward
 
 # What to do about an error, by a part of its text.
 _REMEDIES = {
@@ -103,15 +104,8 @@ def _explicit_signature(model: nn.Module, names: Sequence[str], form: CallForm) 
     explicit = [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in names]
     explicit += [kinds(name, kinds.KEYWORD_ONLY) for name in form.kwargs]
     forward.__signature__ = inspect.Signature(explicit)  # type: ignore[attr-defined]
-    was_set = "forward" in vars(model)
-    model.forward = forward
-    try:
+    with replaced_forward(model, forward):
         yield
-    finally:
-        if was_set:
-            model.forward = own
-        else:
-            del model.forward
 
 
 def _is_violation(error: Exception) -> bool:

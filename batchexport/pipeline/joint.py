@@ -22,6 +22,7 @@ from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.failure import Kind, StageFailure, failing_as, of_type
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.model_state import restored
+from batchexport.pipeline.wrappers import replaced_forward
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def returning_gradients(model: nn.Module, loss: int | None) -> Iterator[None]:
         gradients = {name: one for name, one in zip(named, found, strict=True) if one is not None}
         return _detached(outputs), gradients
 
-    with _replaced_forward(model, with_gradients):
+    with replaced_forward(model, _around(model, with_gradients)):
         yield
 
 
@@ -88,22 +89,15 @@ def _detached(outputs: Any, but: int | None = None) -> Any:
     return pytree.tree_unflatten(detached, structure)
 
 
-@contextmanager
-def _replaced_forward(model: nn.Module, around: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
-    own, was_set = model.forward, "forward" in vars(model)
+def _around(model: nn.Module, around: Callable[[Callable[[], Any]], Any]) -> Callable[..., Any]:
+    """Return the `forward` of a model with `around`, which gets what runs it with the inputs of a call."""
+    own = model.forward
 
     @functools.wraps(own)
     def forward(*args: Any, **kwargs: Any) -> Any:
         return around(lambda: own(*args, **kwargs))
 
-    model.forward = forward
-    try:
-        yield
-    finally:
-        if was_set:
-            model.forward = own
-        else:
-            del model.forward
+    return forward
 
 
 @contextmanager
@@ -115,7 +109,7 @@ def prepared_for_joint(model: nn.Module, call: Call, loss: int) -> Iterator[None
     with restored(model), returning_gradients(model, loss), torch.random.fork_rng(devices=[]):
         _, gradients = model(*args, **kwargs)
     frozen = [one for name, one in _to_train(model).items() if name not in gradients]
-    with _replaced_forward(model, lambda run: _detached(run(), but=loss)):
+    with replaced_forward(model, _around(model, lambda run: _detached(run(), but=loss))):
         for parameter in frozen:
             parameter.requires_grad_(False)
         try:

@@ -1,6 +1,13 @@
-"""Take off what torch puts around a model to run it faster: it hides the names of inputs, and renames the weights."""
+"""Take off what torch puts around a model to run it faster, and put another `forward` into a model for a time.
+
+Torch's wrappers hide the names of inputs, and rename the weights.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 from torch._dynamo.eval_frame import OptimizedModule
@@ -20,3 +27,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if module._compiled_call_impl is not None:  # as `module.compile()` leaves it
             module._compiled_call_impl = None
     return model
+
+
+@contextmanager
+def replaced_forward(model: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let calls of a model run `forward` for the time of a block."""
+    own, was_set = model.forward, "forward" in vars(model)
+    model.forward = forward
+    try:
+        yield
+    finally:
+        if was_set:
+            model.forward = own
+        else:
+            del model.forward
