@@ -10,7 +10,7 @@ from torch import nn
 
 from batchexport.pipeline.build import attribute
 from batchexport.pipeline.failure import Kind, StageFailure
-from batchexport.pipeline.library_models import SOURCES
+from batchexport.pipeline.library_models import SOURCES, is_transformer
 
 _OPTION = "use_cache"
 
@@ -24,6 +24,8 @@ def refuse_caches(returned: Iterable[Any], model: nn.Module, spec: Mapping[str, 
     if found is None:
         return
     message = f"{type(model).__name__} returns a {found}, the cache of keys and values of earlier calls"
+    if is_transformer(spec):
+        raise _with_line(message, "kwargs", f"write `kwargs.{_OPTION} = false` in the entry, or leave {_OPTION} out")
     if _takes(spec["model"]):
         raise _with_line(message, "kwargs")
     forward = inspect.signature(model.forward).parameters
@@ -37,17 +39,16 @@ def _is_cache(kind: Any) -> bool:
     return any(base.__name__ == "Cache" and base.__module__.startswith("transformers.") for base in bases)
 
 
-def _with_line(message: str, table: str) -> StageFailure:
-    failure = StageFailure(Kind.EXPORT, message, f"write `{_OPTION} = false` in [entry.{table}]")
+def _with_line(message: str, table: str, remedy: str | None = None) -> StageFailure:
+    failure = StageFailure(Kind.EXPORT, message, remedy or f"write `{_OPTION} = false` in [entry.{table}]")
     failure.fix = [{"path": [table, _OPTION], "value": False}]
     return failure
 
 
 def _takes(reference: str) -> bool:
     """Return True if the factory or class of a model has an argument of this name, as configurations have."""
-    source = reference.partition(":")[0]
-    if source in SOURCES:
-        return source == "transformers"
+    if reference.partition(":")[0] in SOURCES:
+        return False
     try:
         return _OPTION in inspect.signature(attribute(reference)).parameters
     except Exception:  # an archive, or a callable in C

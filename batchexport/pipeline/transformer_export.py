@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,6 @@ from batchexport.pipeline.library_models import told_of
 from batchexport.pipeline.manifest_lines import Changes, Sizes, applied
 from batchexport.pipeline.model_state import restored
 from batchexport.pipeline.signature_inputs import Derived, derived, wants_inputs
-
-# What to write about a failure, by a pattern of its message.
-_REMEDIES = ((r"returns an? \w*Cache\b", "write `kwargs.use_cache = false` in the entry, or leave use_cache out"),)
 
 _LAST = 'no setting is known with which torch exports it: write `expect = "fail:export"` in the entry, to be told when'
 _EXPORTABLE = {"attn": "eager", "experts": "grouped_mm"}  # implementations that torch captures most easily
@@ -41,9 +37,9 @@ def export_transformer(
     try:
         output, held = _exported(model, found.spec, free=set(found.spec["dims"]) - set(spec["dims"]), export=export)
     except StageFailure as failure:
-        if known := known_remedy(failure.message):
-            failure.remedy = known
-        elif failure.kind is Kind.EXPORT:  # what others would change in the model itself is no help here
+        if (
+            failure.kind is Kind.EXPORT and not failure.fix
+        ):  # what others would change in the model itself is no help here
             failure.remedy = _tried_remedy(model, found, attempt) or _LAST
         elif failure.kind in (Kind.SHAPES, Kind.SAVE):
             failure.remedy = failure.remedy or _LAST
@@ -71,17 +67,12 @@ def _exported(
             first = first or failure
             told = ", ".join(sorted(free - set(held))) or "nothing"
             sys.stderr.write(f"not exported with {told} dynamic: {failure.kind}: {failure}\n")
-            if failure.kind not in _OF_TORCH or known_remedy(failure.message):
-                break
+            if failure.kind not in _OF_TORCH or (failure.kind is Kind.EXPORT and failure.fix):
+                break  # the line to write is certain: the model returns its caches
         else:
             return output, [_told(name, one.first, first) for name, one in sizes.items()]
     assert first is not None
     raise first
-
-
-def known_remedy(message: str) -> str | None:
-    """Return the line to write for a failure of a transformers model whose message is known."""
-    return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, message)), None)
 
 
 def _tried_remedy(model: nn.Module, found: Derived, attempt: Attempt) -> str | None:
