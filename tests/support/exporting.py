@@ -86,6 +86,14 @@ class Exported:
         return {**kept, "exported": str(self.path), "code": None}
 
 
+def verified(made: Exported) -> Exported:
+    """Verify an export at both ends of its ranges at least, and outside of them."""
+    evidence = made.verify()
+    assert len(evidence["samples"]) >= 3
+    assert evidence["refused"] is not None
+    return made
+
+
 Export = Callable[..., Exported]
 
 

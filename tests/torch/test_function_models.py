@@ -15,7 +15,7 @@ from batchexport.pipeline.failure import StageFailure
 from batchexport.pipeline.function_model import takes_inputs
 from batchexport.pipeline.model_structure import first_party_modules
 from support import functions
-from support.exporting import Export, Exported
+from support.exporting import Export, Exported, verified
 
 pytestmark = pytest.mark.torch
 
@@ -25,13 +25,6 @@ X, NARROW = '{ shape = ["b", 4] }', '{ shape = ["b", 3] }'
 def entry(model: str, inputs: str, more: str = "") -> str:
     dims = 'dims = { b = { min = 1, max = 8 } }\ncompile = { format = "none" }\n'
     return f'model = "support.functions:{model}"\ninputs = {inputs}\n{dims}{more}'
-
-
-def verified(made: Exported) -> Exported:
-    evidence = made.verify()
-    assert len(evidence["samples"]) >= 3
-    assert evidence["refused"] is not None
-    return made
 
 
 def called(made: Exported, *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from batchexport.pipeline.failure import StageFailure
 from batchexport.pipeline.needed_modules import operator_modules
 from batchexport.pipeline.stages import _archives
 from support import scripted
-from support.exporting import Export, Exported
+from support.exporting import Export, verified
 
 pytestmark = [
     pytest.mark.torch,
@@ -26,13 +26,6 @@ X = '{ shape = ["b", 4] }'
 
 def entry(model: str, more: str = "", inputs: str = f"{{ x = {X} }}") -> str:
     return f'model = "{model}"\ninputs = {inputs}\ndims = {{ b = {{ min = 1, max = 8 }} }}\n{more}'
-
-
-def verified(made: Exported) -> Exported:
-    evidence = made.verify()
-    assert len(evidence["samples"]) >= 3
-    assert evidence["refused"] is not None
-    return made
 
 
 def saved(folder: Path, model: torch.nn.Module) -> dict[str, Any]:
