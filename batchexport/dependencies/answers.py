@@ -149,7 +149,7 @@ class OwnFiles:
             if os.path.dirname(kept) == folder:
                 own.add(os.path.basename(kept))
         if folder in self.caches:
-            own |= {"v1", *_MARKS}
+            own |= {"v1", "toolchains", *_MARKS}
         elif os.path.basename(folder) == "v1" and os.path.dirname(folder) in self.caches:
             own |= _STORE
         left = [name for name in names if name not in own]

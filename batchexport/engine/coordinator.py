@@ -54,7 +54,9 @@ class Coordinator:
         self._requests = requests
         self._gpus = Gpus(session.devices, schedule)
         self._queue = StageQueue(schedule, session.timings, self._gpus)
-        self._supervisor: Supervisor[StageAttempt] = Supervisor(runner, session.store, requests.memory)
+        self._supervisor: Supervisor[StageAttempt] = Supervisor(
+            runner, session.store, requests.memory, requests.compilers
+        )
         self._completion = StageCompletion(session, paranoid=options.paranoid, retries=not options.in_process)
         self._finisher = JobFinisher(
             requests=requests, delivery=session.delivery, listener=listener, total=len(session.jobs)

@@ -65,9 +65,6 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
                 tags=(),
                 force=(),
             )
-            # Share precompiled headers and compiler probes: no job changes them, and making them takes half a minute.
-            (scratch / "cache" / "v1").mkdir(parents=True)
-            (scratch / "cache" / "v1" / "inductor").symlink_to(session.store.layout.inductor)
             reports, *_ = run_jobs(rebuild_options, listener)
             after = {job.name: _job_file(f"{scratch}/outputs/{job.folder}") for job in chosen}
         finally:

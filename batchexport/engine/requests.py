@@ -31,7 +31,8 @@ class StageRequests:
 
     Stored files are checked and linked into a child's folder under the names that torch expects. A stage runs with
     `worker_threads` threads and its code is compiled for `code_threads`, unless the entry's environment sets a number.
-    `memory` is the bytes that all children may hold together, None for no limit.
+    `memory` is the bytes that all children may hold together, None for no limit. `compilers` is the folder of what
+    compilers make once per toolchain.
     """
 
     manifest: Manifest
@@ -39,6 +40,7 @@ class StageRequests:
     results: Results
     worker_threads: int
     code_threads: int
+    compilers: Path
     memory: int | None = None
 
     def server_environment(self) -> dict[str, str]:
@@ -48,7 +50,7 @@ class StageRequests:
         """
         with translate_os_errors(self.store.layout.root):
             for folder in ("tmp", "cache"):  # compilers must not write through a link to somewhere else
-                ensure_real_dir(self.store.layout.inductor / folder)
+                ensure_real_dir(self.compilers / folder)
             if (server_log := self.store.layout.logs / "forkserver.log").is_symlink():
                 server_log.unlink()
         with contextlib.suppress(OSError):  # delivering outputs meets the same error and reports it
@@ -123,7 +125,7 @@ class StageRequests:
             layout.entries,
             layout.index,
             layout.staging,
-            layout.inductor,
+            self.compilers,
             layout.locks,
             layout.logs,
         )
@@ -176,7 +178,7 @@ class StageRequests:
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(import_path()),
             # Inductor puts its precompiled headers below the temporary folder that is set when it is imported.
-            "TMPDIR": str(self.store.layout.inductor / "tmp"),
+            "TMPDIR": str(self.compilers / "tmp"),
             # Without it `torch.cuda.is_available()` starts CUDA in the server, and no child could use a device.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
@@ -184,7 +186,7 @@ class StageRequests:
     def _settings(self) -> dict[str, str]:
         threads = str(self.worker_threads)
         return {
-            "TORCHINDUCTOR_CACHE_DIR": str(self.store.layout.inductor / "cache"),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.compilers / "cache"),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,

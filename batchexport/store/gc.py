@@ -19,6 +19,7 @@ from batchexport.store.layout import Layout
 from batchexport.store.prune import prune
 from batchexport.store.store import Store
 from batchexport.store.sweep import Survey, orphans, remove_records, survey, sweep
+from batchexport.store.toolchains import spent_toolchains
 
 _DAY = 86400.0
 _FOR_GOOD = ("distrust",)  # few and tiny; without them a nondeterministic model would be cached again
@@ -144,6 +145,7 @@ def _swept(
     logs = [(path, disk_usage(path)) for path in _spent_logs(layout, current, busy=busy)]
     aside = [(path, disk_usage(path)) for path in layout.home.glob("index.damaged")]
     compiler = [] if busy else _spent_compiler_files(layout, before)
+    toolchains = spent_toolchains(time.time())
     if seen.later:
         unnamed = []
     elif dry_run:
@@ -155,7 +157,7 @@ def _swept(
     if not dry_run:
         store.sweep()
         store.unlock_abandoned()
-        for path, _ in (*logs, *aside, *compiler):
+        for path, _ in (*logs, *aside, *compiler, *toolchains):
             remove(path)
         prune(store, busy=busy)
     sorts = {
@@ -164,6 +166,7 @@ def _swept(
         "old logs": logs,
         "damaged indexes": aside,
         "compiler caches": compiler,
+        "unused toolchains": toolchains,
     }
     return [Swept(what=what, count=len(rows), bytes=sum(size for _, size in rows)) for what, rows in sorts.items()]
 

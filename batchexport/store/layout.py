@@ -20,7 +20,7 @@ _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of batchexport and may be deleted at any time.
 # For information about cache directory tags see https://bford.info/cachedir/
 """
-_OURS = {"README.md", ".gitignore", "CACHEDIR.TAG"}
+_OURS = {"README.md", ".gitignore", "CACHEDIR.TAG", "toolchains"}
 _IGNORE = "*\n!README.md\n!.gitignore\n!CACHEDIR.TAG\n"
 
 
@@ -92,7 +92,7 @@ class Layout:
 
     @cached_property
     def inductor(self) -> Path:
-        """Inductor's own caches."""
+        """What compilers make once per toolchain, where the user has no folder of their own for it."""
         return self._working / "inductor"
 
     @cached_property
@@ -173,7 +173,7 @@ class Layout:
             self._refuse_newer()
             for folder in (self.objects, self.entries, self.staging, self.inductor, self.locks, self.logs):
                 folder.mkdir(exist_ok=True)
-                if folder.is_symlink() and not self._is_lent(folder):
+                if folder.is_symlink():
                     raise self._leads_elsewhere(folder)
             if self.home.is_symlink():
                 raise self._leads_elsewhere(self.home)
@@ -188,11 +188,6 @@ class Layout:
             if int(found[:8]) > SCHEMA:
                 message = f"it is of a newer batchexport (schema {int(found[:8])}) and was left alone"
                 raise StoreError(f"can't use {self.root}: {message}; use that version or {ELSEWHERE}")
-
-    def _is_lent(self, folder: Path) -> bool:
-        """Return True if this is a store in the staging of another one, whose compiler caches it uses."""
-        owner = folder.resolve().parent
-        return folder == self.inductor and self.root.resolve().is_relative_to(owner / "staging")
 
     @staticmethod
     def _leads_elsewhere(folder: Path) -> StoreError:

@@ -19,6 +19,7 @@ from batchexport.store.locks import KeyLock, Lock, SharedLock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats
+from batchexport.store.toolchains import toolchains_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +192,7 @@ class Store:
         beside = {
             "index": layout.index,
             "compiler caches": layout.inductor,
+            "toolchains": toolchains_root(),
             "logs": layout.logs,
             "staging": layout.staging,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -51,6 +52,13 @@ class Toolchain:
 
     capture: Mapping[str, Any]
     code: Mapping[str, Any]
+
+    def compilers_key(self) -> str:
+        """Return the key of what compilers make whatever the model: of compiler, CPU, and torch's content and place."""
+        torch = Distributions(import_path()).by_name.get("torch")
+        facts = {name: value for name, value in self.code.items() if name != "threads"}
+        facts |= {"platform": self.capture["platform"], "torch": (torch.root, torch.digest) if torch else None}
+        return text_digest(json.dumps(facts, sort_keys=True))[:16]
 
     def summary(self) -> dict[str, Any]:
         """Return all facts in one table, for the report."""

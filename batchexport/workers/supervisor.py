@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from batchexport.store.compiler_cache import CompilerCache
 from batchexport.store.store import Store
 from batchexport.workers import memory
 from batchexport.workers.attempt import Attempt
-from batchexport.workers.compiler_cache import CompilerCache
 from batchexport.workers.exit_status import ExitContext
 from batchexport.workers.forkserver import ProcessExit
 from batchexport.workers.protocol import StageRequest
@@ -39,10 +40,13 @@ OneAttempt = TypeVar("OneAttempt", bound=Attempt)
 
 
 class Supervisor(Generic[OneAttempt]):
-    """The children of one run; `pool` is how many bytes of memory they may hold together, None for no limit."""
+    """The children of one run; `pool` is how many bytes of memory they may hold together, None for no limit.
 
-    def __init__(self, runner: Runner, store: Store, pool: int | None) -> None:
-        self._compiler_cache = CompilerCache(store.layout.inductor)
+    `compilers` is the folder of what compilers make once per toolchain.
+    """
+
+    def __init__(self, runner: Runner, store: Store, pool: int | None, compilers: Path) -> None:
+        self._compiler_cache = CompilerCache(compilers)
         self._header_truncated = -math.inf  # when a killed stage was last found to have left a truncated header
         self._runner = runner
         self._store = store

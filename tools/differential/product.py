@@ -71,17 +71,8 @@ class Product:
         return {json.loads(path.read_text(encoding="utf-8"))["name"]: path.parent for path in found}
 
     def sweep(self) -> None:
-        """Make the clean build's cache empty, but for the compiler's probes and precompiled headers.
-
-        They are made once on a machine, in half a minute, and say nothing of any model.
-        """
-        inductor, aside = self.folder("clean") / "cache/v1/inductor", self.world.base / "aside"
-        if inductor.exists():
-            inductor.rename(aside)
+        """Make the clean build's cache empty."""
         shutil.rmtree(self.folder("clean"), ignore_errors=True)
-        if aside.exists():
-            inductor.parent.mkdir(parents=True)
-            aside.rename(inductor)
 
     def start(self, name: str) -> subprocess.Popen[str]:
         """Start a run of the manifest `name`."""

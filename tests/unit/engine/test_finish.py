@@ -30,7 +30,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def finisher(tmp_path: Path, store: Store, heard: list[Event]) -> JobFinisher:
     made = manifest(tmp_path)
     requests = StageRequests(
-        manifest=made, store=store, results=Results(store), worker_threads=1, code_threads=1, memory=None
+        manifest=made,
+        store=store,
+        results=Results(store),
+        worker_threads=1,
+        code_threads=1,
+        compilers=store.layout.inductor,
+        memory=None,
     )
     delivery = Delivery(store, made.output_dir, made.path)
     return JobFinisher(requests=requests, delivery=delivery, listener=heard.append, total=1)

@@ -30,7 +30,14 @@ def requests(tmp_path: Path) -> StageRequests:
 
 def make_requests(root: Path, store: Store, **more: Any) -> StageRequests:
     manifest = builders.manifest(root, **more)
-    return StageRequests(manifest=manifest, store=store, results=Results(store), worker_threads=2, code_threads=8)
+    return StageRequests(
+        manifest=manifest,
+        store=store,
+        results=Results(store),
+        worker_threads=2,
+        code_threads=8,
+        compilers=store.layout.inductor,
+    )
 
 
 def request(requests: StageRequests, one: Job, stage: str = "export") -> StageRequest:
@@ -158,8 +165,8 @@ def test_a_run_writes_nothing_through_a_link_in_the_cache(requests: StageRequest
     one = job()
     layout = requests.store.layout
     links = (
-        layout.inductor / "tmp",
-        layout.inductor / "cache",
+        requests.compilers / "tmp",
+        requests.compilers / "cache",
         layout.logs / one.folder,
         layout.logs / "forkserver.log",
     )

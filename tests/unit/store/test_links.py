@@ -65,18 +65,6 @@ def test_all_of_the_data_behind_a_link_is_refused_and_the_cache_folder_itself_ma
     Store.open(tmp_path / "link").close()
 
 
-def test_only_a_trial_store_inside_a_cache_may_use_that_ones_compiler_caches(tmp_path: Path, outside: Path) -> None:
-    with Store.open(tmp_path / "cache") as store:
-        trial = store.attempt("rebuild") / "cache"
-        (trial / "v1").mkdir(parents=True)
-        (trial / "v1" / "inductor").symlink_to(store.layout.inductor)
-        Store.open(trial).close()
-        (trial / "v1" / "inductor").unlink()
-        (trial / "v1" / "inductor").symlink_to(outside)
-        with pytest.raises(StoreError, match="is a link"):
-            Store.open(trial)
-
-
 def test_a_shard_that_is_a_link_takes_no_blob_and_no_record_outside(
     store: Store, key: Key, artifact: Artifact, outside: Path
 ) -> None:

@@ -44,6 +44,10 @@ class CompilerCache:
         with contextlib.suppress(StoreError):  # starting a stage meets the same error and reports it
             self._run_marker = self._locks.try_lock(f"{_MARKER}{time.time_ns():x}-{os.getpid()}")
 
+    def in_use(self) -> bool:
+        """Return True if a run that is at work has its marker here."""
+        return bool(self._locks.held(_MARKER))
+
     def remove_truncated(self, since: float) -> bool:
         """Remove what a killed stage that began at `since` (`time.time()`) truncated; return True if there was any."""
         removed = False

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.store.compiler_cache import CompilerCache, is_whole
 from batchexport.store.locks import KeyLock
-from batchexport.workers.compiler_cache import CompilerCache, is_whole
 
 NOW = time.time()
 
