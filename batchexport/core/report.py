@@ -88,7 +88,8 @@ class Failure:
 class StageReport:
     """One stage of one job: its outcome, the reason, and its cost (seconds of wall time, bytes of RSS).
 
-    `key_seconds` is the time spent on keys: looking up what is cached, digesting what was built.
+    `key_seconds` is the time spent on keys: looking up what is cached, digesting what was built. `wrapper` tells how
+    the C++ code around a model was compiled: "parts", or "whole: " and why.
     """
 
     outcome: Outcome
@@ -97,6 +98,7 @@ class StageReport:
     seconds: float = 0.0
     peak_rss_bytes: int | None = None
     key_seconds: float | None = None
+    wrapper: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         form: dict[str, Any] = {
@@ -109,6 +111,8 @@ class StageReport:
             form["key_seconds"] = round(self.key_seconds, 4)
         if self.peak_rss_bytes is not None:
             form["peak_rss_bytes"] = self.peak_rss_bytes
+        if self.wrapper is not None:
+            form["wrapper"] = self.wrapper
         return form
 
 

@@ -118,7 +118,13 @@ class StageCompletion:
         run.record_result(stage, published.result)
         run.weights_packed = run.weights_packed or isinstance(attempt.miss, PackWeights)
         spent = outcome.key_seconds + self._lookup.spent(run.job, stage)
-        run.stages[stage] = replace(report, reason=published.reason, key=published.result.key, key_seconds=spent)
+        run.stages[stage] = replace(
+            report,
+            reason=published.reason,
+            key=published.result.key,
+            key_seconds=spent,
+            wrapper=outcome.wrapper,
+        )
         if stage == "export" and outcome.output["packed"] is not None:
             self._publish_package(attempt, float(outcome.output["packed"]))
         return Advance()

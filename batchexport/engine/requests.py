@@ -19,7 +19,8 @@ from batchexport.store.layout import ensure_real_dir
 from batchexport.store.outputs import FILES
 from batchexport.store.results import Result, Results
 from batchexport.store.store import Record, Store
-from batchexport.toolchain.probe import COMPILER, REACHING, import_path
+from batchexport.toolchain.probe import COMPILER, REACHING, compiler_path, import_path
+from batchexport.workers.launchers import installed_launcher, log_variable
 from batchexport.workers.protocol import StageRequest
 
 _DRAFT_REPORT = "draft_export.txt"
@@ -71,6 +72,8 @@ class StageRequests:
         """Return the request for `task`, on the device of this UUID or on none; makes the child's folders."""
         temporary = str(self.store.temporary(folder))
         environment = {**self._settings(), "TMPDIR": temporary, **job.export.env}
+        if stage == "compile":
+            environment |= log_variable(str(folder))
         # Over the entry's own value: CUDA reads it when it starts, and a device has one child at a time.
         environment["CUDA_VISIBLE_DEVICES"] = device or ""
         log = self.log(job, stage)
@@ -150,6 +153,7 @@ class StageRequests:
             "skeleton": export.export_facts.concrete_program,
             "modules": list(export.export_facts.modules),
             "threads": _threads(job, self.code_threads),
+            "launcher": None if _own_compiler(job) else installed_launcher(str(self.compilers), compiler_path()),
         }
 
     def pack_task(self, job: Job, export: Result, exported: Path, code: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,6 +246,11 @@ class StageRequests:
             self.results.forget(record.kind, record.key)
             raise
         return path
+
+
+def _own_compiler(job: Job) -> bool:
+    """Return True if the job's environment may name another compiler than that of this process."""
+    return "PATH" in job.export.env or any(name in COMPILER for name in job.export.env)
 
 
 def _threads(job: Job, otherwise: int) -> int:

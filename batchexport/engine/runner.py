@@ -23,7 +23,6 @@ from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
 from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
-from batchexport.store.toolchains import toolchain_folder
 from batchexport.toolchain.resources import usable_cores, usable_memory
 from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
@@ -82,7 +81,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         results=session.results,
         worker_threads=max(1, cores // slots),
         code_threads=cores,
-        compilers=toolchain_folder(session.toolchain.compilers_key(), session.store.layout.inductor),
+        compilers=session.store.compilers(session.toolchain.compilers_key()),
         memory=memory,
     )
     runner: Runner = (

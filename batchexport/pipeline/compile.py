@@ -75,9 +75,10 @@ def on_target(program: ExportedProgram, target: str) -> ExportedProgram:
 def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` or `compiled.so` in `folder`, and in `code/` what other weights need.
 
-    `task` holds exported (path), skeleton (digest), modules, spec (the compile spec) and threads (how many
-    the generated code is for). Returns the name of the artifact, and `code`: the names of the code files,
-    where weights can be exchanged, or why they can't. Raises StageFailure of kind save, compile, toolchain.
+    `task` holds exported (path), skeleton (digest), modules, spec (the compile spec), threads (how many the generated
+    code is for) and launcher (the program that starts the compiler, or None). Returns the name of the artifact, and
+    `code`: the names of the code files, where weights can be exchanged, or why they can't. Raises StageFailure of kind
+    save, compile, toolchain.
     """
     spec = task["spec"]
     program = on_target(load_program(task), spec["target"])
@@ -94,6 +95,8 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if mutated:
         # It would fold `counter + 1` into a number, as if the counter always were what it was at first.
         options.setdefault("joint_graph_constant_folding", False)
+    if task["launcher"] is not None:
+        options.setdefault("cpp.cxx", (None, task["launcher"]))
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:

@@ -19,7 +19,7 @@ from batchexport.store.locks import KeyLock, Lock, SharedLock
 from batchexport.store.records import Records
 from batchexport.store.staging import Staging
 from batchexport.store.statcache import IndexedStats
-from batchexport.store.toolchains import toolchains_root
+from batchexport.store.toolchains import toolchain_folder, toolchains_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +165,10 @@ class Store:
     def others_at_work(self) -> bool:
         """Return True if another process uses this store now; see `Staging.others_at_work`."""
         return self._staging.others_at_work()
+
+    def compilers(self, key: str) -> Path:
+        """Return the folder for what compilers make once for the toolchain of this key."""
+        return toolchain_folder(key, self.layout.inductor)
 
     def abandoned(self) -> list[Path]:
         """Return what dead processes left in staging, which `sweep` removes."""

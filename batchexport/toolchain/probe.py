@@ -36,7 +36,9 @@ _BESIDE = ("core/archives", "core/digests", "core/dims", "core/errors", "core/in
            "dependencies/machine", "dependencies/merge", "dependencies/native", "dependencies/observations",
            "dependencies/observer", "dependencies/path_hooks", "dependencies/paths", "dependencies/preloaded",
            "dependencies/zones",
-           "engine/publish", "engine/requests", "toolchain/distributions")  # fmt: skip
+           "engine/publish", "engine/requests", "toolchain/distributions",
+           "workers/compiled_once", "workers/header_search", "workers/launcher", "workers/launchers",
+           "workers/wrapper_parts")  # fmt: skip
 _DRIVER = Path("/proc/driver/nvidia")
 _STACK = ("torch", "triton", "numpy", "sympy", "safetensors")
 _SHADOWED = sys.stdlib_module_names | {

@@ -20,6 +20,7 @@ from batchexport.core.report import Edit, Failure
 from batchexport.core.text import format_bytes
 from batchexport.dependencies.dependency import Dependency
 from batchexport.workers.forkserver import ProcessExit
+from batchexport.workers.launchers import wrapper_outcome
 
 RESULT_FILE = "result.json"
 _WHOLE_POOL = 0.8  # the share of a pool from which a stage counts as having had all of it
@@ -32,12 +33,16 @@ _DISK_FULL_SYMPTOMS = (Kind.CRASH, Kind.COMPILE, Kind.SAVE, Kind.INTERNAL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """A stage's result, as the child wrote it; `key_seconds` is the time it took to digest its inputs."""
+    """A stage's result, as the child wrote it; `key_seconds` is the time it took to digest its inputs.
+
+    `wrapper` is how the compiler's launcher compiled the model's wrapper; see `launchers.wrapper_outcome`.
+    """
 
     output: Mapping[str, Any]
     dependencies: list[Dependency]
     uncacheable: list[str]
     key_seconds: float = 0.0
+    wrapper: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,7 @@ def _from_result(result: Mapping[str, Any], stage: str, folder: Path) -> Success
             dependencies=[Dependency.from_row(row) for row in result["dependencies"]],
             uncacheable=[*result["uncacheable"]],
             key_seconds=float(result["key_seconds"]),
+            wrapper=wrapper_outcome(str(folder)),
         )
     if "changed" in result:
         return Changed(path=result["changed"])

@@ -54,6 +54,7 @@ class Exported:
             "skeleton": self.output["skeleton"],
             "modules": self.output["modules"],
             "threads": 1,
+            "launcher": None,
         }
         return str(self.folder / compile_stage(task, str(self.folder))["compiled"])
 

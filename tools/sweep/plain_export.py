@@ -109,7 +109,7 @@ def plain_export_of(name: str, kwargs: Mapping[str, Any]) -> None:
     model = build(spec, ".")
     found = derived(model, spec, ".").spec
     values = {name: dim["example"] for name, dim in found["dims"].items()}
-    args, by_name = Examples.of(model, found, ".", values).call(values)
+    args, by_name = Examples.of(model, found, ".").call(values)
     auto, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
     shapes = {
         name: {at: auto if isinstance(size, str) else fixed for at, size in enumerate(node["tensor"]["shape"])}

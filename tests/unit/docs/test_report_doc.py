@@ -72,7 +72,15 @@ def described(form: Any, free: dict[str, str], documented: list[str]) -> set[str
 
 
 def sample_report() -> dict[str, Any]:
-    stage = StageReport(outcome=Outcome.BUILT, reason="r", key=key("a"), seconds=1.0, key_seconds=0.1, peak_rss_bytes=1)
+    stage = StageReport(
+        outcome=Outcome.BUILT,
+        reason="r",
+        key=key("a"),
+        seconds=1.0,
+        key_seconds=0.1,
+        peak_rss_bytes=1,
+        wrapper="parts",
+    )
     built = job(stages=dict.fromkeys(STAGES, stage), outputs={"exported": "e", "compiled": "c"}, stats=STATS)
     fix = (Edit(path=("dims", "n"), value=5),)
     failed = job("gpt@cpu", error=failure(remedy="r", fix=fix, log="l", log_tail=("t",), reproduce="batchexport run"))
