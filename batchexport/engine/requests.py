@@ -146,14 +146,19 @@ class StageRequests:
         }
 
     def compile_task(self, job: Job, export: Result, exported: Path) -> dict[str, Any]:
-        """Return the task of a compile; see `pipeline.compile.compile_stage`."""
+        """Return the task of a compile; see `pipeline.compile.compile_stage`.
+
+        Its `tools` are the program that starts the compiler and the folder of the toolchain; None for a compiler that
+        the job names, or where there can be no launcher.
+        """
+        launcher = None if _own_compiler(job) else installed_launcher(str(self.compilers), compiler_path())
         return {
             "spec": job.compile.to_json(),
             "exported": str(exported),
             "skeleton": export.export_facts.concrete_program,
             "modules": list(export.export_facts.modules),
             "threads": _threads(job, self.code_threads),
-            "launcher": None if _own_compiler(job) else installed_launcher(str(self.compilers), compiler_path()),
+            "tools": None if launcher is None else {"launcher": launcher, "folder": str(self.compilers)},
         }
 
     def pack_task(self, job: Job, export: Result, exported: Path, code: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from batchexport.pipeline.identity import concrete_program_digest, graph_nodes
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.mutated import make_buffers, mutated_tensors
 from batchexport.pipeline.ranges import kept_ranges
+from batchexport.pipeline.vector_isa import known_isa_options, remember_isa
 
 PACKAGE = "compiled.pt2"
 LIBRARY = "compiled.so"
@@ -76,7 +77,7 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Leave `compiled.pt2` or `compiled.so` in `folder`, and in `code/` what other weights need.
 
     `task` holds exported (path), skeleton (digest), modules, spec (the compile spec), threads (how many the generated
-    code is for) and launcher (the program that starts the compiler, or None). Returns the name of the artifact, and
+    code is for) and tools (see `requests.compile_task`). Returns the name of the artifact, and
     `code`: the names of the code files, where weights can be exchanged, or why they can't. Raises StageFailure of kind
     save, compile, toolchain.
     """
@@ -95,8 +96,9 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     if mutated:
         # It would fold `counter + 1` into a number, as if the counter always were what it was at first.
         options.setdefault("joint_graph_constant_folding", False)
-    if task["launcher"] is not None:
-        options.setdefault("cpp.cxx", (None, task["launcher"]))
+    tools = task["tools"]
+    if tools is not None:
+        options = {"cpp.cxx": (None, tools["launcher"]), **known_isa_options(tools["folder"]), **options}
     options["aot_inductor.output_path"] = f"{work}/" if package else f"{work}/model.so"
     args, kwargs = program.example_inputs or ((), {})
     try:
@@ -104,6 +106,8 @@ def compile_stage(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         make_buffers(module, mutated)
         with torch.no_grad(), kept_ranges(program):
             made: Any = torch._inductor.aot_compile(module, args, kwargs, options=options)
+        if tools is not None and spec["target"] == "cpu":
+            remember_isa(tools["folder"])
     except Exception as error:
         raise classified(error, Kind.COMPILE, "AOTInductor") from error
     if not package:

@@ -29,6 +29,7 @@ from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.pack import pack_stage
 from batchexport.pipeline.verify import verify_stage
+from batchexport.pipeline.warm_up import warm_up_compiles, warm_up_exports
 
 RESULT = "result.json"
 _DRAFT_SECONDS = 60.0
@@ -40,9 +41,19 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
 }
 
 
-def warm() -> None:
-    """Prepare the fork server, once for all its children; this must not run a tensor operation."""
-    take_stock()
+def warm(tools: Mapping[str, str] | None = None) -> None:
+    """Prepare the fork server, once for all its children; this must not run a tensor operation.
+
+    With the `tools` of a compile it prepares compiles for CPUs. Raises WarmUpFailed where no child that compiles may be
+    forked any more.
+    """
+    try:
+        if tools is None:
+            warm_up_exports()
+        else:
+            warm_up_compiles(tools)
+    finally:
+        take_stock()
 
 
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:

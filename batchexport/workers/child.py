@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from batchexport.workers import native_opens, process
@@ -15,15 +16,16 @@ from batchexport.workers.protocol import StageRequest
 PIPELINE = "batchexport.pipeline.stages"
 
 
-def load_pipeline() -> None:
+def load_pipeline(tools: Mapping[str, str] | None = None) -> None:
     """Import the pipeline, and torch with it, once for this process and all that it forks.
 
-    Raises whatever an import raises.
+    With the `tools` of a compile this process gets ready for children that compile, too. Raises whatever an import
+    raises.
     """
     # Imports leave hardly any garbage, and each collection would walk all their objects, later ones too unless frozen.
     gc.disable()
     try:
-        importlib.import_module(PIPELINE).warm()
+        importlib.import_module(PIPELINE).warm(tools)
     finally:
         gc.enable()
     gc.freeze()

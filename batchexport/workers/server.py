@@ -49,7 +49,8 @@ class Server:
     def __init__(self, channel: Channel, preload: str | None = None) -> None:
         self._channel = channel
         self._preload = preload
-        self._threads = len(os.listdir("/proc/self/task"))
+        self._threads = _count_threads()
+        self._compiles: bool | None = None  # whether children that compile are forked; None before the first of them
         self._children: dict[int, tuple[str, float]] = {}
         # Referenced until they are reaped here, or subprocess would reap them and their exit status would be lost.
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
@@ -99,9 +100,27 @@ class Server:
                 _signal(pid, message["signal"])
 
     def _start(self, request: StageRequest) -> None:
-        pid = self._fork(request) if self._threads == 1 and not request.spawn else self._spawn(request)
+        pid = self._fork(request) if self._may_fork(request) else self._spawn(request)
         self._children[pid] = (request.id, time.monotonic())
         self._channel.send({"event": "started", "id": request.id, "pid": pid})
+
+    def _may_fork(self, request: StageRequest) -> bool:
+        """Return True if this process is fit for the stage; gets ready for compiles when the first one comes."""
+        if request.spawn or self._threads != 1:
+            return False
+        if request.task["stage"] != "compile":
+            return True
+        if request.environment["CUDA_VISIBLE_DEVICES"]:  # Inductor's patterns are registered for one kind of device
+            return self._compiles is None
+        if self._compiles is None:
+            try:
+                child.load_pipeline(request.task["tools"])
+                self._compiles = True
+            except Exception:  # noqa: BLE001 - what an interrupted warm-up left must not reach a child
+                traceback.print_exc()
+                self._compiles = False
+            self._threads = _count_threads()
+        return self._compiles and self._threads == 1
 
     def _fork(self, request: StageRequest) -> int:
         server = os.getpid()
@@ -157,6 +176,10 @@ class Server:
                     "peak_rss_bytes": usage.ru_maxrss * 1024,
                 }
             )
+
+
+def _count_threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 def _signal(pid: int, number: int) -> None:

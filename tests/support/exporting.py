@@ -18,6 +18,7 @@ from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.inputs import unpacked
 from batchexport.pipeline.verify import verify_stage
+from support.tools import compile_tools
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Exported:
             "skeleton": self.output["skeleton"],
             "modules": self.output["modules"],
             "threads": 1,
-            "launcher": None,
+            "tools": compile_tools(),
         }
         return str(self.folder / compile_stage(task, str(self.folder))["compiled"])
 
