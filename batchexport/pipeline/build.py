@@ -160,7 +160,8 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
     swallowed = misspelt_keyword(make, spec["kwargs"])
     if swallowed is not None:
         raise StageFailure(Kind.BUILD, f"{reference} would ignore the argument {swallowed[0]!r}", swallowed[1])
-    _refuse_unusable(make, reference)
+    if source not in SOURCES:  # a dot in a library's name of a model is no path to an attribute
+        _refuse_unusable(make, reference)
     if takes_inputs(make, spec):
         return function_model(make, spec["args"], spec["kwargs"])
     try:

@@ -96,6 +96,7 @@ class Swallows(nn.Module):
             "did you mean 'hidden_size'?",
         ),
         ("transformers:robertta", "hidden_size = 8", "has no model 'robertta'", "did you mean 'transformers:roberta'?"),
+        ("transformers:kosmos-2.6", "x = 1", "has no model 'kosmos-2.6'", "did you mean 'transformers:kosmos-2.5'?"),
     ],
 )
 def test_arguments_are_not_swallowed(
