@@ -13,7 +13,6 @@ from typing import Any
 
 import safetensors  # noqa: F401 - so that its reader can be replaced
 import torch
-import torch._inductor.compile_fx
 import torch._inductor.package
 import torch.export
 import torch.export.pt2_archive._package

@@ -17,10 +17,12 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from batchexport.workers import child, native_opens, process
+from batchexport.workers.compile_server import CompileServer
 from batchexport.workers.protocol import Channel, StageRequest
 
 
@@ -46,11 +48,20 @@ def main() -> None:
 class Server:
     """Start children, reap them, and report each exit to the coordinator."""
 
-    def __init__(self, channel: Channel, preload: str | None = None) -> None:
+    def __init__(
+        self, channel: Channel, preload: str | None = None, *, forks: bool = True, compiles: bool = False
+    ) -> None:
+        """Serve on `channel`; `preload` is the LD_PRELOAD of children that are spawned, as all are without `forks`.
+
+        `compiles`: this is the server for compiles.
+        """
         self._channel = channel
         self._preload = preload
-        self._threads = _count_threads()
-        self._compiles: bool | None = None  # whether children that compile are forked; None before the first of them
+        self._threads = len(os.listdir("/proc/self/task"))
+        self._forks = forks and self._threads == 1
+        self._is_for_compiles = compiles
+        self._compile_server: CompileServer | None = None
+        self._selector = selectors.DefaultSelector()
         self._children: dict[int, tuple[str, float]] = {}
         # Referenced until they are reaped here, or subprocess would reap them and their exit status would be lost.
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
@@ -63,28 +74,33 @@ class Server:
     def serve(self) -> None:
         """Handle messages and exits until the coordinator closes its end."""
         self._channel.send({"event": "ready", "threads": self._threads, "pid": os.getpid()})
-        selector = selectors.DefaultSelector()
-        selector.register(self._channel, selectors.EVENT_READ)
-        selector.register(self._wakeup, selectors.EVENT_READ)
+        for end in (self._channel, self._wakeup):
+            self._selector.register(end, selectors.EVENT_READ)
         while True:
-            selector.select()
+            self._selector.select()
             with contextlib.suppress(BlockingIOError):
                 self._wakeup.recv(4096)
             try:
-                if self._reap_and_read(selector):
+                if self._reap_and_read():
                     continue
             except OSError:
                 pass
             break
+        if self._compile_server is not None:
+            self._compile_server.close()
         for pid in self._children:
             _signal(pid, signal.SIGKILL)
         for pid in self._children:  # the coordinator waits for this server, and must find no child alive after it
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
-    def _reap_and_read(self, selector: selectors.BaseSelector) -> bool:
+    def _reap_and_read(self) -> bool:
         self._reap()
-        if not any(key.fileobj is self._channel for key, _ in selector.select(0)):
+        ready = [key.fileobj for key, _ in self._selector.select(0)]
+        compiles = self._compile_server
+        if compiles is not None and compiles.channel in ready and not compiles.relay(self._channel):
+            return False  # the coordinator takes this server's end for that of all children, and starts another
+        if self._channel not in ready:
             return True
         messages = self._channel.receive()
         for message in messages or ():
@@ -98,29 +114,55 @@ class Server:
         for pid, (name, _) in self._children.items():
             if name == message["id"]:
                 _signal(pid, message["signal"])
+                return
+        if self._compile_server is not None:
+            self._compile_server.channel.send(message)
 
     def _start(self, request: StageRequest) -> None:
-        pid = self._fork(request) if self._may_fork(request) else self._spawn(request)
+        forks = self._forks and not request.spawn
+        compiles = request.task["stage"] == "compile" and not request.environment["CUDA_VISIBLE_DEVICES"]
+        if forks and compiles and not self._is_for_compiles:
+            self._compiles(request.task["tools"]).channel.send({"do": "start", "request": request.to_json()})
+            return
+        pid = self._fork(request) if forks else self._spawn(request)
         self._children[pid] = (request.id, time.monotonic())
         self._channel.send({"event": "started", "id": request.id, "pid": pid})
 
-    def _may_fork(self, request: StageRequest) -> bool:
-        """Return True if this process is fit for the stage; gets ready for compiles when the first one comes."""
-        if request.spawn or self._threads != 1:
-            return False
-        if request.task["stage"] != "compile":
-            return True
-        if request.environment["CUDA_VISIBLE_DEVICES"]:  # Inductor's patterns are registered for one kind of device
-            return self._compiles is None
-        if self._compiles is None:
+    def _compiles(self, tools: Mapping[str, str] | None) -> CompileServer:
+        """Return the server for compiles, forked when the first one comes: it gets ready while this one goes on."""
+        if self._compile_server is None:
+            ours, theirs = socket.socketpair()
+            server, pid = os.getpid(), os.fork()
+            if pid == 0:
+                ours.close()
+                self._become_compile_server(server, Channel(theirs), tools)
+            theirs.close()
+            self._compile_server = CompileServer(Channel(ours), pid)
+            self._selector.register(self._compile_server.channel, selectors.EVENT_READ)
+        return self._compile_server
+
+    def _become_compile_server(self, server: int, channel: Channel, tools: Mapping[str, str] | None) -> NoReturn:
+        try:
+            self._leave()
+            process.die_with_parent(server)
+            forks = True
             try:
-                child.load_pipeline(request.task["tools"])
-                self._compiles = True
+                child.load_pipeline(tools)
             except Exception:  # noqa: BLE001 - what an interrupted warm-up left must not reach a child
                 traceback.print_exc()
-                self._compiles = False
-            self._threads = _count_threads()
-        return self._compiles and self._threads == 1
+                forks = False
+            process.outlive_parent()  # from here on the channel shows its end, and there are children to kill
+            Server(channel, self._preload, forks=forks, compiles=True).serve()
+        finally:
+            os._exit(0)
+
+    def _leave(self) -> None:
+        """Close, in a forked process, what belongs to the server."""
+        signal.set_wakeup_fd(-1)
+        for end in (self._selector, self._channel, self._wakeup, self._signal):
+            end.close()
+        if self._compile_server is not None:
+            self._compile_server.channel.close()
 
     def _fork(self, request: StageRequest) -> int:
         server = os.getpid()
@@ -128,13 +170,10 @@ class Server:
         if pid:
             return pid
         try:
-            signal.set_wakeup_fd(-1)
+            self._leave()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             process.die_with_parent(server)
-            self._channel.close()
-            self._wakeup.close()
-            self._signal.close()
             process.redirect_output(request.log)
             child.run_stage(request, preloaded=True)
         except BaseException:  # noqa: BLE001 - a child must never go on as a second server
@@ -176,10 +215,6 @@ class Server:
                     "peak_rss_bytes": usage.ru_maxrss * 1024,
                 }
             )
-
-
-def _count_threads() -> int:
-    return len(os.listdir("/proc/self/task"))
 
 
 def _signal(pid: int, number: int) -> None:

@@ -58,9 +58,9 @@ def test_a_run_without_work_imports_nothing_heavy_and_reports_every_job(settled:
     assert result["up_to_date"] == names
 
 
-def test_a_child_is_forked_with_torch_and_the_compiler_already_imported(settled: Project) -> None:
+def test_a_child_is_forked_with_torch_and_its_export_already_imported(settled: Project) -> None:
     observed = json.loads(settled.log("tells@cpu").splitlines()[0])
-    assert observed["had"] == ["torch", "torch._inductor.compile_fx"]
+    assert observed["had"] == ["torch", "torch.export"]
     # Forked and not spawned: it has the very command line of its parent, which is the fork server.
     assert "batchexport.workers.server" in observed["parent"]
     assert observed["command"] == observed["parent"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.tools import compile_tools
+from batchexport.core.job import CompileSpec
+from support.tools import compile_tools, inductor_folders
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 
@@ -78,7 +79,7 @@ print(json.dumps(told))
 def run(script: str, *arguments: str) -> dict[str, Any]:
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    environment |= {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    environment |= {"TORCHINDUCTOR_COMPILE_THREADS": "1", **inductor_folders()}
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -87,8 +88,6 @@ def run(script: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_a_warm_server_has_one_thread_and_its_children_generate_the_same_code(tmp_path: Path) -> None:
-    from batchexport.core.job import CompileSpec
-
     told = run(SCRIPT, json.dumps(compile_tools()), str(tmp_path), json.dumps(CompileSpec(target="cpu").to_json()))
     assert told == {"threads": [1, 1], "warnings": [], "same": True, "kinds": ["kernel", "wrapper"]}
 
@@ -97,6 +96,7 @@ FAILING = """
 import json, os, sys
 from unittest import mock
 import torch._inductor
+from batchexport.dependencies.preloaded import PRELOADED
 from batchexport.pipeline import stages, warm_up
 
 failed = None
@@ -105,12 +105,9 @@ with mock.patch.object(torch._inductor, "aot_compile", side_effect=RuntimeError(
         stages.warm(json.loads(sys.argv[1]))
     except warm_up.WarmUpFailed as error:
         failed = str(error.__cause__)
-print(json.dumps({"failed": failed, "stock": stages.PRELOADED.readers is not None}))
+print(json.dumps({"failed": failed, "stock": PRELOADED.readers is not None}))
 """
 
 
-def test_an_interrupted_warm_up_is_told_so_that_no_compile_is_forked(tmp_path: Path) -> None:
-    script = FAILING.replace(
-        "stages.PRELOADED", "__import__('batchexport.dependencies.preloaded').dependencies.preloaded.PRELOADED"
-    )
-    assert run(script, json.dumps(compile_tools())) == {"failed": "half of the patterns are there", "stock": True}
+def test_an_interrupted_warm_up_is_told_so_that_no_compile_is_forked() -> None:
+    assert run(FAILING, json.dumps(compile_tools())) == {"failed": "half of the patterns are there", "stock": True}

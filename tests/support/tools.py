@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from batchexport.store.toolchains import toolchains_root
-from batchexport.toolchain.probe import compiler_path
+from batchexport.store.toolchains import toolchain_folder
+from batchexport.toolchain import probe
 from batchexport.workers.launchers import installed_launcher
 
 
+@cache
+def toolchain() -> Path:
+    """The folder of this machine's toolchain, which the tests that start the product use as well."""
+    return toolchain_folder(probe.toolchain().compilers_key(), Path("nowhere"))
+
+
 def compile_tools() -> dict[str, str] | None:
-    folder = toolchains_root() / "of-tests"
-    folder.mkdir(parents=True, exist_ok=True)
-    launcher = installed_launcher(str(folder), compiler_path())
-    return None if launcher is None else {"launcher": launcher, "folder": str(folder)}
+    launcher = installed_launcher(str(toolchain()), probe.compiler_path())
+    return None if launcher is None else {"launcher": launcher, "folder": str(toolchain())}
+
+
+def inductor_folders() -> dict[str, str]:
+    """The variables that lead Inductor to its folders there; the second must be set when torch is imported."""
+    folders = {"TORCHINDUCTOR_CACHE_DIR": toolchain() / "cache", "TMPDIR": toolchain() / "tmp"}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 def generated(folder: Path) -> dict[str, list[str]]:
