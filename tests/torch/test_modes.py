@@ -70,7 +70,7 @@ def test_other_draws_than_those_of_eager_are_refused_and_told_as_such(exported: 
 
 
 def test_the_buffers_of_compiled_code_are_compared(exported: Export) -> None:
-    made = exported(f'{TRAIN}compile.options = {{ "aot_inductor.precompile_headers" = false }}')
+    made = exported(TRAIN)
     package = made.compile()
     assert len(made.verify(package)["samples"]) == 4
     path = made.folder / "reference.pt"
