@@ -160,8 +160,7 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
     swallowed = misspelt_keyword(make, spec["kwargs"])
     if swallowed is not None:
         raise StageFailure(Kind.BUILD, f"{reference} would ignore the argument {swallowed[0]!r}", swallowed[1])
-    if source not in SOURCES:  # a dot in a library's name of a model is no path to an attribute
-        _refuse_unusable(make, reference)
+    _refuse_unusable(make, reference)
     if takes_inputs(make, spec):
         return function_model(make, spec["args"], spec["kwargs"])
     try:
@@ -199,7 +198,8 @@ def _refuse_unusable(make: Callable[..., Any], reference: str) -> None:
     if inspect.iscoroutinefunction(make) or inspect.isasyncgenfunction(make):
         raise StageFailure(Kind.BUILD, f"{reference} is async", "write it with def, without async")
     outer, _, name = reference.rpartition(".")
-    if not inspect.isfunction(make) or ":" not in outer:
+    is_attribute = reference.partition(":")[0] not in SOURCES  # a library's names of models may have dots, too
+    if not (is_attribute and inspect.isfunction(make) and ":" in outer):
         return
     owner = attribute(outer)
     if isinstance(owner, type) and not isinstance(inspect.getattr_static(owner, name), staticmethod):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import Project, wait_for
+from support.projects import COMPILED, Project, wait_for
 
 pytestmark = pytest.mark.process
 
@@ -150,6 +150,30 @@ def test_a_model_that_kills_the_fork_server_fails_no_job_that_had_not_started(pr
         assert jobs[name]["ok"], jobs[name]
     for name in ("killer@cpu", "victim@cpu"):
         assert jobs[name]["ok"] or jobs[name]["error"]["kind"] == "crash"
+
+
+def compile_servers(project: Project) -> list[int]:
+    """The fork servers that another fork server has forked; children of theirs lead sessions of their own."""
+    servers = [pid for pid, line in project.processes().items() if "-m batchexport.workers.server" in line]
+    found = []
+    for pid in servers:
+        with contextlib.suppress(OSError):
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if parent in servers and os.getsid(pid) == os.getsid(parent):
+                found.append(pid)
+    return found
+
+
+def test_a_killed_compile_server_costs_a_retry_and_no_job(project: Project) -> None:
+    project.manifest(good("one", 1), good("two", 2), head=COMPILED)
+    process = project.start("run", "--jobs", "2")
+    [server] = wait_for(lambda: compile_servers(project), saying="a server for compiles", during=process)
+    os.kill(server, signal.SIGKILL)
+    ran = project.ended(process)
+    assert project.processes() == {}
+    assert ran.code == 0, ran
+    reasons = [job["stages"]["compile"]["reason"] for job in ran.jobs.values()]
+    assert any("retried alone after crash" in reason for reason in reasons), reasons
 
 
 def test_a_killed_child_is_retried_once_and_affects_no_other_job(project: Project) -> None:
