@@ -64,17 +64,26 @@ def structure_digest(model: nn.Module, modules: Iterable[types.ModuleType] = ())
         return None
 
 
+# Loaded modules that were found to be others' before, in the fork server for all its children.
+_foreign: dict[str, types.ModuleType] = {}
+
+
 def first_party_modules() -> list[types.ModuleType]:
     """Return the loaded modules that belong neither to Python nor to an installed distribution nor to batchexport."""
     paths = sysconfig.get_paths()
     foreign = {os.path.dirname(os.path.dirname(__file__)), *(paths[name] for name in ("stdlib", "platstdlib"))}
     foreign |= {os.path.realpath(folder) for folder in foreign}
     found = []
-    for module in list(sys.modules.values()):
+    prefixes = tuple(f"{folder}/" for folder in foreign)
+    for name, module in list(sys.modules.items()):
+        if _foreign.get(name) is module:
+            continue
         path = getattr(module, "__dict__", {}).get("__file__")
         if not isinstance(path, str) or not os.path.isabs(path) or module.__name__ == "__main__":
             continue
-        if not path.startswith(tuple(f"{folder}/" for folder in foreign)) and not _INSTALLED.search(path):
+        if path.startswith(prefixes) or _INSTALLED.search(path):
+            _foreign[name] = module
+        else:
             found.append(module)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -228,11 +229,11 @@ def _state_after_seeding(seed: int) -> torch.Tensor:
     return torch.Generator().manual_seed(int(seed)).get_state()
 
 
-def _generators() -> dict[str, str]:
+def _generators() -> dict[str, object]:
     """Return the states of the global generators that torch.export does not know, by name."""
-    states = {"Python's random": repr(random.getstate())}
-    if "numpy" in sys.modules:
-        states["numpy.random"] = repr(sys.modules["numpy"].random.get_state(legacy=False)["state"])
+    states: dict[str, object] = {"Python's random": random.getstate()}
+    if "numpy" in sys.modules:  # as bytes: printing the array takes longer than a small model
+        states["numpy.random"] = pickle.dumps(sys.modules["numpy"].random.get_state(legacy=False)["state"])
     return states
 
 

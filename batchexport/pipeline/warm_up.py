@@ -17,9 +17,11 @@ from unittest import mock
 
 import torch
 import torch._inductor
+from torch import nn
 from torch._inductor import cpp_builder
 from torch.export import ExportedProgram
 
+from batchexport.pipeline.model_structure import first_party_modules
 from batchexport.pipeline.vector_isa import known_isa_options
 
 
@@ -31,13 +33,14 @@ class _NotThere(BaseException):
     """A header or probe is not compiled yet. Inductor takes an Exception for a CPU that can't run the probe."""
 
 
-class _Tiny(torch.nn.Module):
+class _Tiny(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x) + 1
 
 
 def warm_up_exports() -> None:
     """Export, save and load a program. Where that fails, children meet the error if it is one."""
+    first_party_modules()
     with _quietly(), suppress(Exception):
         _exported()
 
