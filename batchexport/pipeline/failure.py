@@ -90,6 +90,10 @@ def failing_as(kind: Kind, doing: str, remedy: str | None = None) -> Iterator[No
         raise classified(error, kind, doing, remedy) from error
 
 
+# What a compiler says; it may write to another disk than the stage: headers are compiled in the toolchain's folder.
+_NO_ROOM = re.compile(r"[^\n]*(?:No space left on device|Disk quota exceeded)")
+
+
 def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
     """Return the StageFailure for an error that was raised while `doing` something."""
     for cause in causes(error):
@@ -101,6 +105,8 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
             )
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             return StageFailure(Kind.DISK, f"{doing}: {one_line(cause)}", "free some disk space and run again")
+        if type(cause).__name__ == "CppCompileError" and (full := _NO_ROOM.search(str(cause))):
+            return StageFailure(Kind.DISK, f"{doing}: {full[0]}", "free some disk space and run again")
         if type(cause).__name__ in ("InvalidCxxCompiler", "InvalidCxxCompilerError"):
             return StageFailure(
                 Kind.TOOLCHAIN, "no working C++ compiler", "install g++ or set CXX; see `batchexport doctor`"

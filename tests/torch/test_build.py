@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.exc import CppCompileError
 
 from batchexport.core.errors import Kind
 from batchexport.pipeline.build import build
-from batchexport.pipeline.failure import StageFailure, of_type, one_line
+from batchexport.pipeline.failure import StageFailure, classified, of_type, one_line
 from support.exporting import Export
 
 pytestmark = pytest.mark.torch
@@ -156,3 +157,14 @@ def test_a_method_may_call_the_model_itself(exported: Export, tmp_path: Path, mo
         case["inputs"]["x"], program.state_dict["linear.weight"], program.state_dict["linear.bias"]
     )
     assert torch.allclose(case["outputs"][0], linear.softmax(-1) + linear)
+
+
+def test_a_full_disk_that_a_compiler_tells_of_is_told_as_such() -> None:
+    said = (
+        "cc1plus: fatal error: error writing to /me/a.gch: No space left on device\ncompilation terminated."
+    )
+    failure = classified(CppCompileError(["g++", "header.h"], said), Kind.COMPILE, "AOTInductor")
+    assert failure.kind is Kind.DISK
+    assert failure.message == f"AOTInductor: {said.splitlines()[0]}"
+    other = classified(CppCompileError(["g++", "a.cpp"], "a.cpp:1: error: nonsense"), Kind.COMPILE, "AOTInductor")
+    assert other.kind is Kind.COMPILE
