@@ -160,9 +160,7 @@ def test_a_method_may_call_the_model_itself(exported: Export, tmp_path: Path, mo
 
 
 def test_a_full_disk_that_a_compiler_tells_of_is_told_as_such() -> None:
-    said = (
-        "cc1plus: fatal error: error writing to /me/a.gch: No space left on device\ncompilation terminated."
-    )
+    said = "cc1plus: fatal error: error writing to /me/a.gch: No space left on device\ncompilation terminated."
     failure = classified(CppCompileError(["g++", "header.h"], said), Kind.COMPILE, "AOTInductor")
     assert failure.kind is Kind.DISK
     assert failure.message == f"AOTInductor: {said.splitlines()[0]}"
