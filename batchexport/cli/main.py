@@ -27,6 +27,7 @@ from batchexport.cli.options import (
     selection_options,
     share,
 )
+from batchexport.cli.schema import schema
 from batchexport.core.errors import BatchExportError, ExitCode, UsageError
 from batchexport.core.report import STAGES
 from batchexport.version import __version__
@@ -187,6 +188,7 @@ def list_jobs(**given: Any) -> None:
 
 
 cli.add_command(cache)
+cli.add_command(schema)
 
 
 @cli.command(short_help="Check that this machine is ready.")

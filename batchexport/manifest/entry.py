@@ -49,12 +49,12 @@ _TABLES = {"export": _EXPORT, "compile": _COMPILE, "verify": _VERIFY}
 def _table(name: str) -> readers.Reader:
     def elsewhere(key: str) -> str | None:
         near = did_you_mean(key, _TABLES[name])
-        return near or (f"it belongs to the entry itself: write it above [entry.{name}]" if key in _READERS else None)
+        return near or (f"it belongs to the entry itself: write it above [entry.{name}]" if key in READERS else None)
 
-    return lambda value, path, say: readers.read_table(value, path, say, _TABLES[name], elsewhere)
+    return readers.table(_TABLES[name], elsewhere)
 
 
-_READERS: Mapping[str, readers.Reader] = {
+READERS: Mapping[str, readers.Reader] = {
     "name": readers.passthrough,
     "model": names.model,
     "head": names.head,
@@ -84,7 +84,7 @@ _READERS: Mapping[str, readers.Reader] = {
     "matrix": readers.passthrough,
     "checkpoints": values.checkpoints,
 }
-KEYS = tuple(_READERS)
+KEYS = tuple(READERS)
 
 
 def _elsewhere(key: str) -> str | None:
@@ -121,7 +121,7 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
 
     `own_dims` are the dims that the entry itself declares and therefore has to use.
     """
-    known = readers.read_table(table, (), say, _READERS, _elsewhere)
+    known = readers.read_table(table, (), say, READERS, _elsewhere)
     if "model" not in table and not any(did_you_mean(key, ("model",)) for key in table.keys() - KEYS):
         say(("model",), "missing", 'write model = "module:attribute"')
     dtype = known.get("dtype", KEEP)

@@ -200,7 +200,7 @@ def dotted(what: str) -> readers.Reader:
         say(path, f"{quoted(value)} is not the name of a {what}")
         return INVALID
 
-    return read
+    return readers.made(read, "dotted")
 
 
 def operator(value: Any, path: KeyPath, say: Report) -> Any:

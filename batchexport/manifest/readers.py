@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 from batchexport.core.text import describe, did_you_mean, listing, number, parse_bytes, parse_seconds, quoted
 from batchexport.manifest.locations import KeyPath
@@ -28,6 +29,16 @@ class _Invalid:
 
 INVALID: Final = _Invalid()  # returned by a reader that has reported a mistake
 Reader = Callable[[Any, KeyPath, Report], Any]
+
+# What made each reader that was not written by hand: the name of a function below, and what it was given.
+# `manifest/json_schema.py` turns it into the form that the reader takes.
+ORIGINS: Final[WeakKeyDictionary[Reader, tuple[str, tuple[Any, ...]]]] = WeakKeyDictionary()
+
+
+def made(read: Reader, by: str, *given: Any) -> Reader:
+    """Record what made a reader, and return it."""
+    ORIGINS[read] = by, given
+    return read
 
 
 def string(value: Any, path: KeyPath, say: Report) -> Any:
@@ -74,7 +85,7 @@ def integer(minimum: int, maximum: int = INT_MAX) -> Reader:
             return INVALID
         return value
 
-    return read
+    return made(read, "integer", minimum, maximum)
 
 
 def tolerance(value: Any, path: KeyPath, say: Report) -> Any:
@@ -100,7 +111,7 @@ def one_of(names: Collection[str]) -> Reader:
         say(path, what, near or f"write one of {listing([quoted(name) for name in names])}")
         return INVALID
 
-    return read
+    return made(read, "one_of", names)
 
 
 def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
@@ -117,7 +128,7 @@ def list_of(item: Reader, what: str, *, may_be_empty: bool = True) -> Reader:
         items = [item(part, (*path, index), say) for index, part in enumerate(value)]
         return INVALID if INVALID in items else tuple(items)
 
-    return read
+    return made(read, "list_of", item, may_be_empty)
 
 
 def table_of(item: Reader, what: str) -> Reader:
@@ -129,7 +140,7 @@ def table_of(item: Reader, what: str) -> Reader:
         items = {key: item(part, (*path, key), say) for key, part in value.items()}
         return INVALID if INVALID in items.values() else items
 
-    return read
+    return made(read, "table_of", item)
 
 
 def is_table(value: Any, path: KeyPath, say: Report, what: str = "") -> bool:
@@ -197,7 +208,7 @@ def auto_or(reader: Reader) -> Reader:
     def read(value: Any, path: KeyPath, say: Report) -> Any:
         return None if value == "auto" else reader(value, path, say)
 
-    return read
+    return made(read, "auto_or", reader)
 
 
 def passthrough(value: Any, _path: KeyPath, _say: Report) -> Any:
@@ -257,3 +268,8 @@ def read_table(
         if field is not INVALID:
             fields[key] = field
     return fields
+
+
+def table(readers: Mapping[str, Reader], elsewhere: Callable[[str], str | None] | None = None) -> Reader:
+    """Return a reader of a table with known keys; see `read_table`."""
+    return made(lambda value, path, say: read_table(value, path, say, readers, elsewhere), "table", readers)

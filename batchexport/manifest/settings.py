@@ -24,22 +24,21 @@ class Settings:
     pools: Pools
 
 
-def _devices(value: Any, path: Place, say: Report) -> Any:
-    devices = readers.list_of(readers.integer(0, 4095), "GPU numbers")(value, path, say)
-    if devices is not INVALID and len(set(devices)) < len(devices):
+def devices(value: Any, path: Place, say: Report) -> Any:
+    """Read the numbers of GPUs, each once."""
+    read = readers.list_of(readers.integer(0, 4095), "GPU numbers")(value, path, say)
+    if read is not INVALID and len(set(read)) < len(read):
         say(path, "a GPU is listed twice", "list each one once")
         return INVALID
-    return devices
+    return read
 
 
 _OUTPUT = {"dir": readers.file_path}
 _CACHE = {"dir": readers.file_path, "size_limit": readers.size}
 _CPU = {"workers": readers.auto_or(readers.integer(1, 4096)), "memory": readers.auto_or(readers.size)}
-_CUDA = {"devices": readers.auto_or(_devices)}
-_POOLS = {
-    "cpu": lambda value, path, say: readers.read_table(value, path, say, _CPU),
-    "cuda": lambda value, path, say: readers.read_table(value, path, say, _CUDA),
-}
+_CUDA = {"devices": readers.auto_or(devices)}
+_POOLS = {"cpu": readers.table(_CPU), "cuda": readers.table(_CUDA)}
+TABLES: Mapping[str, Mapping[str, readers.Reader]] = {"output": _OUTPUT, "cache": _CACHE, "pools": _POOLS}
 
 
 def read_settings(tables: Mapping[str, Any], say: Report) -> Settings:

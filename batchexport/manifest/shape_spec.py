@@ -16,7 +16,7 @@ from batchexport.manifest.locations import KeyPath
 from batchexport.manifest.readers import INVALID, Report
 from batchexport.manifest.shape_reader import Use
 
-_FIELDS: Mapping[str, readers.Reader] = {
+BOUNDS: Mapping[str, readers.Reader] = {
     **{key: readers.integer(1 if key == "multiple_of" else 0) for key in DIM_KEYS},
     "auto": readers.boolean,
 }
@@ -74,7 +74,7 @@ def _read_dim(name: str, value: Any, path: KeyPath, say: Report) -> Any:
 
 
 def _read_bounds(value: dict[str, Any], path: KeyPath, say: Report) -> Any:
-    known = readers.read_table(value, path, say, _FIELDS)
+    known = readers.read_table(value, path, say, BOUNDS)
     if len(known) < len(value):
         return INVALID
     if not known.pop("auto", False):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from batchexport.core.errors import ManifestError, Problem
 from batchexport.core.job import Manifest
 from batchexport.manifest import resolve
+from batchexport.manifest.key_docs import KeyDoc, page, read_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "manifest.md"
 
@@ -34,32 +34,6 @@ TEMPLATES = {
 # Tables whose keys are the user's.
 FREE = ("[entry.shapes]", "[entry.matrix]", "[entry.checkpoints]")
 NONSENSE = "qqqqq"
-
-
-class Key(NamedTuple):
-    """One key as the page describes it; `default` and `example` are TOML."""
-
-    table: str
-    name: str
-    default: str | None
-    example: str
-
-
-def read_page() -> list[Key]:
-    """Every key of the page."""
-    found = []
-    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        title, _, body = section.partition("\n")
-        title = title.strip("`")
-        for bullet in re.findall(r"^- (`\w+` \(.*(?:\n(?!- |\n|#).*)*)", body, re.MULTILINE):
-            text = re.sub(r"\s*\n\s*", " ", bullet).strip()
-            match = re.fullmatch(r"`(\w+)` \((.*?)\): .* Example: `([^`]+)`", text)
-            assert match is not None, f"{title}: this key needs (type, default), a meaning and an example: {text}"
-            default = re.search(r"default `([^`]+)`", match[2])
-            stated = default is not None or match[2].endswith(("required", "no default")) or "default: " in match[2]
-            assert stated, f"{title}: {match[1]} needs a default, `required` or `no default`"
-            found.append(Key(title, match[1], default[1] if default else None, match[3]))
-    return found
 
 
 def write(folder: Path, table: str, line: str) -> Path:
@@ -113,7 +87,7 @@ def known_keys(folder: Path, table: str) -> set[str]:
     return {word for word in words if is_known(folder, table, word)}
 
 
-KEYS = read_page()
+KEYS = read_page(PAGE.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("table", TEMPLATES)
@@ -124,13 +98,23 @@ def test_the_page_names_exactly_the_keys_that_the_readers_know(tmp_path: Path, t
     assert Counter(documented) == Counter(known)
 
 
+def test_every_key_states_its_default() -> None:
+    for key in KEYS:
+        stated = key.default is not None or key.kind.endswith(("required", "no default")) or "default: " in key.kind
+        assert stated, f"{key.table}: {key.name} needs a default, `required` or `no default`"
+
+
+def test_the_package_finds_its_page() -> None:
+    assert page() == PAGE.read_text(encoding="utf-8")
+
+
 def test_every_section_of_the_page_is_checked() -> None:
     titles = re.findall(r"^## `?(.+?)`?$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert titles == [*TEMPLATES, *FREE]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: f"{key.table}{key.name}")
-def test_the_example_is_accepted(tmp_path: Path, key: Key) -> None:
+def test_the_example_is_accepted(tmp_path: Path, key: KeyDoc) -> None:
     assert key.example.startswith(f"{key.name} = ")
     load(tmp_path, key.table, key.example)
 
@@ -138,5 +122,5 @@ def test_the_example_is_accepted(tmp_path: Path, key: Key) -> None:
 @pytest.mark.parametrize(
     "key", [key for key in KEYS if key.default is not None], ids=lambda key: f"{key.table}{key.name}"
 )
-def test_the_default_changes_nothing(tmp_path: Path, key: Key) -> None:
+def test_the_default_changes_nothing(tmp_path: Path, key: KeyDoc) -> None:
     assert load(tmp_path, key.table, f"{key.name} = {key.default}") == load(tmp_path, key.table, "")
