@@ -16,6 +16,7 @@ import click
 
 from batchexport.cli.cache import cache
 from batchexport.cli.console import echo, echo_error
+from batchexport.cli.init import init
 from batchexport.cli.options import (
     FILE,
     MANIFEST,
@@ -188,6 +189,7 @@ def list_jobs(**given: Any) -> None:
 
 
 cli.add_command(cache)
+cli.add_command(init)
 cli.add_command(schema)
 
 

@@ -27,6 +27,7 @@ from batchexport.pipeline.draft import findings
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.pack import pack_stage
+from batchexport.pipeline.suggest import suggest_stage
 from batchexport.pipeline.verify import verify_stage
 from batchexport.pipeline.warm_up import warm_up_compiles, warm_up_exports
 
@@ -36,6 +37,7 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "export": export_stage,
     "compile": compile_stage,
     "pack": pack_stage,
+    "suggest": suggest_stage,
     "verify": verify_stage,
 }
 
