@@ -49,12 +49,26 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A line of model code. `file` is relative to the manifest's folder if it lies below it; lines count from 1."""
+
+    file: str
+    line: int
+    text: str
+    function: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": self.file, "line": self.line, "text": self.text, "function": self.function}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a stage failed. `log` is a path relative to the manifest's folder, or None where no child ran.
 
     `fix` holds the changes of the manifest that the remedy tells, where they can be written without asking.
     `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
     `findings` are the lines that a draft export adds.
+    `where` is the innermost line of the user's code that was running, where model code raised it.
     `log_tail` holds the last useful lines of the log, where a child died without reporting its error.
     """
 
@@ -65,6 +79,7 @@ class Failure:
     fix: tuple[Edit, ...] = ()
     error_class: str | None = None
     findings: tuple[str, ...] = ()
+    where: Place | None = None
     log: str | None = None
     log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
@@ -78,6 +93,7 @@ class Failure:
             "fix": [edit.to_json() for edit in self.fix],
             "class": self.error_class,
             "findings": list(self.findings),
+            "where": self.where.to_json() if self.where else None,
             "log": self.log,
             "log_tail": list(self.log_tail),
             "reproduce": self.reproduce,

@@ -8,6 +8,7 @@ import inspect
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -117,8 +118,8 @@ def _import(module_name: str) -> Any:
             f"importing {module_name}: no module named {missing!r}",
             f"install {missing.partition('.')[0]}",
         ) from error
-    except Exception as error:
-        raise classified(error, Kind.IMPORT, f"importing {module_name}") from error
+    except (Exception, SystemExit) as error:
+        raise classified(error, Kind.IMPORT, f"importing {module_name}", _unset_variable(error)) from error
 
 
 def attribute(reference: str) -> Any:
@@ -167,8 +168,8 @@ def _construct(spec: Mapping[str, Any], root: str) -> Any:
         model = make(*spec["args"], **spec["kwargs"])
     except StageFailure:
         raise
-    except Exception as error:
-        remedy = _unknown_argument(make, spec["kwargs"]) or missing_arguments(make, spec)
+    except (Exception, SystemExit) as error:
+        remedy = _unknown_argument(make, spec["kwargs"]) or missing_arguments(make, spec) or _unset_variable(error)
         raise classified(error, Kind.BUILD, f"building {reference}", remedy) from error
     if isinstance(model, nn.Module) or owner_of(model) is not None:
         return model
@@ -205,6 +206,15 @@ def _refuse_unusable(make: Callable[..., Any], reference: str) -> None:
     if isinstance(owner, type) and not isinstance(inspect.getattr_static(owner, name), staticmethod):
         remedy = f'write model = "{outer}" and method = "{name}"' if issubclass(owner, nn.Module) else None
         raise StageFailure(Kind.BUILD, f"{reference} is a method of a class, and of no object", remedy)
+
+
+def _unset_variable(error: BaseException) -> str | None:
+    """Return what to write where model code asked for an environment variable that is not set, or None."""
+    if not isinstance(error, KeyError) or not any(
+        frame.f_code is type(os.environ).__getitem__.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)
+    ):
+        return None
+    return f'write `env = {{ {error.args[0]} = "…" }}` in the entry, or set it before the run'
 
 
 def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:

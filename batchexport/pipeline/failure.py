@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ class StageFailure(Exception):
     into the manifest without asking: `{"path": […], "value": …}` for each key of the entry, None to remove it.
     `error_class` is how torch classifies a failed capture: the case of its exportdb, or its error type.
     `draft` makes a draft export, where that may tell more, and returns its report; `findings` are the lines of that.
+    `where` is the line of the user's code that raised what failed: file, line, text, function.
     """
 
     def __init__(self, kind: Kind, message: str, remedy: str | None = None) -> None:
@@ -39,17 +40,25 @@ class StageFailure(Exception):
         self.error_class: str | None = None
         self.draft: Callable[[], Any] | None = None
         self.findings: list[str] = []
+        self.where: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": str(self.kind),
-            "message": self.message,
+            "message": self.message + (f"; at {place_text(self.where)}" if self.where else ""),
             "remedy": self.remedy,
             "fix": self.fix,
             "class": self.error_class,
             "findings": self.findings,
+            "where": self.where,
             "traceback": "".join(traceback.format_exception(self)),
         }
+
+
+def place_text(where: Mapping[str, Any]) -> str:
+    """Return a place as text: `models.py:31: return x.view(b, 2, -1)`."""
+    text = f": {where['text']}" if where["text"] else ""
+    return f"{where['file']}:{where['line']}{text}"
 
 
 def of_type(value: object) -> str:
@@ -96,6 +105,9 @@ _NO_ROOM = re.compile(r"[^\n]*(?:No space left on device|Disk quota exceeded)")
 
 def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None = None) -> StageFailure:
     """Return the StageFailure for an error that was raised while `doing` something."""
+    if isinstance(error, SystemExit):
+        return StageFailure(kind, f"{doing}: it called sys.exit({error.code!r})", _instead_of_exit(error))
+    remedy = remedy or next((advice for pattern, advice in _ADVICE if pattern.search(one_line(error))), None)
     for cause in causes(error):
         if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text_of(cause):
             return StageFailure(
@@ -112,6 +124,25 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
                 Kind.TOOLCHAIN, "no working C++ compiler", "install g++ or set CXX; see `batchexport doctor`"
             )
     return StageFailure(kind, f"{doing}: {one_line(error)}", remedy)
+
+
+# What model code often meets, and what to do about it.
+_ADVICE = (
+    (
+        re.compile(r"not compiled with CUDA|Found no NVIDIA driver|No CUDA GPUs are available"),
+        'build the model on the CPU, without .cuda(), device = "cuda" or torch.set_default_device; '
+        'targets = ["cuda"] in the entry compiles it for the GPU',
+    ),
+    (re.compile(r"partially initialized module"), "two modules import each other: import one inside the function"),
+    (re.compile(r"EOFError: EOF when reading a line"), "a stage has no terminal to read from: give it in kwargs"),
+)
+
+
+def _instead_of_exit(error: SystemExit) -> str:
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(file.endswith("argparse.py") for file in files):
+        return "a model has no command line to parse: give what it needs in kwargs of the entry"
+    return "raise an exception that says what is wrong, or return the model"
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -27,6 +27,7 @@ from batchexport.pipeline.leaves import alike, equal_leaves, kept, unvaried_outp
 from batchexport.pipeline.load import leaf_names
 from batchexport.pipeline.manifest_lines import what_to_write
 from batchexport.pipeline.model_state import ModelState, restored
+from batchexport.pipeline.refused_call import refused_example
 from batchexport.pipeline.unknown_classes import refuse_unknown, refuse_unregistered, specs
 
 # A call may change what the next one gives. AOTInductor goes wrong in the second to fourth call where it does.
@@ -149,10 +150,18 @@ class _Eager:
                 outputs = _called(self.model, given)
         except StageFailure:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if kind is Kind.SHAPES:
                 raise self._refused_point(point, error) from error
-            raise classified(error, kind, f"running the model in eager mode at {where(point)}") from error
+            raise refused_example(
+                error,
+                f"running the model in eager mode at {where(point)}",
+                model=self.model,
+                call=given,
+                point=point,
+                spec=self.examples.spec,
+                holds=self._holds,
+            ) from error
         for name, state in _generators().items():
             if state != before.get(name, state):
                 place = self._first_difference(given, partial(seed_everything, seed + 1, of_torch=seed))
@@ -164,24 +173,24 @@ class _Eager:
                 )
         return outputs
 
-    def _refused_point(self, point: Mapping[str, int], error: Exception) -> StageFailure:
+    def _holds(self, point: Mapping[str, int]) -> bool:
+        """Return whether the model as it was built takes the sizes of a point."""
+        self.state.restore()
+        try:
+            with torch.no_grad():
+                _called(self.model, self.examples.call(point))
+        except (Exception, SystemExit):
+            return False
+        return True
+
+    def _refused_point(self, point: Mapping[str, int], error: BaseException) -> StageFailure:
         """Return why a call failed after that of the example: the state that earlier calls left, or its sizes."""
         attributes, tensors = self.state.changed_attributes(), sorted(self.state.changed_tensors())
-
-        def holds(point: Mapping[str, int]) -> bool:
-            self.state.restore()
-            try:
-                with torch.no_grad():
-                    _called(self.model, self.examples.call(point))
-            except Exception:
-                return False
-            return True
-
         doing = f"running the model in eager mode at {where(point)}"
-        if ADDITIONAL in point and not holds(point):
+        if ADDITIONAL in point and not self._holds(point):
             return classified(error, Kind.SHAPES, doing)
-        if not holds(point):
-            changes = narrower_bounds(point, self.points[0], self.examples.spec["dims"], holds)
+        if not self._holds(point):
+            changes = narrower_bounds(point, self.points[0], self.examples.spec["dims"], self._holds)
             failure = classified(error, Kind.SHAPES, doing, what_to_write(changes, self.examples.spec))
             failure.changes = changes
             return failure

@@ -27,6 +27,7 @@ from batchexport.pipeline.draft import findings
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
 from batchexport.pipeline.pack import pack_stage
+from batchexport.pipeline.place import place_of
 from batchexport.pipeline.suggest import suggest_stage
 from batchexport.pipeline.verify import verify_stage
 from batchexport.pipeline.warm_up import warm_up_compiles, warm_up_exports
@@ -120,15 +121,16 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         return {"ok": False, "changed": str(error)}
     except StageFailure as failure:
         sys.stderr.write(traceback.format_exc())
+        failure.where = place_of(failure, task["root"])
         _add_findings(failure, task["draft_report"], folder)
         return {"ok": False, "error": failure.to_json()}
-    except SystemExit as error:
+    except (Exception, SystemExit) as error:
         sys.stderr.write(traceback.format_exc())
-        message, remedy = f"the model code called sys.exit({error.code!r})", "let it raise an exception instead"
-        return {"ok": False, "error": StageFailure(Kind.CRASH, message, remedy).to_json()}
-    except Exception as error:
-        sys.stderr.write(traceback.format_exc())
-        return {"ok": False, "error": classified(error, Kind.INTERNAL, "batchexport itself failed").to_json()}
+        exits = isinstance(error, SystemExit)
+        kind, doing = (Kind.EXPORT, "running model code") if exits else (Kind.INTERNAL, "batchexport itself failed")
+        failure = classified(error, kind, doing)
+        failure.where = place_of(error, task["root"])
+        return {"ok": False, "error": failure.to_json()}
     return {
         "ok": True,
         "output": output,

@@ -203,7 +203,7 @@ CASES = [
     Case("huge", 'model = "models:Huge"', "oom", ("memory",), "--jobs 1"),
     Case("kills-itself", 'model = "models:KillsItself"', "crash", ("SIGKILL", "failed again when retried alone")),
     Case("aborts", 'model = "models:Aborts"', "crash", ("SIGABRT", "failed again when retried alone")),
-    Case("exits", 'model = "models:Exits"', "crash", ("sys.exit(0)",)),
+    Case("exits", 'model = "models:Exits"', "build", ("it called sys.exit(0)", ": sys.exit(0)")),
     Case("exits-at-once", 'model = "models:ExitsAtOnce"', "crash", ("status 0",), "os._exit"),
     Case("full-disk", 'model = "models:Full"', "disk", ("No space left",), "free some disk space"),
 ]
@@ -272,7 +272,7 @@ def test_a_failure_has_its_stage_and_kind(failed: Failed, case: Case) -> None:
 def test_a_failure_has_a_one_line_message_a_log_and_a_command_to_reproduce_it(failed: Failed, case: Case) -> None:
     error = failed.ran.error(f"{case.name}@cpu")
     assert error.keys() == {
-        "stage", "kind", "message", "remedy", "fix", "class", "findings", "log", "log_tail", "reproduce",
+        "stage", "kind", "message", "remedy", "fix", "class", "findings", "where", "log", "log_tail", "reproduce",
     }  # fmt: skip
     assert error["message"] and "\n" not in error["message"]
     assert (failed.project.root / error["log"]).is_file()
@@ -296,6 +296,16 @@ def test_a_failure_in_python_code_has_its_traceback_in_the_log(failed: Failed) -
     for name in ("raises", "cannot-be-built", "raising-module", "speechless", "exits", "tells-export"):
         error = failed.ran.error(f"{name}@cpu")
         assert "Traceback (most recent call last)" in (failed.project.root / error["log"]).read_text(), name
+
+
+def test_what_model_code_raises_is_told_with_its_line(failed: Failed) -> None:
+    source = (failed.project.root / "models.py").read_text().splitlines()
+    for name in ("raises", "cannot-be-built", "exits", "branches", "wrong-dtype"):
+        error = failed.ran.error(f"{name}@cpu")
+        where = error["where"]
+        assert where["file"] == "models.py", name
+        assert where["text"] == source[where["line"] - 1].strip(), name
+        assert error["message"].endswith(f"; at models.py:{where['line']}: {where['text']}"), name
 
 
 def test_the_log_of_a_crash_shows_where_it_happened(failed: Failed) -> None:

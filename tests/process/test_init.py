@@ -48,7 +48,7 @@ def test_a_folder_gets_an_entry_for_each_model_and_runs(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[-1] == "next: batchexport run manifest.toml"
     assert "left out models:Crashes: building or calling it killed its process (SIGABRT)" in made.stdout
-    assert "left out models:Exits: the model code called sys.exit(3)" in made.stdout
+    assert "left out models:Exits: building models:Exits: it called sys.exit(3)" in made.stdout
     assert "missing 1 required positional argument: 'width'" in made.stdout
     assert "Traceback" not in made.stdout + made.stderr
     (job,) = resolve.load(tmp_path / "manifest.toml").jobs
