@@ -126,13 +126,13 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
     return StageFailure(kind, f"{doing}: {one_line(error)}", remedy)
 
 
+_ON_CPU = (
+    'build the model on the CPU, without .cuda(), device = "cuda" or torch.set_default_device; '
+    'targets = ["cuda"] in the entry compiles it for the GPU'
+)
 # What model code often meets, and what to do about it.
 _ADVICE = (
-    (
-        re.compile(r"not compiled with CUDA|Found no NVIDIA driver|No CUDA GPUs are available"),
-        'build the model on the CPU, without .cuda(), device = "cuda" or torch.set_default_device; '
-        'targets = ["cuda"] in the entry compiles it for the GPU',
-    ),
+    (re.compile(r"not compiled with CUDA|Found no NVIDIA driver|No CUDA GPUs are available"), _ON_CPU),
     (re.compile(r"partially initialized module"), "two modules import each other: import one inside the function"),
     (re.compile(r"EOFError: EOF when reading a line"), "a stage has no terminal to read from: give it in kwargs"),
 )

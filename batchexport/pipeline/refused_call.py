@@ -25,7 +25,8 @@ _OUT_OF_RANGE = re.compile(r"index out of range in self|index \S+ is out of boun
 _FEATURES = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 _DTYPES = re.compile(
-    r"must have the same dtype|expected scalar type|Input type \(.*\) and (?:weight|bias) type \(.*\) should be the same"
+    r"must have the same dtype|expected scalar type|"
+    r"Input type \(.*\) and (?:weight|bias) type \(.*\) should be the same"
 )
 Leaves = Mapping[str, torch.Tensor]
 
@@ -53,7 +54,8 @@ def refused_example(
     failure.remedy = _remedy(text_of(error), model, given)
     if failure.remedy is None and spec["dims"] and isinstance(error, RuntimeError):
         failure.changes = _other_sizes(point, spec, holds)
-        failure.remedy = failure.changes and what_to_write(failure.changes, spec)
+        if failure.changes is not None:
+            failure.remedy = what_to_write(failure.changes, spec)
         failure.kind = Kind.SHAPES if failure.remedy else failure.kind
     return failure
 

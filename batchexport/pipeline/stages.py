@@ -128,9 +128,9 @@ def _result(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         sys.stderr.write(traceback.format_exc())
         exits = isinstance(error, SystemExit)
         kind, doing = (Kind.EXPORT, "running model code") if exits else (Kind.INTERNAL, "batchexport itself failed")
-        failure = classified(error, kind, doing)
-        failure.where = place_of(error, task["root"])
-        return {"ok": False, "error": failure.to_json()}
+        unforeseen = classified(error, kind, doing)
+        unforeseen.where = place_of(error, task["root"])
+        return {"ok": False, "error": unforeseen.to_json()}
     return {
         "ok": True,
         "output": output,

@@ -44,6 +44,7 @@ def test_the_error_of_a_failed_job_says_what_to_do() -> None:
         "fix": [],
         "class": None,
         "findings": [],
+        "where": None,
         "log": "x.log",
         "log_tail": [],
         "reproduce": "batchexport run",

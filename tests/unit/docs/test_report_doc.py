@@ -14,7 +14,7 @@ import pytest
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.events import StageStarted
 from batchexport.core.plan import Plan, PlannedJob, PlannedStage
-from batchexport.core.report import STAGES, AppliedFix, Edit, Outcome, StageReport
+from batchexport.core.report import STAGES, AppliedFix, Edit, Outcome, Place, StageReport
 from batchexport.engine.event_log import EventLog
 from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun
@@ -83,7 +83,9 @@ def sample_report() -> dict[str, Any]:
     )
     built = job(stages=dict.fromkeys(STAGES, stage), outputs={"exported": "e", "compiled": "c"}, stats=STATS)
     fix = (Edit(path=("dims", "n"), value=5),)
-    failed = job("gpt@cpu", error=failure(remedy="r", fix=fix, log="l", log_tail=("t",), reproduce="batchexport run"))
+    place = Place(file="models.py", line=3, text="raise", function="forward")
+    error = failure(remedy="r", fix=fix, where=place, log="l", log_tail=("t",), reproduce="batchexport run")
+    failed = job("gpt@cpu", error=error)
     applied = AppliedFix(line=7, entry="gpt", key="dims.n", before="4", after="5")
     return run_report(built, failed, fixes=(applied,)).to_json()
 
