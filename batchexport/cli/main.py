@@ -16,6 +16,7 @@ import click
 
 from batchexport.cli.cache import cache
 from batchexport.cli.console import echo, echo_error
+from batchexport.cli.jobs import explain, list_jobs, logs, show
 from batchexport.cli.options import (
     FILE,
     MANIFEST,
@@ -78,6 +79,8 @@ def cli() -> None:
 @click.option("--stage", type=click.Choice(STAGES), help="Stop after this stage.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Maximum parallel workers.")
 @click.option("--fail-fast", is_flag=True, help="Start no more jobs after the first failure.")
+@click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Start no more jobs after N failures.")
+@click.option("--durations", type=click.IntRange(min=0), metavar="N", help="Show the N slowest stages; 0 for all.")
 @click.option("--force", is_flag=True, help="Rebuild what is cached.")
 @click.option("--paranoid", is_flag=True, help="Build every export twice; do not cache results that differ.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and why, like `plan`.")
@@ -111,6 +114,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         quiet=given["quiet"],
         verbose=given["verbose"],
         live=False if options.in_process else None,
+        durations=given["durations"],
     ) as watcher:
         report = run_manifest(options, watcher)
         watcher.finish(report)
@@ -127,17 +131,7 @@ def plan(as_json: bool, **given: Any) -> None:
     _show_plan(options_of(given), as_json=as_json)
 
 
-@cli.command(short_help="Explain why a job would be rebuilt.")
-@manifest
-@click.argument("job")
-@cache_dir
-def explain(job: str, **given: Any) -> None:
-    """Explain why one JOB of MANIFEST would be rebuilt."""
-    from batchexport.api import plan as make_plan
-    from batchexport.cli import render
-
-    for planned in make_plan(options_of({**given, "only": (job,)})).jobs:
-        echo(render.explain_lines(planned))
+cli.add_command(explain)
 
 
 @cli.command(short_help="Re-verify compiled artifacts against eager outputs.")
@@ -175,17 +169,9 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
     ctx.exit(int(code))
 
 
-@cli.command("ls")
-@manifest
-@selection_options
-def list_jobs(**given: Any) -> None:
-    """List the jobs of MANIFEST and the state of their outputs."""
-    from batchexport.api import ls
-    from batchexport.cli import render
-
-    echo(render.ls_lines(ls(options_of(given))))
-
-
+cli.add_command(list_jobs)
+cli.add_command(logs)
+cli.add_command(show)
 cli.add_command(cache)
 
 
@@ -217,7 +203,7 @@ def main() -> None:
 
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:
     from batchexport.api import plan as make_plan
-    from batchexport.cli import render
+    from batchexport.cli import render_plan
 
     made = make_plan(options)
     if as_json or to is not None:
@@ -232,7 +218,7 @@ def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = 
                 to.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"can't write {to}: {error.strerror}") from None
-    echo(render.plan_lines(made))
+    echo(render_plan.plan_lines(made))
 
 
 def _explain_bug(error: Exception) -> None:

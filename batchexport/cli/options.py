@@ -15,7 +15,24 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MANIFEST = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NO_MANIFESTS = (".json", ".py", ".pt2", ".pt", ".pth", ".ckpt", ".safetensors", ".yaml", ".yml")
+
+
+class _ManifestPath(click.Path):
+    """The path of a manifest; what is wrong with another path is told with the nearest right one."""
+
+    name = "manifest"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if not path.exists() or path.is_dir() or path.suffix in _NO_MANIFESTS:
+            from batchexport.cli.manifest_path import wrong_manifest
+
+            self.fail(wrong_manifest(path), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+MANIFEST = _ManifestPath(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -27,6 +44,14 @@ cache_dir = click.option(
     metavar="DIR",
     help="Cache folder; defaults to the manifest's [cache] dir, then ./cache.",
 )
+
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def job(command: Command) -> Command:
+    """Add the argument JOB."""
+    return click.argument("job")(command)
 
 
 def manifest(command: Command) -> Command:
@@ -45,6 +70,7 @@ def selection_options(command: Command) -> Command:
             metavar="EXPR",
             help="Only jobs whose names match, like pytest -k: 'bert and not (large or cuda)'.",
         ),
+        click.option("--failed", is_flag=True, help="Only jobs that failed when they last ran."),
         cache_dir,
     ):
         command = option(command)
@@ -88,7 +114,9 @@ def options_of(given: dict[str, Any]) -> RunOptions:
         only=given.get("only", ()),
         stage=given.get("stage"),
         jobs=given.get("jobs"),
+        failed=given.get("failed", False),
         fail_fast=given.get("fail_fast", False),
+        maxfail=given.get("maxfail"),
         force=STAGES if given.get("force") else (),
         paranoid=given.get("paranoid", False),
         require_all=given.get("require_all", False),

@@ -18,7 +18,6 @@ from batchexport.core.events import Event, JobFinished, ManifestFixed, Note, Run
 from batchexport.core.report import JobReport, RunReport
 from batchexport.core.text import approximate_duration, clean, counted, format_duration
 
-_LONG = 20  # after more lines than this, a run ends with a recap of its failures
 _BAR = 24
 _COLOURS = {
     "ok": "32",
@@ -122,17 +121,18 @@ class Watcher:
         quiet: bool = False,
         verbose: bool = False,
         live: bool | None = None,
+        durations: int | None = None,
     ) -> None:
         self._out = out
         self._base = base
         self._quiet = quiet
         self._verbose = verbose
+        self._durations = durations
         self._terminal = is_terminal(out)
         self._colour = wants_colour(out)
         self._live = (self._terminal if live is None else live) and not quiet
         self._display: Any = None
         self._progress = Progress()
-        self._printed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -168,9 +168,12 @@ class Watcher:
     def finish(self, report: RunReport) -> None:
         """Print the end of a run; the last line is the summary."""
         self._stop()
-        if report.failed > report.expected and self._printed > _LONG:
-            self._print(["", *render.recap_lines(report)])
-        self._print([*(render.key_lines(report) if self._verbose else ()), render.summary_line(report)])
+        lines = render.all_failure_lines(report, base=self._base)
+        if self._durations is not None:
+            slowest = render.duration_lines(report, self._durations)
+            lines += ["", *slowest] if slowest and not lines else slowest
+        lines += render.key_lines(report) if self._verbose else []
+        self._print([*lines, render.summary_line(report)])
         self._flush()
 
     def _job(self, report: JobReport) -> None:
@@ -183,7 +186,6 @@ class Watcher:
             self._flush()
 
     def _print(self, lines: Sequence[str]) -> None:
-        self._printed += len(lines)
         if self._colour:
             lines = [_coloured(line) for line in lines]
         if self._display is not None:

@@ -41,9 +41,10 @@ def run_jobs(
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()
+        session.outcomes.remember(reports)
         _save_gc_root(session, reports, listener)
         _save_noop(options, text, session, reports)
-        notes = tuple(note for note in (session.store.index.problem,) if note)
+        notes = tuple(note for note in (session.nothing_selected, session.store.index.problem) if note)
         for note in notes:
             listener(Note(text=note))
         return reports, session.manifest.output_dir, coordinator.interrupted, notes
@@ -142,7 +143,7 @@ def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Li
 
 def _save_noop(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:
     """Save the run for `planning.noop`, if every job is delivered and nothing changed meanwhile."""
-    if options.stage or options.in_process or not all(report.ok for report in reports):
+    if options.stage or options.in_process or options.failed or not all(report.ok for report in reports):
         return
     if options.manifest.read_bytes() != text:
         return  # it was edited meanwhile, so these jobs may be from either version

@@ -29,6 +29,7 @@ from batchexport.core.errors import (
 from batchexport.core.events import JobFinished, Listener, RunStarted, StageStarted
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import RunReport
+from batchexport.planning.job_details import JobDetails, LogFile
 from support.reports import built, failure, job, run_report
 
 Invoke = Callable[..., click.testing.Result]
@@ -43,6 +44,7 @@ class Fake:
     report: RunReport = field(default_factory=lambda: run_report(job()))
     error: BaseException | None = None
     options: Any = None
+    logs: tuple[LogFile, ...] = ()
 
     def run(self, options: Any, listener: Listener) -> RunReport:
         self._hear(options)
@@ -61,6 +63,12 @@ class Fake:
         self._hear(options)
         return (JobState(name="bert@cpu", state="missing", path="dist/bert@cpu"),)
 
+    def details(self, options: Any) -> tuple[JobDetails, ...]:
+        self._hear(options)
+        report = job(error=failure(message="it broke")).to_json()
+        state = JobState(name="bert@cpu", state="missing", path="dist/bert@cpu", detail="not delivered yet")
+        return (JobDetails(state=state, ended="2026-01-02", report=report, logs=self.logs),)
+
     def cache_root(self, options: Any) -> Path:
         self._hear(options)
         return options.cache_dir or Path("/from/the/manifest")
@@ -75,7 +83,7 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     stand_in = Fake()
     module = importlib.import_module("batchexport.api")
-    for name in ("run", "plan", "ls", "cache_root"):
+    for name in ("run", "plan", "ls", "details", "cache_root"):
         monkeypatch.setattr(module, name, getattr(stand_in, name))
     monkeypatch.delenv("BATCHEXPORT_CACHE_DIR", raising=False)
     monkeypatch.delenv("BATCHEXPORT_DEBUG", raising=False)
@@ -98,13 +106,15 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
     words = "run m.toml --cache-dir c -k bert --tag a --tag b --only x --only y --stage compile --jobs 3"
-    flags = "--fail-fast --force --json r.json --require-all --in-process --apply-fixes"
+    flags = "--failed --fail-fast --maxfail 3 --force --json r.json --require-all --in-process --apply-fixes"
     assert invoke(*words.split(), *flags.split()).exit_code == 0
     options = fake.options
     assert (options.manifest, options.cache_dir, options.json) == (Path("m.toml"), Path("c"), Path("r.json"))
     assert (options.expression, options.tags, options.only) == ("bert", ("a", "b"), ("x", "y"))
     assert (options.stage, options.jobs) == ("compile", 3)
+    assert options.failed
     assert options.fail_fast
+    assert options.maxfail == 3
     assert options.force
     assert options.require_all
     assert options.in_process
@@ -131,7 +141,12 @@ def test_the_option_beats_the_environment(fake: Fake, invoke: Invoke) -> None:
 def test_explain_asks_for_one_job(fake: Fake, invoke: Invoke) -> None:
     result = invoke("explain", "m.toml", "bert@cpu")
     assert fake.options.only == ("bert@cpu",)
-    assert result.stdout.splitlines()[:2] == ["bert@cpu", "  export   runs: first time (about 3s)"]
+    assert result.stdout.splitlines() == [
+        "bert@cpu",
+        "  export   runs: first time (about 3s)",
+        "  outputs  missing or stale",
+        "  last run 2026-01-02: compile failed (toolchain): it broke",
+    ]
 
 
 # --- what is printed
@@ -179,6 +194,59 @@ def test_a_file_that_cannot_be_written_is_the_users_to_fix(fake: Fake, invoke: I
     result = invoke("run", "m.toml", "--dry-run", "--json", "no/such/folder/plan.json")
     assert result.exit_code == ExitCode.USAGE
     assert result.stderr.startswith("error: can't write no/such/folder/plan.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [("ls m.toml", "jobs"), ("explain m.toml bert@cpu", "stages"), ("show m.toml bert@cpu", "report")],
+)
+def test_what_a_command_shows_comes_as_json_too(fake: Fake, invoke: Invoke, words: str, key: str) -> None:
+    form = json.loads(invoke(*words.split(), "--json").stdout)
+    assert form["schema"] == 1
+    assert key in form
+
+
+def test_show_tells_what_failed_and_what_is_there(fake: Fake, invoke: Invoke) -> None:
+    lines = invoke("show", "m.toml", "bert@cpu").stdout.splitlines()
+    assert lines[1:3] == ["  outputs    missing: not delivered yet", "  last run   2026-01-02"]
+    assert "  error      it broke (stage: compile, kind: toolchain)" in lines
+
+
+def test_logs_print_the_log_of_the_stage_that_failed_without_escape_codes(
+    fake: Fake, invoke: Invoke, tmp_path: Path
+) -> None:
+    for name in ("export", "compile"):
+        (tmp_path / f"{name}.log").write_text(f"\x1b[31m{name}\x1b[0m\a\n")
+    fake.logs = tuple(
+        LogFile(stage=name, path=f"{name}.log", bytes=9, modified=time)
+        for name, time in (("export", 2), ("compile", 1))
+    )
+    assert invoke("logs", "m.toml", "bert@cpu").stdout.splitlines() == [
+        "==> compile.log (compile, 9 B) <==",
+        "compile\\x07",
+    ]
+    assert invoke("logs", "m.toml", "bert@cpu", "--stage", "export").stdout.splitlines()[1] == "export\\x07"
+    result = invoke("logs", "m.toml", "bert@cpu", "--stage", "verify")
+    assert result.exit_code == ExitCode.USAGE
+    assert "has left no log; there is one of export, compile" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("n.toml", 'did you mean "m.toml"?'),
+        (".", "is a folder; name the manifest in it: m.toml"),
+        ("report.json", "is JSON; a manifest is TOML; beside it: m.toml"),
+        ("models.py", "is Python code"),
+        ("no/m.toml", "nor does its folder"),
+    ],
+)
+def test_a_wrong_manifest_is_told_with_the_right_one(fake: Fake, invoke: Invoke, path: str, words: str) -> None:
+    for name in ("report.json", "models.py"):
+        Path(name).write_text("{}")
+    result = invoke("run", path)
+    assert result.exit_code == ExitCode.USAGE
+    assert words in result.stderr
 
 
 def test_ls_lists_the_outputs(fake: Fake, invoke: Invoke) -> None:

@@ -94,7 +94,7 @@ def test_each_finished_job_is_one_line() -> None:
         watcher(finished(BUILT))
     assert out.getvalue().splitlines() == [
         "ok        idle@cpu  cached",
-        "ok        built@cpu  export built 1.2s (first time) · compile cached",
+        "ok        built@cpu  export 1.2s (first time)  compile cached",
     ]
 
 
@@ -105,10 +105,13 @@ def test_a_job_that_did_work_is_seen_at_once() -> None:
     assert "built@cpu" in out.flushed
 
 
-def test_a_failure_is_seen_at_once_with_its_details() -> None:
+def test_a_failure_is_seen_at_once_in_one_line_and_in_full_at_the_end() -> None:
     out = Stream()
-    Watcher(out)(finished(FAILED))
-    assert "g++ is not on PATH" in out.flushed
+    with Watcher(out) as watcher:
+        watcher(finished(FAILED))
+        assert out.flushed == "failed    bad@cpu  toolchain: g++ is not on PATH\n"
+        watcher.finish(run_report(FAILED, exit_code=ExitCode.JOB_FAILED))
+    assert out.getvalue().count("error     g++ is not on PATH (stage: compile, kind: toolchain)") == 1
 
 
 def test_cached_jobs_wait_in_the_buffer_only_while_nothing_runs() -> None:
@@ -129,13 +132,11 @@ def test_the_end_is_the_summary() -> None:
     assert out.getvalue().splitlines()[-1].endswith("report: dist/report.json")
 
 
-def test_a_long_run_ends_with_its_failures_once_more() -> None:
+def test_the_slowest_stages_are_told_before_the_summary() -> None:
     out = Stream()
-    with Watcher(out) as watcher:
-        for number in range(30):
-            watcher(finished(job(f"job{number}")))
-        watcher.finish(run_report(FAILED, exit_code=ExitCode.JOB_FAILED))
-    assert out.getvalue().splitlines()[-2] == "failed    bad@cpu  compile: g++ is not on PATH"
+    with Watcher(out, durations=1) as watcher:
+        watcher.finish(run_report(BUILT))
+    assert out.getvalue().splitlines()[1:3] == ["slowest 1 stage of 1", "     1.2s  export   built@cpu"]
 
 
 def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +146,8 @@ def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixt
         watcher(Note(text="never mind"))
         watcher(finished(FAILED))
         watcher.finish(run_report(BUILT, FAILED))
-    lines = out.getvalue().splitlines()
-    assert [line.split()[0] for line in lines] == ["failed", "error", "2"]
+    lines = [line for line in out.getvalue().splitlines() if line]
+    assert [line.split()[0] for line in lines] == ["failed", "1", "bad@cpu", "error", "2"]
     assert capsys.readouterr().err == ""
 
 
@@ -234,7 +235,9 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_failures_are_coloured() -> None:
     out = Stream(terminal=True)
-    Watcher(out)(finished(FAILED))
+    watcher = Watcher(out)
+    watcher(finished(FAILED))
+    watcher.finish(run_report(FAILED))
     assert out.getvalue().startswith("\x1b[1;31mfailed\x1b[0m    bad@cpu")
     assert "\x1b[1;31merror\x1b[0m     g++" in out.getvalue()
 
