@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchexport.cli.cache import cache
-from batchexport.cli.console import echo, echo_error
+from batchexport.cli.completion import completion
+from batchexport.cli.console import echo, echo_error, echo_json_or_text
+from batchexport.cli.diff import diff
 from batchexport.cli.jobs import explain, list_jobs, logs, show
 from batchexport.cli.options import (
-    FILE,
     MANIFEST,
+    STDOUT,
     Quantity,
     cache_dir,
     cache_root_of,
+    json_flag,
     manifest,
     options_of,
+    report_file,
     selection_options,
     share,
 )
@@ -34,6 +38,8 @@ from batchexport.version import __version__
 
 if TYPE_CHECKING:
     from batchexport.api import RunOptions
+    from batchexport.cli.progress import Watcher
+    from batchexport.core.report import RunReport
 
 
 class _Commands(click.Group):
@@ -84,7 +90,7 @@ def cli() -> None:
 @click.option("--force", is_flag=True, help="Rebuild what is cached.")
 @click.option("--paranoid", is_flag=True, help="Build every export twice; do not cache results that differ.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and why, like `plan`.")
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the JSON report here.")
+@report_file
 @click.option("--require-all", is_flag=True, help="Treat skipped jobs as failures (e.g. no GPU).")
 @click.option("--in-process", is_flag=True, help="Run stages in this process, for debugging. Slow.")
 @click.option("--apply-fixes", is_flag=True, help="Write what failures say into MANIFEST, and run again.")
@@ -103,21 +109,14 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         ctx.find_root().meta["batchexport.debug"] = True
     options = options_of(given)
     if given["dry_run"]:
-        _show_plan(options, to=options.json)
+        _show_plan(options, as_json=given["json_file"] == STDOUT, to=options.json)
         return
     from batchexport.api import run as run_manifest
-    from batchexport.cli import progress
 
-    with progress.Watcher(
-        sys.stdout,
-        base=str(options.manifest.parent),
-        quiet=given["quiet"],
-        verbose=given["verbose"],
-        live=False if options.in_process else None,
-        durations=given["durations"],
-    ) as watcher:
+    with _watcher(given, live=False if options.in_process else None, durations=given["durations"]) as watcher:
         report = run_manifest(options, watcher)
         watcher.finish(report)
+    _print_report(given, report)
     ctx.exit(int(report.exit_code))
 
 
@@ -144,6 +143,7 @@ cli.add_command(explain)
     metavar="P%",
     help="Rebuild this percentage of the jobs and compare.",
 )
+@report_file
 @click.pass_context
 def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) -> None:
     """Re-verify compiled artifacts against eager outputs, and deliver what is missing.
@@ -153,17 +153,19 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
     """
     from batchexport.api import rebuild
     from batchexport.api import run as run_manifest
-    from batchexport.cli import progress, render
+    from batchexport.cli import render
 
     options = options_of(given)
-    with progress.Watcher(sys.stdout, base=str(options.manifest.parent)) as watcher:
+    with _watcher(given) as watcher:
         report = run_manifest(replace(options, force=("verify",)), watcher)
         watcher.finish(report)
+    _print_report(given, report)
     code = report.exit_code
     if rebuild_sample is not None:
-        with progress.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
-            rebuilt = rebuild(options, rebuild_sample, watcher)
-        echo(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
+        with _watcher({**given, "quiet": True}) as watcher:
+            rebuilt = rebuild(replace(options, json=None), rebuild_sample, watcher)
+        lines = render.rebuilt_lines([(one.name, one.differences) for one in rebuilt])
+        echo(lines, to=sys.stderr if given["json_file"] == STDOUT else None)
         if any(one.differences for one in rebuilt):
             code = max(code, ExitCode.JOB_FAILED)
     ctx.exit(int(code))
@@ -172,14 +174,16 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
 cli.add_command(list_jobs)
 cli.add_command(logs)
 cli.add_command(show)
+cli.add_command(diff)
 cli.add_command(cache)
 
 
 @cli.command(short_help="Check that this machine is ready.")
 @click.argument("manifest", type=MANIFEST, required=False)
 @cache_dir
+@json_flag
 @click.pass_context
-def doctor(ctx: click.Context, /, **given: Any) -> None:
+def doctor(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Check that this machine is ready: toolchain, compiler, GPUs, disk, cache.
 
     The exit code is 3 if something necessary is missing.
@@ -188,8 +192,13 @@ def doctor(ctx: click.Context, /, **given: Any) -> None:
     from batchexport.toolchain.doctor import examine
 
     checks = examine(cache_root_of(given))
-    echo(render.doctor_lines(checks))
-    ctx.exit(int(ExitCode.ENVIRONMENT if any(check.state == "fail" for check in checks) else ExitCode.OK))
+    ready = all(check.state != "fail" for check in checks)
+    form = {"schema": 1, "ready": ready, "checks": [asdict(check) for check in checks]}
+    echo_json_or_text(as_json, form, render.doctor_lines(checks))
+    ctx.exit(int(ExitCode.OK if ready else ExitCode.ENVIRONMENT))
+
+
+cli.add_command(completion)
 
 
 def main() -> None:
@@ -199,6 +208,25 @@ def main() -> None:
         if reconfigure is not None:  # show an escape where the terminal's encoding lacks a character
             reconfigure(errors="backslashreplace")
     cli.main(prog_name="batchexport")
+
+
+def _watcher(given: dict[str, Any], *, live: bool | None = None, durations: int | None = None) -> Watcher:
+    """Return what prints a run: to standard error where the report goes to standard output."""
+    from batchexport.cli import progress
+
+    return progress.Watcher(
+        sys.stderr if given["json_file"] == STDOUT else sys.stdout,
+        base=str(given["manifest"].parent),
+        quiet=given.get("quiet", False),
+        verbose=given.get("verbose", False),
+        live=live,
+        durations=durations,
+    )
+
+
+def _print_report(given: dict[str, Any], report: RunReport) -> None:
+    if given["json_file"] == STDOUT:
+        echo_json_or_text(True, report.to_json(), ())
 
 
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:

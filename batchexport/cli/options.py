@@ -33,7 +33,8 @@ class _ManifestPath(click.Path):
 
 
 MANIFEST = _ManifestPath(exists=True, dir_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+STDOUT = Path("-")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 cache_dir = click.option(
@@ -46,12 +47,25 @@ cache_dir = click.option(
 )
 
 
+report_file = click.option(
+    "--json",
+    "json_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write the JSON report here; - prints it, and the rest to stderr.",
+)
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def job(command: Command) -> Command:
     """Add the argument JOB."""
-    return click.argument("job")(command)
+    return click.argument("job", shell_complete=_job_names)(command)
+
+
+def _job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    from batchexport.cli.completion import job_names
+
+    return job_names(ctx, param, incomplete)
 
 
 def manifest(command: Command) -> Command:
@@ -62,7 +76,13 @@ def manifest(command: Command) -> Command:
 def selection_options(command: Command) -> Command:
     """Add the options that select jobs."""
     for option in (
-        click.option("--only", multiple=True, metavar="JOB", help="Only the job with this exact name; repeatable."),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="JOB",
+            shell_complete=_job_names,
+            help="Only the job with this exact name; repeatable.",
+        ),
         click.option("--tag", "tags", multiple=True, metavar="T", help="Only jobs with any of these tags; repeatable."),
         click.option(
             "-k",
@@ -122,7 +142,7 @@ def options_of(given: dict[str, Any]) -> RunOptions:
         require_all=given.get("require_all", False),
         in_process=given.get("in_process", False),
         apply_fixes=given.get("apply_fixes", False),
-        json=given.get("json_file"),
+        json=None if given.get("json_file") == STDOUT else given.get("json_file"),
     )
 
 

@@ -7,6 +7,7 @@ characters before it becomes part of a line.
 from __future__ import annotations
 
 import os.path
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
@@ -24,6 +25,7 @@ RUN_WORD = 9  # the first column of a run: as wide as "cancelled"
 _INDENT = " " * (RUN_WORD + 1)
 _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
 _WORST = (Kind.INTERNAL, Kind.CRASH, Kind.OOM, Kind.TIMEOUT, Kind.DISK, Kind.TOOLCHAIN)
+_SAME_INPUTS = re.compile(r"; \d+ other inputs? same")
 _COMMON = (*FIRST_TIME.values(), "forced")  # reasons that say no more than that a stage was asked for
 _MESSAGE = 100  # characters of a failure's message in the line of its job
 
@@ -199,11 +201,11 @@ def _stage(name: str, stage: StageReport, *, reasons: bool) -> str:
 
 
 def _news(reason: str) -> str:
-    """Return a reason without what every first build has in common."""
+    """Return a reason without what every first build has in common, and what did not change."""
     for common in _COMMON:
         if reason == common or reason.startswith(f"{common};"):
-            return clean(reason[len(common) :].removeprefix(";").strip())
-    return clean(reason)
+            reason = reason[len(common) :].removeprefix(";").strip()
+    return clean(_SAME_INPUTS.sub("", reason))
 
 
 def _failure_note(failure: Failure, base: str, *, with_log: bool) -> str:

@@ -196,6 +196,38 @@ def test_a_file_that_cannot_be_written_is_the_users_to_fix(fake: Fake, invoke: I
     assert result.stderr.startswith("error: can't write no/such/folder/plan.json")
 
 
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_report_on_standard_output_leaves_the_rest_to_standard_error(
+    fake: Fake, invoke: Invoke, command: str
+) -> None:
+    result = invoke(command, "m.toml", "--json", "-")
+    assert json.loads(result.stdout)["jobs"][0]["name"] == "bert@cpu"
+    assert result.stderr.splitlines()[-1].startswith("1 job: 1 ok")
+    assert fake.options.json is None, "it is written to its usual place as well"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(invoke: Invoke, shell: str) -> None:
+    assert "_BATCHEXPORT_COMPLETE" in invoke("completion", shell).stdout
+
+
+def test_names_of_jobs_are_completed_from_the_manifest(invoke: Invoke, tmp_path: Path) -> None:
+    entry = '[[entry]]\nname = "{}"\nmodel = "m:f"\ninputs = [1]\n'
+    (tmp_path / "two.toml").write_text("schema = 1\n" + entry.format("mlp") + entry.format("conv"))
+    for words, start, found in (
+        ("show two.toml", "", "plain,mlp@cpu\nplain,conv@cpu\n"),
+        ("run two.toml --only", "m", "plain,mlp@cpu\n"),
+        ("show m.toml", "", ""),
+    ):
+        environment = {
+            "_BATCHEXPORT_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"batchexport {words} {start}",
+            "COMP_CWORD": str(len(words.split()) + 1),
+        }
+        result = click.testing.CliRunner().invoke(main.cli, [], env=environment, prog_name="batchexport")
+        assert result.stdout == found, words
+
+
 @pytest.mark.parametrize(
     ("words", "key"),
     [("ls m.toml", "jobs"), ("explain m.toml bert@cpu", "stages"), ("show m.toml bert@cpu", "report")],
