@@ -225,7 +225,7 @@ def test_names_of_jobs_are_completed_from_the_manifest(invoke: Invoke, tmp_path:
             "COMP_CWORD": str(len(words.split()) + 1),
         }
         result = click.testing.CliRunner().invoke(main.cli, [], env=environment, prog_name="batchexport")
-        assert result.stdout == found, words
+        assert result.stdout.rstrip("\n") == found.rstrip("\n"), words
 
 
 @pytest.mark.parametrize(
