@@ -8,9 +8,18 @@ import sys
 
 import pytest
 
-from batchexport.cli.progress import Progress, Watcher, wants_colour
+from batchexport.cli.progress import Watcher, wants_colour
+from batchexport.cli.progress_state import Progress
 from batchexport.core.errors import ExitCode
-from batchexport.core.events import JobFinished, ManifestFixed, Note, RunStarted, StageFinished, StageStarted
+from batchexport.core.events import (
+    JobFinished,
+    ManifestFixed,
+    Note,
+    RunStarted,
+    StageEstimate,
+    StageFinished,
+    StageStarted,
+)
 from batchexport.core.report import AppliedFix, JobReport
 from support.reports import built, cached, failure, job, run_report
 
@@ -274,6 +283,62 @@ def test_without_history_it_comes_from_the_pace_so_far() -> None:
     assert progress.remaining() == 20
 
 
+def started(*stages: tuple[str, str, float, bool], workers: int = 1) -> RunStarted:
+    estimates = tuple(
+        StageEstimate(job=job, stage=stage, seconds=left, known=known) for job, stage, left, known in stages
+    )
+    return RunStarted(jobs=len({one.job for one in estimates}), to_build=1, workers=workers, stages=estimates)
+
+
+def test_the_time_left_is_that_of_the_stages_that_are_left() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.on_event(
+        started(("a", "export", 10, True), ("a", "compile", 30, True), ("b", "export", 20, True), workers=2)
+    )
+    assert progress.remaining() == 40, "one job can't be shared by two workers"
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
+    clock.now += 4
+    assert progress.remaining() == 36
+    progress.on_event(StageFinished(job="a", stage="export", seconds=4.0))
+    assert progress.lines(9)[-1].endswith(" 1/3 stages · 0/2 jobs · 4.0s · about 30s left")
+    progress.on_event(finished(job("a"), total=2))
+    assert progress.remaining() == 20
+    assert " 2/3 stages · 1/2 jobs" in progress.lines(9)[-1]
+
+
+def test_without_history_there_is_a_guess_that_follows_what_like_stages_take() -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(("a", "export", 5, False), ("b", "export", 5, False)))
+    assert progress.lines(9)[-1].endswith("~10s left")
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
+    progress.on_event(StageFinished(job="a", stage="export", seconds=2.0))
+    assert progress.lines(9)[-1].endswith("~2s left")
+
+
+def test_each_worker_keeps_its_line() -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(("a", "compile", 26, False), ("b", "export", 3, True), ("c", "export", 0.3, True)))
+    for name, stage in (("a", "compile"), ("b", "export")):
+        progress.on_event(StageStarted(job=name, stage=stage, reason="never built"))
+    progress.on_event(StageFinished(job="a", stage="compile", seconds=26.0))
+    progress.on_event(StageStarted(job="c", stage="export", reason="never built"))
+    progress.on_event(StageStarted(job="a", stage="compile", reason="retried"))
+    assert progress.lines(9, 200)[:3] == [
+        "  export      0.0s           c  never built",
+        "  export      0.0s / 3.0s    b  never built",
+        "  compile     0.0s           a  retried",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_bar_fits_the_terminal(width: int) -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(*((f"{n}", "export", 2, False) for n in range(2000)), workers=2))
+    progress.on_event(finished(FAILED, 1, 2000))
+    assert len(progress.lines(9, width)[-1]) <= max(width, 70)
+
+
 def test_the_display_lists_running_stages_with_their_time() -> None:
     clock = Clock()
     progress = Progress(clock)
@@ -284,7 +349,7 @@ def test_the_display_lists_running_stages_with_their_time() -> None:
     clock.now += 1
     progress.on_event(finished(FAILED, done=3))
     lines = progress.lines(room=10)
-    assert lines[:2] == ["  export      4.0s  a", "  compile     1.0s  b"]
+    assert lines[:2] == ["  export      4.0s           a", "  compile     1.0s           b"]
     assert lines[2].endswith("3/9 jobs · 1 failed · 4.0s · about 32s left")
 
 
