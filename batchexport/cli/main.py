@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,12 @@ from batchexport.cli.cache import cache
 from batchexport.cli.completion import completion
 from batchexport.cli.console import echo, echo_error, echo_json_or_text
 from batchexport.cli.diff import diff
+from batchexport.cli.doctor import doctor
 from batchexport.cli.jobs import explain, list_jobs, logs, show
 from batchexport.cli.options import (
-    MANIFEST,
     STDOUT,
     Quantity,
-    cache_dir,
     cache_root_of,
-    json_flag,
     manifest,
     options_of,
     report_file,
@@ -178,26 +176,7 @@ cli.add_command(diff)
 cli.add_command(cache)
 
 
-@cli.command(short_help="Check that this machine is ready.")
-@click.argument("manifest", type=MANIFEST, required=False)
-@cache_dir
-@json_flag
-@click.pass_context
-def doctor(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
-    """Check that this machine is ready: toolchain, compiler, GPUs, disk, cache.
-
-    The exit code is 3 if something necessary is missing.
-    """
-    from batchexport.cli import render
-    from batchexport.toolchain.doctor import examine
-
-    checks = examine(cache_root_of(given))
-    ready = all(check.state != "fail" for check in checks)
-    form = {"schema": 1, "ready": ready, "checks": [asdict(check) for check in checks]}
-    echo_json_or_text(as_json, form, render.doctor_lines(checks))
-    ctx.exit(int(ExitCode.OK if ready else ExitCode.ENVIRONMENT))
-
-
+cli.add_command(doctor)
 cli.add_command(completion)
 
 

@@ -81,7 +81,7 @@ class Progress:
         return bool(self._running)
 
     def remaining(self) -> float | None:
-        """Return the expected seconds left: by history, else by what like stages took, else by guess; None if unknown."""
+        """Return the expected seconds left: by history, by what like stages took, or by guess; None if unknown."""
         elapsed = self._clock() - self._started
         if self._stages:
             totals = [sum(map(self._left_of, stages)) for stages in self._open()]

@@ -18,7 +18,7 @@ from batchexport.core.report import FIRST_TIME, STAGES, Failure, JobReport, Outc
 from batchexport.core.text import clean, clean_lines, counted, format_duration
 
 if TYPE_CHECKING:
-    from batchexport.toolchain.doctor import Check
+    from batchexport.toolchain.machine_checks import Check
 
 SEPARATOR = " · "
 RUN_WORD = 9  # the first column of a run: as wide as "cancelled"
