@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,13 +230,29 @@ def test_names_of_jobs_are_completed_from_the_manifest(invoke: Invoke, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("words", "key"),
-    [("ls m.toml", "jobs"), ("explain m.toml bert@cpu", "stages"), ("show m.toml bert@cpu", "report")],
+    "words",
+    [
+        "explain m.toml bert@cpu",
+        "ls m.toml",
+        "logs m.toml bert@cpu",
+        "show m.toml bert@cpu",
+        "diff report.json report.json",
+        "doctor",
+    ],
+    ids=lambda words: words.split()[0],
 )
-def test_what_a_command_shows_comes_as_json_too(fake: Fake, invoke: Invoke, words: str, key: str) -> None:
+def test_what_a_command_shows_comes_as_the_json_that_the_page_on_reports_tells(
+    fake: Fake, invoke: Invoke, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "export.log").write_text("hello\n")
+    (tmp_path / "report.json").write_text(json.dumps(fake.report.to_json()))
+    fake.logs = (LogFile(stage="export", path="export.log", bytes=6, modified=1.0),)
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith(f"| `{words.split()[0]}` | ")]
     form = json.loads(invoke(*words.split(), "--json").stdout)
-    assert form["schema"] == 1
-    assert key in form
+    assert form.pop("schema") == 1
+    inner = [one for items in (form.get("jobs"), form.get("checks")) if items for one in items[0]]
+    assert set(re.findall(r"`(\w+)`", row)) - {words.split()[0]} == {*form, *inner}
 
 
 def test_show_tells_what_failed_and_what_is_there(fake: Fake, invoke: Invoke) -> None:
