@@ -225,6 +225,8 @@ def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = 
                 to.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"can't write {to}: {error.strerror}") from None
+    for note in made.notes:
+        echo([f"note: {note}"], to=sys.stderr)
     echo(render_plan.plan_lines(made))
 
 

@@ -89,6 +89,7 @@ class Plan:
     expected_seconds: float | None = None
     least_seconds: float = 0.0
     most_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -97,6 +98,7 @@ class Plan:
             "expected_seconds": self.expected_seconds,
             "least_seconds": round(self.least_seconds, 3),
             "most_seconds": round(self.most_seconds, 3),
+            "notes": list(self.notes),
             "jobs": [job.to_json() for job in self.jobs],
         }
 

@@ -27,6 +27,7 @@ def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
         expected_seconds=None if expected is None else expected / workers,
         least_seconds=wall_seconds([job.least_seconds for job in jobs], workers),
         most_seconds=wall_seconds([job.most_seconds for job in jobs], workers),
+        notes=(session.nothing_selected,) if session.nothing_selected else (),
     )
 
 

@@ -247,12 +247,13 @@ def test_what_a_command_shows_comes_as_the_json_that_the_page_on_reports_tells(
     (tmp_path / "export.log").write_text("hello\n")
     (tmp_path / "report.json").write_text(json.dumps(fake.report.to_json()))
     fake.logs = (LogFile(stage="export", path="export.log", bytes=6, modified=1.0),)
+    command = words.split(maxsplit=1)[0]
     page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
-    [row] = [line for line in page.splitlines() if line.startswith(f"| `{words.split()[0]}` | ")]
+    [row] = [line for line in page.splitlines() if line.startswith(f"| `{command}` | ")]
     form = json.loads(invoke(*words.split(), "--json").stdout)
     assert form.pop("schema") == 1
     inner = [one for items in (form.get("jobs"), form.get("checks")) if items for one in items[0]]
-    assert set(re.findall(r"`(\w+)`", row)) - {words.split()[0]} == {*form, *inner}
+    assert set(re.findall(r"`(\w+)`", row)) - {command} == {*form, *inner}
 
 
 def test_show_tells_what_failed_and_what_is_there(fake: Fake, invoke: Invoke) -> None:
