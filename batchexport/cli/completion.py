@@ -34,7 +34,8 @@ def job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     from batchexport.manifest import resolve
 
     try:
-        manifest = ctx.params.get("manifest") or _typed_manifest(os.environ.get("COMP_WORDS", ""))
+        typed = ctx.params.get("manifest") or _typed_manifest(os.environ.get("COMP_WORDS", ""))
+        manifest = typed[0] if isinstance(typed, tuple) else typed  # `run` takes several
         names = [job.name for job in resolve.load(manifest).jobs]
     except Exception:  # noqa: BLE001 - a message would land in the middle of the line that is typed
         return []

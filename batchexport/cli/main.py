@@ -25,6 +25,7 @@ from batchexport.cli.options import (
     Quantity,
     cache_root_of,
     manifest,
+    manifests,
     options_of,
     report_file,
     selection_options,
@@ -78,7 +79,7 @@ def cli() -> None:
 
 
 @cli.command()
-@manifest
+@manifests
 @selection_options
 @click.option("--stage", type=click.Choice(STAGES), help="Stop after this stage.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Maximum parallel workers.")
@@ -96,7 +97,8 @@ def cli() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Print every stage with its reason.")
 @click.pass_context
 def run(ctx: click.Context, /, **given: Any) -> None:
-    """Bring the jobs of MANIFEST up to date.
+    """Bring the jobs of MANIFEST up to date. Several manifests run one after the other; a folder stands for
+    those in it.
 
     Prints a line for each finished job and a last line with the counts, the time and the path of the
     JSON report.
@@ -105,6 +107,12 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if given["verbose"]:
         ctx.find_root().meta["batchexport.debug"] = True
+    from batchexport.cli.several import manifest_files, run_each
+
+    paths = manifest_files(given["manifest"])
+    if len(paths) > 1:
+        ctx.exit(run_each(ctx, paths, given))
+    given["manifest"] = paths[0]
     options = options_of(given)
     if given["dry_run"]:
         _show_plan(options, as_json=given["json_file"] == STDOUT, to=options.json)
@@ -115,6 +123,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         report = run_manifest(options, watcher)
         watcher.finish(report)
     _print_report(given, report)
+    ctx.meta["batchexport.report"] = report
     ctx.exit(int(report.exit_code))
 
 

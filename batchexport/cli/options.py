@@ -32,6 +32,19 @@ class _ManifestPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _ManifestOrFolder(_ManifestPath):
+    """The path of a manifest, or of a folder with manifests."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).is_dir():
+            from batchexport.cli.manifest_path import manifests_in
+
+            if manifests_in(Path(value)):
+                return Path(value)
+        return super().convert(value, param, ctx)
+
+
+_MANIFEST_OR_FOLDER = _ManifestOrFolder(exists=True, dir_okay=False, path_type=Path)
 MANIFEST = _ManifestPath(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 STDOUT = Path("-")
@@ -71,6 +84,11 @@ def _job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 def manifest(command: Command) -> Command:
     """Add the argument MANIFEST."""
     return click.argument("manifest", type=MANIFEST)(command)
+
+
+def manifests(command: Command) -> Command:
+    """Add the argument MANIFEST, which several manifests and folders of manifests may be given for."""
+    return click.argument("manifest", type=_MANIFEST_OR_FOLDER, nargs=-1, required=True)(command)
 
 
 def selection_options(command: Command) -> Command:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from batchexport.core.errors import UsageError
+from batchexport.core.errors import NothingSelected, UsageError
 from batchexport.core.text import did_you_mean, nearest, quoted
 
 Matcher = Callable[[str], bool]
@@ -45,7 +45,7 @@ def select(
         if (not only or job.name in only) and (not tags or not set(tags).isdisjoint(job.tags)) and matches(job.name)
     )
     if not chosen:
-        raise UsageError(_nothing_left(everything, expression, tags, only))
+        raise NothingSelected(_nothing_left(everything, expression, tags, only))
     return chosen
 
 
@@ -155,7 +155,7 @@ def _refuse_unknown(only: Sequence[str], names: Sequence[str]) -> None:
             else did_you_mean(name, names) or _near_stem(name, names)
         )
         lines.append(f"no job is named {quoted(name, 200)}; {hint or f'the jobs are {_some(names)}'}")
-    raise UsageError("\n".join(lines))
+    raise NothingSelected("\n".join(lines))
 
 
 def _near_stem(name: str, names: Sequence[str]) -> str | None:

@@ -294,7 +294,7 @@ def test_logs_print_the_log_of_the_stage_that_failed_without_escape_codes(
 def test_a_wrong_manifest_is_told_with_the_right_one(fake: Fake, invoke: Invoke, path: str, words: str) -> None:
     for name in ("report.json", "models.py"):
         Path(name).write_text("{}")
-    result = invoke("run", path)
+    result = invoke("plan", path)
     assert result.exit_code == ExitCode.USAGE
     assert words in result.stderr
 
