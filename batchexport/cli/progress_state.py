@@ -119,7 +119,7 @@ class Progress:
             parts.append(f"{self._ended()}/{counted(self._stages, 'stage')}")
         parts.append(f"{self._done}/{counted(self._total, 'job')}")
         parts += [f"{self._failed} failed"] if self._failed else []
-        parts.append(format_duration(now - self._started))
+        parts.append(_whole(now - self._started))
         left = self.remaining()
         if left is not None:
             about = approximate_duration(left)
@@ -132,8 +132,8 @@ class Progress:
         estimate = self._left.get(job, {}).get(stage)
         of = ""
         if estimate is not None and self._seconds(estimate) >= 1:
-            of = f"/ {'' if estimate.known else '~'}{format_duration(self._seconds(estimate))}"
-        line = f"  {stage:<8} {format_duration(now - one.since):>7} {of:<9} {clean(job)}"
+            of = f"/ {'' if estimate.known else '~'}{_whole(self._seconds(estimate))}"
+        line = f"  {stage:<8} {_whole(now - one.since):>7} {of:<9} {clean(job)}"
         longer = f"{line}  {clean(one.reason)}"
         return longer if one.reason and len(longer) <= width else line
 
@@ -149,3 +149,8 @@ class Progress:
         done, total = (self._ended(), self._stages) if self._stages else (self._done, self._total)
         filled = length * done // total if total else 0
         return "━" * filled + "─" * (length - filled)
+
+
+def _whole(seconds: float) -> str:
+    """Return a duration without tenths of a second, which would flicker."""
+    return f"{seconds:.0f}s" if seconds < 59.5 else format_duration(seconds)

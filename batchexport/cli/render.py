@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.report import FIRST_TIME, STAGES, Failure, JobReport, Outcome, RunReport, StageReport
@@ -71,22 +71,28 @@ def job_line(job: JobReport, *, base: str = "", reasons: bool = False) -> str:
 
 def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     """Return the details of a failed job, for below its name; `base` is the manifest's folder."""
-    lines = _labelled("error", f"{failure.message} (stage: {failure.stage}, kind: {failure.kind})")
-    if failure.remedy:
-        lines += _labelled("remedy", failure.remedy)
-    if failure.findings:
-        lines += _labelled("findings", "\n".join(failure.findings))
-    if failure.log:
-        path = log_path(failure, base)
-        lines += _labelled("log", "\n".join([path, *(f"  {line}" for line in failure.log_tail)]))
-    if failure.reproduce:
-        lines += _labelled("reproduce", failure.reproduce)
-    return lines
+    return [line for label, text in failure_parts(failure.to_json(), base) for line in _labelled(label, text)]
 
 
-def log_path(failure: Failure, base: str) -> str:
-    """Return the path of a failure's log as seen from the working directory."""
-    return os.path.normpath(PurePath(base, failure.log or ""))
+def failure_parts(error: Mapping[str, Any], base: str) -> list[tuple[str, str]]:
+    """Return label and text of what a failure tells, given as in the JSON report; `base` is the manifest's folder."""
+    parts = [("error", f"{error['message']} (stage: {error['stage']}, kind: {error['kind']})")]
+    where = error.get("where")
+    if isinstance(where, Mapping):
+        where = f"{where.get('file')}:{where.get('line')}  {where.get('text') or ''}".rstrip()
+    parts += [("where", str(where))] if where else []
+    parts += [("remedy", error["remedy"])] if error.get("remedy") else []
+    parts += [("findings", "\n".join(error["findings"]))] if error.get("findings") else []
+    if error.get("log"):
+        tail = [f"  {line}" for line in error.get("log_tail", ())]
+        parts.append(("log", "\n".join([log_path(error["log"], base), *tail])))
+    parts += [("reproduce", error["reproduce"])] if error.get("reproduce") else []
+    return parts
+
+
+def log_path(log: str, base: str) -> str:
+    """Return the path of a log, which is relative to the manifest's folder, as seen from the working directory."""
+    return os.path.normpath(PurePath(base, log))
 
 
 def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[str]:
@@ -211,9 +217,8 @@ def _news(reason: str) -> str:
 def _failure_note(failure: Failure, base: str, *, with_log: bool) -> str:
     message = clean(_first_line(failure.message))
     shown = message if len(message) <= _MESSAGE else f"{message[: _MESSAGE - 1]}…"
-    return f"{failure.kind}: {shown}" + (
-        f" (log: {clean(log_path(failure, base))})" if failure.log and with_log else ""
-    )
+    log = f" (log: {clean(log_path(failure.log, base))})" if failure.log and with_log else ""
+    return f"{failure.kind}: {shown}{log}"
 
 
 def _in_order(stages: Mapping[str, StageReport]) -> Iterator[tuple[str, StageReport]]:

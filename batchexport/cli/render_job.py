@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from batchexport.cli.render import failure_parts
 from batchexport.core.report import STAGES
 from batchexport.core.text import clean, clean_lines, counted, format_bytes, format_duration
 
@@ -68,24 +69,10 @@ def _last_run(known: JobDetails) -> list[str]:
 
 
 def _failure(error: Mapping[str, Any], base: str, draft_report: str | None) -> list[str]:
-    lines = _labelled("error", f"{error['message']} (stage: {error['stage']}, kind: {error['kind']})")
-    if error.get("class"):
-        lines += _labelled("class", str(error["class"]))
-    if isinstance(where := error.get("where"), Mapping):
-        place = f"{where.get('file')}:{where.get('line')}  {where.get('text') or ''}"
-        lines += _labelled("where", place.rstrip())
-    if error.get("remedy"):
-        lines += _labelled("remedy", error["remedy"])
-    if error.get("findings"):
-        lines += _labelled("findings", "\n".join(error["findings"]))
-    if error.get("log"):
-        tail = [f"  {line}" for line in error.get("log_tail", ())]
-        lines += _labelled("log", "\n".join([os.path.normpath(os.path.join(base, error["log"])), *tail]))
-    if draft_report:
-        lines += _labelled("draft", draft_report)
-    if error.get("reproduce"):
-        lines += _labelled("reproduce", error["reproduce"])
-    return lines
+    parts = failure_parts(error, base)
+    parts += [("class", str(error["class"]))] if error.get("class") else []
+    parts += [("draft", draft_report)] if draft_report else []
+    return [line for label, text in parts for line in _labelled(label, text)]
 
 
 def _files(known: JobDetails) -> list[str]:

@@ -301,7 +301,7 @@ def test_the_time_left_is_that_of_the_stages_that_are_left() -> None:
     clock.now += 4
     assert progress.remaining() == 36
     progress.on_event(StageFinished(job="a", stage="export", seconds=4.0))
-    assert progress.lines(9)[-1].endswith(" 1/3 stages · 0/2 jobs · 4.0s · about 30s left")
+    assert progress.lines(9)[-1].endswith(" 1/3 stages · 0/2 jobs · 4s · about 30s left")
     progress.on_event(finished(job("a"), total=2))
     assert progress.remaining() == 20
     assert " 2/3 stages · 1/2 jobs" in progress.lines(9)[-1]
@@ -325,9 +325,9 @@ def test_each_worker_keeps_its_line() -> None:
     progress.on_event(StageStarted(job="c", stage="export", reason="never built"))
     progress.on_event(StageStarted(job="a", stage="compile", reason="retried"))
     assert progress.lines(9, 200)[:3] == [
-        "  export      0.0s           c  never built",
-        "  export      0.0s / 3.0s    b  never built",
-        "  compile     0.0s           a  retried",
+        "  export        0s           c  never built",
+        "  export        0s / 3s      b  never built",
+        "  compile       0s           a  retried",
     ]
 
 
@@ -349,8 +349,8 @@ def test_the_display_lists_running_stages_with_their_time() -> None:
     clock.now += 1
     progress.on_event(finished(FAILED, done=3))
     lines = progress.lines(room=10)
-    assert lines[:2] == ["  export      4.0s           a", "  compile     1.0s           b"]
-    assert lines[2].endswith("3/9 jobs · 1 failed · 4.0s · about 32s left")
+    assert lines[:2] == ["  export        4s           a", "  compile       1s           b"]
+    assert lines[2].endswith("3/9 jobs · 1 failed · 4s · about 32s left")
 
 
 def test_the_display_never_outgrows_its_room() -> None:
