@@ -18,6 +18,11 @@ def echo(lines: Iterable[str], *, to: TextIO | None = None) -> None:
         stream.flush()
     except BrokenPipeError:  # a reader such as `head` has read enough; this is no error
         silence(stream)
+    except OSError as error:  # a full disk, say
+        from batchexport.core.errors import EnvironmentProblem
+
+        silence(stream)
+        raise EnvironmentProblem(f"can't write the output: {error.strerror}") from None
 
 
 def echo_error(message: str) -> None:

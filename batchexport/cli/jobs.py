@@ -8,6 +8,7 @@ import click
 
 from batchexport.cli.console import echo, echo_json_or_text
 from batchexport.cli.options import cache_dir, job, json_flag, manifest, options_of, selection_options
+from batchexport.core.errors import UsageError
 from batchexport.core.report import STAGES
 
 
@@ -63,14 +64,15 @@ def logs(job: str, stage: str | None, as_json: bool, **given: Any) -> None:
     (known,) = details(options_of({**given, "only": (job,)}))
     log = known.log(stage)
     try:
-        with open(log.path, encoding="utf-8", errors="replace") as file:
-            if as_json:
-                form = {"schema": 1, "name": job, "stage": log.stage, "path": log.path, "text": file.read()}
-                echo_json_or_text(True, form, ())
-            else:
-                echo(log_lines(log, file))
+        file = open(log.path, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise click.ClickException(f"can't read {log.path}: {error.strerror}") from None
+        raise UsageError(f"can't read {log.path}: {error.strerror}") from None
+    with file:
+        if as_json:
+            form = {"schema": 1, "name": job, "stage": log.stage, "path": log.path, "text": file.read()}
+            echo_json_or_text(True, form, ())
+        else:
+            echo(log_lines(log, file))
 
 
 @click.command(short_help="Show all that is known of a job.")

@@ -168,9 +168,10 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
         watcher.finish(report)
     _print_report(given, report)
     code = report.exit_code
-    if rebuild_sample is not None:
+    if rebuild_sample is not None and report.jobs:
+        again = replace(options, json=None, failed=False, only=tuple(job.name for job in report.jobs))
         with _watcher({**given, "quiet": True}) as watcher:
-            rebuilt = rebuild(replace(options, json=None), rebuild_sample, watcher)
+            rebuilt = rebuild(again, rebuild_sample, watcher)
         lines = render.rebuilt_lines([(one.name, one.differences) for one in rebuilt])
         echo(lines, to=sys.stderr if given["json_file"] == STDOUT else None)
         if any(one.differences for one in rebuilt):

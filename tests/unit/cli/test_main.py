@@ -486,6 +486,16 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "batchexport", "cache", "path"]
+        done = subprocess.run(words, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.ENVIRONMENT
+    assert done.stderr.splitlines() == ["error: can't write the output: No space left on device"]
+
+
 # --- from Python
 
 
