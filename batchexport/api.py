@@ -25,10 +25,11 @@ from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
     from batchexport.engine.rebuild import Rebuilt
+    from batchexport.planning.job_details import JobDetails
 
 NOT_WRITTEN = "not written"
 
-__all__ = ["RunOptions", "cache_root", "ls", "plan", "rebuild", "run"]
+__all__ = ["RunOptions", "cache_root", "details", "ls", "plan", "rebuild", "run"]
 
 
 def run(options: RunOptions, listener: Listener = lambda event: None) -> RunReport:
@@ -110,6 +111,15 @@ def ls(options: RunOptions) -> tuple[JobState, ...]:
 
     with open_session(options) as session:
         return tuple(job_state(session, job) for job in session.jobs)
+
+
+def details(options: RunOptions) -> tuple[JobDetails, ...]:
+    """Return what is known of every selected job: its outputs, how it ended last, and its logs."""
+    from batchexport.planning.job_details import job_details
+    from batchexport.planning.session import open_session
+
+    with open_session(options) as session:
+        return tuple(job_details(session, job) for job in session.jobs)
 
 
 def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Rebuilt, ...]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 
-def echo(lines: Iterable[str]) -> None:
-    """Print lines, or nothing if the reader has closed the pipe."""
+def echo(lines: Iterable[str], *, to: TextIO | None = None) -> None:
+    """Print lines to standard output, or to another stream; nothing if the reader has closed the pipe."""
     from batchexport.cli.progress import silence
 
+    stream = to or sys.stdout
     try:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
-        sys.stdout.flush()
+        for line in lines:
+            stream.write(f"{line}\n")
+        stream.flush()
     except BrokenPipeError:  # a reader such as `head` has read enough; this is no error
-        silence(sys.stdout)
+        silence(stream)
+    except OSError as error:  # a full disk, say
+        from batchexport.core.errors import EnvironmentProblem
+
+        silence(stream)
+        raise EnvironmentProblem(f"can't write the output: {error.strerror}") from None
 
 
 def echo_error(message: str) -> None:

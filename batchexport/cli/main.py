@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.cache import cache
-from batchexport.cli.console import echo, echo_error
+from batchexport.cli.completion import completion
+from batchexport.cli.console import echo, echo_error, echo_json_or_text
+from batchexport.cli.diff import diff
+from batchexport.cli.doctor import doctor
 from batchexport.cli.init import init
+from batchexport.cli.jobs import explain, list_jobs, logs, show
 from batchexport.cli.options import (
-    FILE,
-    MANIFEST,
+    STDOUT,
     Quantity,
-    cache_dir,
     cache_root_of,
     manifest,
+    manifests,
     options_of,
+    report_file,
     selection_options,
     share,
 )
@@ -35,6 +39,8 @@ from batchexport.version import __version__
 
 if TYPE_CHECKING:
     from batchexport.api import RunOptions
+    from batchexport.cli.progress import Watcher
+    from batchexport.core.report import RunReport
 
 
 class _Commands(click.Group):
@@ -75,15 +81,17 @@ def cli() -> None:
 
 
 @cli.command()
-@manifest
+@manifests
 @selection_options
 @click.option("--stage", type=click.Choice(STAGES), help="Stop after this stage.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Maximum parallel workers.")
 @click.option("--fail-fast", is_flag=True, help="Start no more jobs after the first failure.")
+@click.option("--maxfail", type=click.IntRange(min=1), metavar="N", help="Start no more jobs after N failures.")
+@click.option("--durations", type=click.IntRange(min=0), metavar="N", help="Show the N slowest stages; 0 for all.")
 @click.option("--force", is_flag=True, help="Rebuild what is cached.")
 @click.option("--paranoid", is_flag=True, help="Build every export twice; do not cache results that differ.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and why, like `plan`.")
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the JSON report here.")
+@report_file
 @click.option("--require-all", is_flag=True, help="Treat skipped jobs as failures (e.g. no GPU).")
 @click.option("--in-process", is_flag=True, help="Run stages in this process, for debugging. Slow.")
 @click.option("--apply-fixes", is_flag=True, help="Write what failures say into MANIFEST, and run again.")
@@ -91,7 +99,8 @@ def cli() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Print every stage with its reason.")
 @click.pass_context
 def run(ctx: click.Context, /, **given: Any) -> None:
-    """Bring the jobs of MANIFEST up to date.
+    """Bring the jobs of MANIFEST up to date. Several manifests run one after the other; a folder stands for
+    those in it.
 
     Prints a line for each finished job and a last line with the counts, the time and the path of the
     JSON report.
@@ -100,22 +109,23 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if given["verbose"]:
         ctx.find_root().meta["batchexport.debug"] = True
+    from batchexport.cli.several import manifest_files, run_each
+
+    paths = manifest_files(given["manifest"])
+    if len(paths) > 1:
+        ctx.exit(run_each(ctx, paths, given))
+    given["manifest"] = paths[0]
     options = options_of(given)
     if given["dry_run"]:
-        _show_plan(options, to=options.json)
+        _show_plan(options, as_json=given["json_file"] == STDOUT, to=options.json)
         return
     from batchexport.api import run as run_manifest
-    from batchexport.cli import progress
 
-    with progress.Watcher(
-        sys.stdout,
-        base=str(options.manifest.parent),
-        quiet=given["quiet"],
-        verbose=given["verbose"],
-        live=False if options.in_process else None,
-    ) as watcher:
+    with _watcher(given, live=False if options.in_process else None, durations=given["durations"]) as watcher:
         report = run_manifest(options, watcher)
         watcher.finish(report)
+    _print_report(given, report)
+    ctx.meta["batchexport.report"] = report
     ctx.exit(int(report.exit_code))
 
 
@@ -129,17 +139,7 @@ def plan(as_json: bool, **given: Any) -> None:
     _show_plan(options_of(given), as_json=as_json)
 
 
-@cli.command(short_help="Explain why a job would be rebuilt.")
-@manifest
-@click.argument("job")
-@cache_dir
-def explain(job: str, **given: Any) -> None:
-    """Explain why one JOB of MANIFEST would be rebuilt."""
-    from batchexport.api import plan as make_plan
-    from batchexport.cli import render
-
-    for planned in make_plan(options_of({**given, "only": (job,)})).jobs:
-        echo(render.explain_lines(planned))
+cli.add_command(explain)
 
 
 @cli.command(short_help="Re-verify compiled artifacts against eager outputs.")
@@ -152,6 +152,7 @@ def explain(job: str, **given: Any) -> None:
     metavar="P%",
     help="Rebuild this percentage of the jobs and compare.",
 )
+@report_file
 @click.pass_context
 def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) -> None:
     """Re-verify compiled artifacts against eager outputs, and deliver what is missing.
@@ -161,53 +162,36 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
     """
     from batchexport.api import rebuild
     from batchexport.api import run as run_manifest
-    from batchexport.cli import progress, render
+    from batchexport.cli import render
 
     options = options_of(given)
-    with progress.Watcher(sys.stdout, base=str(options.manifest.parent)) as watcher:
+    with _watcher(given) as watcher:
         report = run_manifest(replace(options, force=("verify",)), watcher)
         watcher.finish(report)
+    _print_report(given, report)
     code = report.exit_code
-    if rebuild_sample is not None:
-        with progress.Watcher(sys.stdout, base=str(options.manifest.parent), quiet=True) as watcher:
-            rebuilt = rebuild(options, rebuild_sample, watcher)
-        echo(render.rebuilt_lines([(one.name, one.differences) for one in rebuilt]))
+    if rebuild_sample is not None and report.jobs:
+        again = replace(options, json=None, failed=False, only=tuple(job.name for job in report.jobs))
+        with _watcher({**given, "quiet": True}) as watcher:
+            rebuilt = rebuild(again, rebuild_sample, watcher)
+        lines = render.rebuilt_lines([(one.name, one.differences) for one in rebuilt])
+        echo(lines, to=sys.stderr if given["json_file"] == STDOUT else None)
         if any(one.differences for one in rebuilt):
             code = max(code, ExitCode.JOB_FAILED)
     ctx.exit(int(code))
 
 
-@cli.command("ls")
-@manifest
-@selection_options
-def list_jobs(**given: Any) -> None:
-    """List the jobs of MANIFEST and the state of their outputs."""
-    from batchexport.api import ls
-    from batchexport.cli import render
-
-    echo(render.ls_lines(ls(options_of(given))))
-
-
+cli.add_command(list_jobs)
+cli.add_command(logs)
+cli.add_command(show)
+cli.add_command(diff)
 cli.add_command(cache)
 cli.add_command(init)
 cli.add_command(schema)
 
 
-@cli.command(short_help="Check that this machine is ready.")
-@click.argument("manifest", type=MANIFEST, required=False)
-@cache_dir
-@click.pass_context
-def doctor(ctx: click.Context, /, **given: Any) -> None:
-    """Check that this machine is ready: toolchain, compiler, GPUs, disk, cache.
-
-    The exit code is 3 if something necessary is missing.
-    """
-    from batchexport.cli import render
-    from batchexport.toolchain.doctor import examine
-
-    checks = examine(cache_root_of(given))
-    echo(render.doctor_lines(checks))
-    ctx.exit(int(ExitCode.ENVIRONMENT if any(check.state == "fail" for check in checks) else ExitCode.OK))
+cli.add_command(doctor)
+cli.add_command(completion)
 
 
 def main() -> None:
@@ -219,9 +203,28 @@ def main() -> None:
     cli.main(prog_name="batchexport")
 
 
+def _watcher(given: dict[str, Any], *, live: bool | None = None, durations: int | None = None) -> Watcher:
+    """Return what prints a run: to standard error where the report goes to standard output."""
+    from batchexport.cli import progress
+
+    return progress.Watcher(
+        sys.stderr if given["json_file"] == STDOUT else sys.stdout,
+        base=str(given["manifest"].parent),
+        quiet=given.get("quiet", False),
+        verbose=given.get("verbose", False),
+        live=live,
+        durations=durations,
+    )
+
+
+def _print_report(given: dict[str, Any], report: RunReport) -> None:
+    if given["json_file"] == STDOUT:
+        echo_json_or_text(True, report.to_json(), ())
+
+
 def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = None) -> None:
     from batchexport.api import plan as make_plan
-    from batchexport.cli import render
+    from batchexport.cli import render_plan
 
     made = make_plan(options)
     if as_json or to is not None:
@@ -236,7 +239,9 @@ def _show_plan(options: RunOptions, *, as_json: bool = False, to: Path | None = 
                 to.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"can't write {to}: {error.strerror}") from None
-    echo(render.plan_lines(made))
+    for note in made.notes:
+        echo([f"note: {note}"], to=sys.stderr)
+    echo(render_plan.plan_lines(made))
 
 
 def _explain_bug(error: Exception) -> None:

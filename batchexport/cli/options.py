@@ -15,8 +15,39 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MANIFEST = click.Path(exists=True, dir_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+_NO_MANIFESTS = (".json", ".py", ".pt2", ".pt", ".pth", ".ckpt", ".safetensors", ".yaml", ".yml")
+
+
+class _ManifestPath(click.Path):
+    """The path of a manifest; what is wrong with another path is told with the nearest right one."""
+
+    name = "manifest"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if not path.exists() or path.is_dir() or path.suffix in _NO_MANIFESTS:
+            from batchexport.cli.manifest_path import wrong_manifest
+
+            self.fail(wrong_manifest(path), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _ManifestOrFolder(_ManifestPath):
+    """The path of a manifest, or of a folder with manifests."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).is_dir():
+            from batchexport.cli.manifest_path import manifests_in
+
+            if manifests_in(Path(value)):
+                return Path(value)
+        return super().convert(value, param, ctx)
+
+
+_MANIFEST_OR_FOLDER = _ManifestOrFolder(exists=True, dir_okay=False, path_type=Path)
+MANIFEST = _ManifestPath(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+STDOUT = Path("-")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 cache_dir = click.option(
@@ -29,15 +60,47 @@ cache_dir = click.option(
 )
 
 
+report_file = click.option(
+    "--json",
+    "json_file",
+    type=FILE,
+    metavar="FILE",
+    help="Write the JSON report here; - prints it, and the rest to stderr.",
+)
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def job(command: Command) -> Command:
+    """Add the argument JOB."""
+    return click.argument("job", shell_complete=_job_names)(command)
+
+
+def _job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    from batchexport.cli.completion import job_names
+
+    return job_names(ctx, param, incomplete)
+
+
 def manifest(command: Command) -> Command:
     """Add the argument MANIFEST."""
     return click.argument("manifest", type=MANIFEST)(command)
 
 
+def manifests(command: Command) -> Command:
+    """Add the argument MANIFEST, which several manifests and folders of manifests may be given for."""
+    return click.argument("manifest", type=_MANIFEST_OR_FOLDER, nargs=-1, required=True)(command)
+
+
 def selection_options(command: Command) -> Command:
     """Add the options that select jobs."""
     for option in (
-        click.option("--only", multiple=True, metavar="JOB", help="Only the job with this exact name; repeatable."),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="JOB",
+            shell_complete=_job_names,
+            help="Only the job with this exact name; repeatable.",
+        ),
         click.option("--tag", "tags", multiple=True, metavar="T", help="Only jobs with any of these tags; repeatable."),
         click.option(
             "-k",
@@ -45,6 +108,7 @@ def selection_options(command: Command) -> Command:
             metavar="EXPR",
             help="Only jobs whose names match, like pytest -k: 'bert and not (large or cuda)'.",
         ),
+        click.option("--failed", is_flag=True, help="Only jobs that failed when they last ran."),
         cache_dir,
     ):
         command = option(command)
@@ -88,13 +152,15 @@ def options_of(given: dict[str, Any]) -> RunOptions:
         only=given.get("only", ()),
         stage=given.get("stage"),
         jobs=given.get("jobs"),
+        failed=given.get("failed", False),
         fail_fast=given.get("fail_fast", False),
+        maxfail=given.get("maxfail"),
         force=STAGES if given.get("force") else (),
         paranoid=given.get("paranoid", False),
         require_all=given.get("require_all", False),
         in_process=given.get("in_process", False),
         apply_fixes=given.get("apply_fixes", False),
-        json=given.get("json_file"),
+        json=None if given.get("json_file") == STDOUT else given.get("json_file"),
     )
 
 

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from batchexport.cli import render
+from batchexport.cli.progress_state import Progress
 from batchexport.cli.render_fixes import fix_lines
 from batchexport.core.events import Event, JobFinished, ManifestFixed, Note, RunStarted, StageFinished, StageStarted
 from batchexport.core.report import JobReport, RunReport
-from batchexport.core.text import approximate_duration, clean, counted, format_duration
+from batchexport.core.text import clean
 
-_LONG = 20  # after more lines than this, a run ends with a recap of its failures
-_BAR = 24
 _COLOURS = {
     "ok": "32",
     "failed": "1;31",
@@ -53,64 +51,6 @@ def silence(stream: TextIO) -> None:
         pass
 
 
-class Progress:
-    """The state of a run for the display. `clock` returns seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started = clock()
-        self._expected: float | None = None
-        self._running: dict[tuple[str, str], float] = {}
-        self._done = self._total = self._failed = 0
-        self._built = self._to_build = 0
-
-    def on_event(self, event: Event) -> None:
-        """Update the state from an event."""
-        match event:
-            case RunStarted():
-                self._total, self._to_build, self._expected = event.jobs, event.to_build, event.expected
-                self._done = self._failed = self._built = 0  # of an earlier round, before the manifest was fixed
-            case StageStarted():
-                self._running[event.job, event.stage] = self._clock()
-            case StageFinished():
-                self._running.pop((event.job, event.stage), None)
-            case JobFinished():
-                self._done, self._total = event.done, event.total
-                self._failed += event.report.unexpected
-                self._built += not render.is_idle(event.report)
-
-    @property
-    def busy(self) -> bool:
-        """Return True if a stage is running."""
-        return bool(self._running)
-
-    def remaining(self) -> float | None:
-        """Return the expected seconds left, from history, else from the pace so far, else None."""
-        elapsed = self._clock() - self._started
-        if self._expected is not None:
-            return self._expected - elapsed if self._expected > elapsed else None
-        if self._built and self._to_build > self._built:
-            return elapsed / self._built * (self._to_build - self._built)
-        return None
-
-    def lines(self, room: int) -> list[str]:
-        """Return the running stages, longest first, in at most `room` lines, and the bar below them."""
-        now = self._clock()
-        running = list(self._running.items())  # copied at once, as another thread changes it
-        shown = running if len(running) < room else running[: max(room - 2, 0)]
-        lines = [f"  {stage:<8} {format_duration(now - since):>7}  {clean(job)}" for (job, stage), since in shown]
-        if len(shown) < len(running):
-            lines.append(f"  and {len(running) - len(shown)} more")
-        filled = _BAR * self._done // self._total if self._total else 0
-        bar = "━" * filled + "─" * (_BAR - filled)
-        parts = [f"{bar} {self._done}/{counted(self._total, 'job')}"]
-        parts += [f"{self._failed} failed"] if self._failed else []
-        parts.append(format_duration(now - self._started))
-        left = self.remaining()
-        parts += [f"{approximate_duration(left)} left"] if left is not None else []
-        return [*lines, render.SEPARATOR.join(parts)]
-
-
 class Watcher:
     """The listener that prints: a context manager around the run. `finish` prints the end."""
 
@@ -122,17 +62,18 @@ class Watcher:
         quiet: bool = False,
         verbose: bool = False,
         live: bool | None = None,
+        durations: int | None = None,
     ) -> None:
         self._out = out
         self._base = base
         self._quiet = quiet
         self._verbose = verbose
+        self._durations = durations
         self._terminal = is_terminal(out)
         self._colour = wants_colour(out)
         self._live = (self._terminal if live is None else live) and not quiet
         self._display: Any = None
         self._progress = Progress()
-        self._printed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -168,9 +109,12 @@ class Watcher:
     def finish(self, report: RunReport) -> None:
         """Print the end of a run; the last line is the summary."""
         self._stop()
-        if report.failed > report.expected and self._printed > _LONG:
-            self._print(["", *render.recap_lines(report)])
-        self._print([*(render.key_lines(report) if self._verbose else ()), render.summary_line(report)])
+        lines = render.all_failure_lines(report, base=self._base)
+        if self._durations is not None:
+            slowest = render.duration_lines(report, self._durations)
+            lines += ["", *slowest] if slowest and not lines else slowest
+        lines += render.key_lines(report) if self._verbose else []
+        self._print([*lines, render.summary_line(report)])
         self._flush()
 
     def _job(self, report: JobReport) -> None:
@@ -183,7 +127,6 @@ class Watcher:
             self._flush()
 
     def _print(self, lines: Sequence[str]) -> None:
-        self._printed += len(lines)
         if self._colour:
             lines = [_coloured(line) for line in lines]
         if self._display is not None:
@@ -214,7 +157,7 @@ class Watcher:
         console = Console(file=self._out, highlight=False)
 
         def frame() -> Group:
-            lines = self._progress.lines(room=max(console.height // 2, 3))
+            lines = self._progress.lines(room=max(console.height // 2, 3), width=console.width)
             return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
         self._display = Live(console=console, get_renderable=frame, transient=True, refresh_per_second=4)

@@ -1,4 +1,4 @@
-"""Render reports, plans and checks as lines of plain text. Every function is pure.
+"""Render runs, checks and errors as lines of plain text. Every function is pure.
 
 Names and messages come from manifests, models and compilers: each is cleaned of terminal control
 characters before it becomes part of a line.
@@ -7,24 +7,27 @@ characters before it becomes part of a line.
 from __future__ import annotations
 
 import os.path
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from batchexport.core.errors import ExitCode
-from batchexport.core.report import STAGES, Failure, JobReport, Outcome, RunReport, StageReport
-from batchexport.core.text import approximate_duration, clean, clean_lines, counted, format_duration
+from batchexport.core.errors import ExitCode, Kind
+from batchexport.core.report import FIRST_TIME, STAGES, Failure, JobReport, Outcome, RunReport, StageReport
+from batchexport.core.text import clean, clean_lines, counted, format_duration
 
 if TYPE_CHECKING:
-    from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
-    from batchexport.toolchain.doctor import Check
+    from batchexport.toolchain.machine_checks import Check
 
 SEPARATOR = " · "
 RUN_WORD = 9  # the first column of a run: as wide as "cancelled"
-_PLAN_WORD = 10  # and of a plan: as wide as "up-to-date"
 _INDENT = " " * (RUN_WORD + 1)
 _AT_REST = (Outcome.CACHED, Outcome.SKIPPED)
+_WORST = (Kind.INTERNAL, Kind.CRASH, Kind.OOM, Kind.TIMEOUT, Kind.DISK, Kind.TOOLCHAIN)
+_SAME_INPUTS = re.compile(r"; \d+ other inputs? same")
+_COMMON = (*FIRST_TIME.values(), "forced")  # reasons that say no more than that a stage was asked for
+_MESSAGE = 100  # characters of a failure's message in the line of its job
 
 
 # --- run -----------------------------------------------------------------------------------------
@@ -51,38 +54,55 @@ def is_idle(job: JobReport) -> bool:
     return True
 
 
-def job_line(job: JobReport, *, reasons: bool = False) -> str:
-    """Return the line of a finished job. `reasons` adds why cached stages are cached."""
+def job_line(job: JobReport, *, base: str = "", reasons: bool = False) -> str:
+    """Return the line of a finished job; that of a failed one has the kind, the message and the path of the log.
+
+    It says why a stage was built again. `reasons` adds the outcome and the reason of every stage.
+    """
     head = f"{job_word(job):<{RUN_WORD}} {clean(job.name)}"
     if not reasons and is_idle(job):
         return f"{head}  cached"
-    parts = [_stage(name, stage, reasons=reasons) for name, stage in _in_order(job.stages)]
-    return f"{head}  {SEPARATOR.join(parts)}" if parts else head
+    stages = [(name, stage) for name, stage in _in_order(job.stages) if reasons or not _is_noise(job, stage)]
+    parts = [head, *(_stage(name, stage, reasons=reasons) for name, stage in stages)]
+    if job.error is not None:
+        parts.append(_failure_note(job.error, base, with_log=not job.expected))
+    return "  ".join(parts)
 
 
 def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
-    """Return the details of a failed job, for below its line; `base` is the manifest's folder."""
-    lines = _labelled("error", f"{failure.message} (stage: {failure.stage}, kind: {failure.kind})")
-    if failure.remedy:
-        lines += _labelled("remedy", failure.remedy)
-    if failure.findings:
-        lines += _labelled("findings", "\n".join(failure.findings))
-    if failure.log:
-        path = os.path.normpath(PurePath(base, failure.log))
-        lines += _labelled("log", "\n".join([path, *(f"  {line}" for line in failure.log_tail)]))
-    if failure.reproduce:
-        lines += _labelled("reproduce", failure.reproduce)
-    return lines
+    """Return the details of a failed job, for below its name; `base` is the manifest's folder."""
+    return [line for label, text in failure_parts(failure.to_json(), base) for line in _labelled(label, text)]
+
+
+def failure_parts(error: Mapping[str, Any], base: str) -> list[tuple[str, str]]:
+    """Return label and text of what a failure tells, given as in the JSON report; `base` is the manifest's folder."""
+    parts = [("error", f"{error['message']} (stage: {error['stage']}, kind: {error['kind']})")]
+    where = error.get("where")
+    if isinstance(where, Mapping):
+        where = f"{where.get('file')}:{where.get('line')}  {where.get('text') or ''}".rstrip()
+    parts += [("where", str(where))] if where else []
+    parts += [("remedy", error["remedy"])] if error.get("remedy") else []
+    parts += [("findings", "\n".join(error["findings"]))] if error.get("findings") else []
+    if error.get("log"):
+        tail = [f"  {line}" for line in error.get("log_tail", ())]
+        parts.append(("log", "\n".join([log_path(error["log"], base), *tail])))
+    parts += [("reproduce", error["reproduce"])] if error.get("reproduce") else []
+    return parts
+
+
+def log_path(log: str, base: str) -> str:
+    """Return the path of a log, which is relative to the manifest's folder, as seen from the working directory."""
+    return os.path.normpath(PurePath(base, log))
 
 
 def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[str]:
-    """Return the line of a finished job, its warnings unless it was at rest, and, if it failed, the details."""
-    lines = [job_line(job, reasons=reasons)]
+    """Return the line of a finished job, and its warnings unless it was at rest."""
+    lines = [job_line(job, base=base, reasons=reasons)]
     if reasons or not is_idle(job):
         lines += [line for warning in job.warnings for line in _labelled("warning", warning)]
-    if job.error is not None and job.expected and not reasons:
-        return [*lines, *_labelled("failure", f"{_first_line(job.error.message)} (kind: {job.error.kind})")]
-    return lines if job.error is None else [*lines, *failure_lines(job.error, base=base)]
+    if job.error is not None and job.expected and reasons:
+        lines += failure_lines(job.error, base=base)
+    return lines
 
 
 def stage_started_line(job: str, stage: str, reason: str) -> str:
@@ -95,13 +115,37 @@ def stage_finished_line(job: str, stage: str, seconds: float) -> str:
     return f"{'ended':<{RUN_WORD}} {clean(job)}  {clean(stage)} after {format_duration(seconds)}"
 
 
-def recap_lines(report: RunReport) -> list[str]:
-    """Return the jobs that failed unexpectedly once more, a line each, for a run too long to scroll back through."""
-    return [
-        f"{'failed':<{RUN_WORD}} {clean(job.name)}  {job.error.stage}: {clean(_first_line(job.error.message))}"
-        for job in report.jobs
-        if job.error is not None and not job.expected
-    ]
+def worst_first(report: RunReport) -> list[JobReport]:
+    """Return the jobs that failed unexpectedly: first those whose process died or that batchexport itself failed."""
+    failed = [job for job in report.jobs if job.error is not None and not job.expected]
+    rank = {kind: place for place, kind in enumerate(_WORST)}
+    return sorted(failed, key=lambda job: rank.get(job.error.kind, len(rank)) if job.error else 0)
+
+
+def all_failure_lines(report: RunReport, *, base: str = "") -> list[str]:
+    """Return the details of every job that failed unexpectedly, worst first; no line if there is none."""
+    failed = worst_first(report)
+    if not failed:
+        return []
+    kinds = Counter(str(job.error.kind) for job in failed if job.error)
+    order = ", worst first" if len(kinds) > 1 else ""
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    lines = ["", f"{counted(len(failed), 'failure')}{order}: {counts}", ""]
+    for job in failed:
+        if job.error is not None:
+            lines += [f"  {clean(job.name)}", *failure_lines(job.error, base=base), ""]
+    return lines
+
+
+def duration_lines(report: RunReport, most: int) -> list[str]:
+    """Return the `most` slowest stages of a run, all for 0; no line if none ran."""
+    ran = [(stage.seconds, name, job.name) for job in report.jobs for name, stage in job.stages.items()]
+    slowest = sorted((one for one in ran if one[0] > 0), key=lambda one: -one[0])
+    shown = slowest[: most or None]
+    if not shown:
+        return []
+    lines = [f"  {format_duration(seconds):>7}  {name:<8} {clean(job)}" for seconds, name, job in shown]
+    return [f"slowest {counted(len(shown), 'stage')} of {len(slowest)}", *lines, ""]
 
 
 def key_lines(report: RunReport) -> list[str]:
@@ -142,15 +186,39 @@ def _totals(report: RunReport) -> str:
     return "; ".join(parts)
 
 
+def _is_noise(job: JobReport, stage: StageReport) -> bool:
+    """Return True for a stage that a delivered job did not need, such as a compile with format "none"."""
+    return job.ok and stage.outcome is Outcome.SKIPPED
+
+
 def _stage(name: str, stage: StageReport, *, reasons: bool) -> str:
-    text = f"{name} {stage.outcome}"
+    took = f" {format_duration(stage.seconds)}" if stage.seconds or stage.outcome is Outcome.BUILT else ""
+    if reasons:
+        reason = f" ({clean(stage.reason)})" if stage.reason else ""
+        return f"{name} {stage.outcome}{took}{reason}"
     if stage.outcome is Outcome.FAILED:
-        return f"{text} after {format_duration(stage.seconds)}"
+        return f"{name} failed{took}"
     if stage.outcome is Outcome.BUILT:
-        text += f" {format_duration(stage.seconds)}"
-    elif stage.outcome is Outcome.CACHED and not reasons:
-        return text
-    return f"{text} ({clean(stage.reason)})" if stage.reason else text
+        reason = _news(stage.reason)
+        return f"{name}{took}{reason and f' ({reason})'}"
+    if stage.outcome is Outcome.CACHED:  # what took time is a package of new weights around stored code
+        return f"{name} packed{took}" if stage.seconds else f"{name} cached"
+    return f"{name} {stage.outcome} ({clean(stage.reason)})" if stage.reason else f"{name} {stage.outcome}"
+
+
+def _news(reason: str) -> str:
+    """Return a reason without what every first build has in common, and what did not change."""
+    for common in _COMMON:
+        if reason == common or reason.startswith(f"{common};"):
+            reason = reason[len(common) :].removeprefix(";").strip()
+    return clean(_SAME_INPUTS.sub("", reason))
+
+
+def _failure_note(failure: Failure, base: str, *, with_log: bool) -> str:
+    message = clean(_first_line(failure.message))
+    shown = message if len(message) <= _MESSAGE else f"{message[: _MESSAGE - 1]}…"
+    log = f" (log: {clean(log_path(failure.log, base))})" if failure.log and with_log else ""
+    return f"{failure.kind}: {shown}{log}"
 
 
 def _in_order(stages: Mapping[str, StageReport]) -> Iterator[tuple[str, StageReport]]:
@@ -168,99 +236,7 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-# --- plan, explain, ls ---------------------------------------------------------------------------
-
-
-def plan_word(job: PlannedJob) -> str:
-    """Return the first word of a planned job: build, may build, skip, deliver or up-to-date."""
-    actions = {stage.action for stage in job.stages.values()}
-    for action, word in (("run", "build"), ("maybe", "may build"), ("skip", "skip")):
-        if action in actions:
-            return word
-    return "up-to-date" if job.delivered else "deliver"
-
-
-_PLAN_WORDS = {
-    "build": "to build",
-    "may build": "may have to build",
-    "skip": "to skip",
-    "deliver": "to copy from the cache",
-    "up-to-date": "up to date",
-}
-_ACTIONS = {"run": "runs", "maybe": "may run", "skip": "is skipped", "cached": "cached"}
-
-
-def plan_lines(plan: Plan) -> list[str]:
-    """Return a line per job, what would run and why, and a summary."""
-    counts: Counter[str] = Counter()
-    lines = []
-    for job in plan.jobs:
-        word = plan_word(job)
-        counts[word] += 1
-        lines.append(f"{word:<{_PLAN_WORD}} {clean(job.name)}{_plan_detail(word, job)}")
-    parts = [f"{counts[word]} {text}" for word, text in _PLAN_WORDS.items() if counts[word]]
-    total = f"{counted(len(plan.jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"
-    if plan.expected_seconds is not None and (counts["build"] or counts["may build"]):
-        total += f"; {approximate_duration(plan.expected_seconds)}"
-    return [*lines, total]
-
-
-def explain_lines(job: PlannedJob) -> list[str]:
-    """Return what each stage of one job would do, and why."""
-    lines = [clean(job.name)]
-    for name in STAGES:
-        if name in job.stages:
-            stage = job.stages[name]
-            text = _ACTIONS.get(stage.action, clean(stage.action))
-            if stage.reason:
-                text += f": {stage.reason}"
-            if stage.expected_seconds is not None and stage.action in ("run", "maybe"):
-                text += f" ({approximate_duration(stage.expected_seconds)})"
-            first, *rest = clean_lines(text)
-            lines += [f"  {name:<8} {first}", *(f"  {'':<8} {line}" for line in rest)]
-    outputs = "in place" if job.delivered else "missing or stale"
-    return [*lines, f"  {'outputs':<8} {outputs}"]
-
-
-def ls_lines(jobs: Sequence[JobState]) -> list[str]:
-    """Return every job with the state of its outputs, in columns, and the counts."""
-    width = max((len(clean(job.name)) for job in jobs), default=0)
-    lines = [
-        f"{clean(job.state):<{RUN_WORD}} {clean(job.name):<{width}}  {clean(job.path)}"
-        + (f"  ({clean(job.detail)})" if job.detail and job.state == "stale" else "")
-        for job in jobs
-    ]
-    counts = Counter(job.state for job in jobs)
-    parts = [f"{count} {clean(state)}" for state, count in counts.most_common()]
-    return [*lines, f"{counted(len(jobs), 'job')}: {', '.join(parts)}" if parts else "0 jobs"]
-
-
-def _plan_detail(word: str, job: PlannedJob) -> str:
-    if word == "up-to-date":
-        return ""
-    if word == "deliver":
-        return "  every stage cached, outputs to be copied"
-    parts = _planned(job.stages)
-    known = [stage.expected_seconds for stage in job.stages.values() if stage.action == "run"]
-    seconds = [one for one in known if one is not None]
-    guess = f"  {approximate_duration(sum(seconds))}" if seconds and len(seconds) == len(known) else ""
-    return f"  {SEPARATOR.join(parts)}{guess}"
-
-
-def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:
-    """Return what the stages would do; stages with the same action and reason share a phrase."""
-    names: dict[str, list[str]] = {}
-    for name in STAGES:
-        if name in stages:
-            stage = stages[name]
-            text = _ACTIONS.get(stage.action, clean(stage.action))
-            if stage.action != "cached" and stage.reason:
-                text += f" ({clean(stage.reason)})"
-            names.setdefault(text, []).append(name)
-    return [f"{', '.join(sharing)} {text}" for text, sharing in names.items()]
-
-
-# --- cache, doctor, errors -----------------------------------------------------------------------
+# --- doctor, verify, errors -----------------------------------------------------------------------
 
 
 def doctor_lines(checks: Sequence[Check]) -> list[str]:

@@ -70,6 +70,10 @@ class UsageError(BatchExportError):
     exit_code = ExitCode.USAGE
 
 
+class NothingSelected(UsageError):
+    """The options select no job of the manifest."""
+
+
 class ManifestError(BatchExportError):
     """All mistakes in one manifest, found before any work is done."""
 

@@ -9,13 +9,27 @@ from batchexport.core.report import AppliedFix, JobReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageEstimate:
+    """A stage that may run, and the seconds it should take: `known` from history, else a guess."""
+
+    job: str
+    stage: str
+    seconds: float
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The jobs are known. `expected` is the number of seconds the run should take, from history, or None."""
+    """The jobs are known, and the stages that may run.
+
+    `expected` is the number of seconds the run should take, from history, or None.
+    """
 
     jobs: int
     to_build: int
     workers: int
     expected: float | None = None
+    stages: tuple[StageEstimate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

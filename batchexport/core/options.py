@@ -14,7 +14,7 @@ class RunOptions:
     """The options of `batchexport run`; see its `--help`.
 
     `force` names the stages to run again even if cached; `output_dir` replaces the manifest's. `apply_fixes` writes
-    what failures say into the manifest, and runs again.
+    what failures say into the manifest, and runs again. `failed` selects the jobs that failed when they last ran.
     """
 
     manifest: Path
@@ -24,7 +24,9 @@ class RunOptions:
     only: tuple[str, ...] = ()
     stage: str | None = None
     jobs: int | None = None
+    failed: bool = False
     fail_fast: bool = False
+    maxfail: int | None = None
     force: tuple[str, ...] = ()
     paranoid: bool = False
     require_all: bool = False
@@ -32,6 +34,12 @@ class RunOptions:
     apply_fixes: bool = False
     json: Path | None = None
     output_dir: Path | None = None
+
+    def stop_reason(self, failures: int) -> str | None:
+        """Return the option because of which nothing more is started after so many failures; None for none."""
+        if self.fail_fast and failures:
+            return "--fail-fast"
+        return f"--maxfail {self.maxfail}" if self.maxfail is not None and failures >= self.maxfail else None
 
     @property
     def explicit_cache_dir(self) -> Path | None:

@@ -15,6 +15,8 @@ from batchexport.core.errors import ExitCode, Kind
 
 SCHEMA = 1
 STAGES = ("export", "compile", "verify")
+# The reason given for a stage that runs for the first time, or for what it has not seen before.
+FIRST_TIME = {"export": "never built", "compile": "never compiled", "verify": "this artifact was not verified yet"}
 # The reason given for a cached stage.
 UNCHANGED = {"export": "inputs unchanged", "compile": "program unchanged", "verify": "artifact unchanged"}
 

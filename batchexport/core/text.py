@@ -54,8 +54,13 @@ def number(value: float) -> str:
 
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
     """Return `did you mean "x"?` for the nearest known spelling, None when nothing is near."""
-    best = _nearest(word[:60], tuple(known))
+    best = nearest(word, known)
     return f"did you mean {quoted(best)}?" if best else None
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the nearest known spelling, None when nothing is near."""
+    return _nearest(word[:60], tuple(known))
 
 
 @lru_cache(maxsize=1024)

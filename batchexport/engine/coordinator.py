@@ -285,8 +285,8 @@ class Coordinator:
         self._stop_after(self._finisher.fail(run, failure))
 
     def _stop_after(self, report: JobReport) -> None:
-        if report.unexpected and self._options.fail_fast and self._stopping is None:
-            self._cancel("--fail-fast")
+        if report.unexpected and self._stopping is None and (why := self._options.stop_reason(self._finisher.failures)):
+            self._cancel(why)
 
     def _cancel(self, reason: str) -> None:
         """Start nothing more, kill the children, and report every open job as cancelled."""

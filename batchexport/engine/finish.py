@@ -36,6 +36,11 @@ class JobFinisher:
         self._total = total
         self._reports: dict[str, JobReport] = {}
 
+    @property
+    def failures(self) -> int:
+        """Return how many jobs have failed unexpectedly so far."""
+        return sum(report.unexpected for report in self._reports.values())
+
     def reports(self, jobs: Sequence[Job]) -> tuple[JobReport, ...]:
         """Return one report per job, in the order of `jobs`; a job without one by now was interrupted."""
         for job in jobs:

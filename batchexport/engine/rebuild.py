@@ -61,6 +61,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
                 cache_dir=scratch / "cache",
                 output_dir=scratch / "outputs",
                 only=tuple(job.name for job in chosen),
+                failed=False,
                 expression=None,
                 tags=(),
                 force=(),

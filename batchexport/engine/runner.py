@@ -5,10 +5,11 @@ the next run need.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from batchexport.core.errors import StoreError, UsageError
-from batchexport.core.events import Listener, Note, RunStarted
+from batchexport.core.events import Listener, Note, RunStarted, StageEstimate
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES, JobReport
 from batchexport.dependencies.checker import CheckedFiles
@@ -21,6 +22,7 @@ from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
+from batchexport.planning.planner import plan_job
 from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
 from batchexport.toolchain.resources import usable_cores, usable_memory
@@ -41,9 +43,10 @@ def run_jobs(
         coordinator = _coordinator(session, options, listener)
         reports = coordinator.run()
         session.delivery.remember()
+        session.outcomes.remember(reports)
         _save_gc_root(session, reports, listener)
         _save_noop(options, text, session, reports)
-        notes = tuple(note for note in (session.store.index.problem,) if note)
+        notes = tuple(note for note in (session.nothing_selected, session.store.index.problem) if note)
         for note in notes:
             listener(Note(text=note))
         return reports, session.manifest.output_dir, coordinator.interrupted, notes
@@ -100,7 +103,15 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
             ),
             workers=slots,
         )
-    listener(RunStarted(jobs=len(session.jobs), to_build=len(missing), workers=slots, expected=expected))
+    listener(
+        RunStarted(
+            jobs=len(session.jobs),
+            to_build=len(missing),
+            workers=slots,
+            expected=expected,
+            stages=tuple(_estimates(session, options)),
+        )
+    )
     return Coordinator(
         session,
         options,
@@ -109,6 +120,16 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         runner=runner,
         listener=listener,
     )
+
+
+def _estimates(session: Session, options: RunOptions) -> Iterator[StageEstimate]:
+    """Yield the stages that may run, each with its expected time."""
+    last = STAGES.index(options.stage or STAGES[-1])
+    for job in session.jobs:
+        for name, stage in plan_job(session, job).stages.items():
+            if stage.action in ("run", "maybe") and STAGES.index(name) <= last:
+                known = stage.expected_seconds is not None
+                yield StageEstimate(job=job.name, stage=name, seconds=stage.seconds, known=known)
 
 
 def _stages_to_run(session: Session, options: RunOptions, *, target: str, compiled: bool) -> tuple[str, ...]:
@@ -142,7 +163,7 @@ def _save_gc_root(session: Session, reports: tuple[JobReport, ...], listener: Li
 
 def _save_noop(options: RunOptions, text: bytes, session: Session, reports: tuple[JobReport, ...]) -> None:
     """Save the run for `planning.noop`, if every job is delivered and nothing changed meanwhile."""
-    if options.stage or options.in_process or not all(report.ok for report in reports):
+    if options.stage or options.in_process or options.failed or not all(report.ok for report in reports):
         return
     if options.manifest.read_bytes() != text:
         return  # it was edited meanwhile, so these jobs may be from either version

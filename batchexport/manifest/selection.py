@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from batchexport.core.errors import UsageError
-from batchexport.core.text import did_you_mean, quoted
+from batchexport.core.errors import NothingSelected, UsageError
+from batchexport.core.text import did_you_mean, nearest, quoted
 
 Matcher = Callable[[str], bool]
 
@@ -45,7 +45,7 @@ def select(
         if (not only or job.name in only) and (not tags or not set(tags).isdisjoint(job.tags)) and matches(job.name)
     )
     if not chosen:
-        raise UsageError(_nothing_left(everything, expression, tags, only))
+        raise NothingSelected(_nothing_left(everything, expression, tags, only))
     return chosen
 
 
@@ -149,9 +149,20 @@ def _refuse_unknown(only: Sequence[str], names: Sequence[str]) -> None:
     lines = []
     for name in unknown:
         longer = [one for one in names if name.lower() in one.lower()]
-        hint = f"did you mean {quoted(longer[0], 200)}?" if longer else did_you_mean(name, names)
+        hint = (
+            f"did you mean {quoted(longer[0], 200)}?"
+            if longer
+            else did_you_mean(name, names) or _near_stem(name, names)
+        )
         lines.append(f"no job is named {quoted(name, 200)}; {hint or f'the jobs are {_some(names)}'}")
-    raise UsageError("\n".join(lines))
+    raise NothingSelected("\n".join(lines))
+
+
+def _near_stem(name: str, names: Sequence[str]) -> str | None:
+    """Return `did you mean "x"?` for the job whose name up to its ids and target is nearest to that of `name`."""
+    stems = {re.split(r"[\[@]", one)[0]: one for one in reversed(names)}
+    near = nearest(re.split(r"[\[@]", name)[0], stems)
+    return None if near is None else f"did you mean {quoted(stems[near], 200)}?"
 
 
 def _nothing_left(jobs: Sequence[Selectable], expression: str | None, tags: Sequence[str], only: Sequence[str]) -> str:

@@ -9,18 +9,18 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
-import batchexport
 from batchexport.pipeline.failure import causes, text_of
 
 _TEXT_LENGTH = 120
 # How torch.export and TorchDynamo tell in words where in the model they were.
 _TOLD = re.compile(r'^\s*File "([^"]+)", line (\d+), in (\S+)$', re.MULTILINE)
 _INSTALLED = ("site-packages", "dist-packages")
-_OURS = (os.path.dirname(batchexport.__file__ or "") + os.sep, os.path.dirname(torch.__file__ or "") + os.sep)
+_OURS = (str(Path(__file__).parents[1]) + os.sep, str(Path(torch.__file__ or "").parent) + os.sep)
 _STANDARD = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
 
 Frame = tuple[str, int, str]  # file, line counted from 1, function

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchexport.core import keys
 from batchexport.core.job import Job
-from batchexport.core.report import UNCHANGED
+from batchexport.core.report import FIRST_TIME, UNCHANGED
 from batchexport.dependencies.traces import TraceHit, TraceMiss, Traces
 from batchexport.planning.history import History
 from batchexport.store.results import Result, Results
@@ -134,7 +134,7 @@ class CacheLookup:
             )
             base = self._base(found) if swap_weights else None
             if base is None:
-                return Miss(key=None, lock=request_key, reason=reason or "never built")
+                return Miss(key=None, lock=request_key, reason=reason or FIRST_TIME["export"])
             reason = f"{reason}; the stored graph takes them"
             code = self._code_of(job, base) if pack else None
             return SwapWeights(key=None, lock=request_key, reason=reason, base=base, code=code)
@@ -175,7 +175,9 @@ class CacheLookup:
         code = self._results.get("code", code_key)
         if pack and (usable := _with_swappable_weights(code)) is not None:
             return PackWeights(key=key, lock=code_key, reason="program unchanged, new weights", code=usable)
-        reason = self._history.difference("compile", job.name, self.compile_components(job, export)) or "never compiled"
+        reason = (
+            self._history.difference("compile", job.name, self.compile_components(job, export)) or FIRST_TIME["compile"]
+        )
         if code is not None and (why := code.compile_facts.why_fixed) is not None:
             reason += f"; its weights can't be exchanged: {why}"
         return Miss(key=key, lock=code_key, reason=reason)
@@ -256,7 +258,7 @@ class CacheLookup:
             return Miss(key=key, lock=key, reason="forced")
         result = self._results.get("verify", key)
         if result is None:
-            return Miss(key=key, lock=key, reason="this artifact was not verified yet")
+            return Miss(key=key, lock=key, reason=FIRST_TIME["verify"])
         return Hit(result=result, reason=UNCHANGED["verify"])
 
     def prefetch(self, jobs: Sequence[Job]) -> None:

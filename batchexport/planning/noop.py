@@ -19,6 +19,7 @@ from batchexport.core.digests import bytes_digest
 from batchexport.core.options import RunOptions, data_files
 from batchexport.core.report import STAGES, UNCHANGED, JobReport, Outcome, StageReport
 from batchexport.dependencies.checker import CheckedFiles, DependencyChecker
+from batchexport.planning.outcomes import any_failed
 from batchexport.store import gc_roots
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
@@ -58,7 +59,7 @@ def load(options: RunOptions, toolchain: probe.Toolchain, checked: CheckedFiles 
 
     Digests of the files that had to be hashed are added to `checked`, so that the rest of the command reuses them.
     """
-    if options.force or options.stage or options.in_process or options.paranoid:
+    if options.force or options.stage or options.in_process or options.paranoid or options.failed:
         return None
     try:
         manifest = options.manifest.read_bytes()
@@ -73,6 +74,8 @@ def load(options: RunOptions, toolchain: probe.Toolchain, checked: CheckedFiles 
         row = index.get("conclusion", noop_key(options, manifest, toolchain))
         if not isinstance(row, dict) or row["cache"] != str(layout.root) or not _is_current(row, index, checked):
             return None
+        if any_failed(index, options.manifest):
+            return None  # the full run notes that it does no more
         if not gc_roots.mark_used(layout, options.manifest):
             return None  # the full run writes the gc root, without which gc would delete what the outputs need
         return NoopRun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from batchexport.core.job import Job
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
@@ -20,7 +21,19 @@ def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
         for stage in job.stages.values():
             if stage.action == "run" and expected is not None:
                 expected = None if stage.expected_seconds is None else expected + stage.expected_seconds
-    return Plan(manifest=manifest, jobs=jobs, expected_seconds=None if expected is None else expected / workers)
+    return Plan(
+        manifest=manifest,
+        jobs=jobs,
+        expected_seconds=None if expected is None else expected / workers,
+        least_seconds=wall_seconds([job.least_seconds for job in jobs], workers),
+        most_seconds=wall_seconds([job.most_seconds for job in jobs], workers),
+        notes=(session.nothing_selected,) if session.nothing_selected else (),
+    )
+
+
+def wall_seconds(jobs: Sequence[float], workers: int) -> float:
+    """Return how long `workers` take for jobs of these seconds; the stages of one job run one after the other."""
+    return max(sum(jobs) / workers, max(jobs, default=0.0))
 
 
 def plan_job(session: Session, job: Job) -> PlannedJob:
@@ -73,12 +86,18 @@ def job_state(session: Session, job: Job) -> JobState:
 def _stage(session: Session, job: Job, stage: str, decision: Hit | Miss) -> PlannedStage:
     if isinstance(decision, Hit):
         return PlannedStage(action="cached", reason=decision.reason, expected_seconds=0.0)
-    expected = session.timings.expected(job, stage)
-    return PlannedStage(
-        action="run", reason=decision.reason, expected_seconds=expected.seconds if expected.known else None
-    )
+    return _to_run(session, job, stage, "run", decision.reason)
 
 
 def _maybe(session: Session, job: Job, stage: str, reason: str) -> PlannedStage:
+    return _to_run(session, job, stage, "maybe", reason)
+
+
+def _to_run(session: Session, job: Job, stage: str, action: str, reason: str) -> PlannedStage:
     expected = session.timings.expected(job, stage)
-    return PlannedStage(action="maybe", reason=reason, expected_seconds=expected.seconds if expected.known else None)
+    return PlannedStage(
+        action=action,
+        reason=reason,
+        expected_seconds=expected.seconds if expected.known else None,
+        guessed_seconds=None if expected.known else expected.seconds,
+    )

@@ -16,6 +16,7 @@ from batchexport.manifest.selection import select
 from batchexport.planning.estimates import Timings
 from batchexport.planning.history import History
 from batchexport.planning.lookup import CacheLookup
+from batchexport.planning.outcomes import LastOutcomes
 from batchexport.store.outputs import Delivery
 from batchexport.store.results import Results
 from batchexport.store.store import Store
@@ -28,7 +29,10 @@ from batchexport.toolchain.transformers import transformer_types
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The objects that a command works with. The index rows of the selected jobs are already read."""
+    """The objects that a command works with. The index rows of the selected jobs are already read.
+
+    `nothing_selected` tells the user why there are no jobs, where --failed selects none.
+    """
 
     manifest: Manifest
     jobs: tuple[Job, ...]
@@ -40,7 +44,9 @@ class Session:
     delivery: Delivery
     timings: Timings
     history: History
+    outcomes: LastOutcomes
     devices: Devices
+    nothing_selected: str | None = None
 
 
 def cache_folder(options: RunOptions, manifest: Manifest) -> Path:
@@ -68,6 +74,9 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
         manifest = replace(manifest, output_dir=options.output_dir.absolute())
     jobs = select(manifest.jobs, expression=options.expression, tags=options.tags, only=options.only)
     with Store.open(cache_folder(options, manifest)) as store:
+        outcomes, nothing_selected = LastOutcomes(store.index, options.manifest), None
+        if options.failed:
+            jobs, nothing_selected = outcomes.select_failed(jobs)
         toolchain = probe.toolchain()
         checker = DependencyChecker(
             root=str(manifest.root),
@@ -105,7 +114,9 @@ def open_session(options: RunOptions, checked: CheckedFiles | None = None) -> It
             delivery=delivery,
             timings=timings,
             history=history,
+            outcomes=outcomes,
             devices=devices,
+            nothing_selected=nothing_selected,
         )
 
 

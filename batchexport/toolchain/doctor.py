@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,13 +14,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from batchexport.core.text import counted, format_bytes
 from batchexport.core.wheels import fits, install_torchvision
 from batchexport.toolchain.cuda import ask_driver, parse
+from batchexport.toolchain.machine_checks import Check, check_file_system, check_kernel, check_vector_code
 from batchexport.toolchain.probe import compiler, compiler_path
 from batchexport.toolchain.resources import cgroup_memory, usable_cores
 
@@ -32,16 +33,6 @@ extern "C" int answer() { std::vector<int> v(omp_get_max_threads()); return stat
 _ISA = (("amx_tile", "AMX"), ("avx512f", "AVX512"), ("avx2", "AVX2"), ("sve", "SVE"), ("asimd", "NEON"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """What was checked, its state (`ok`, `warn` or `fail`), what was found, and what to do about it."""
-
-    name: str
-    state: str
-    detail: str
-    remedy: str | None = None
-
-
 def examine(cache: Path) -> tuple[Check, ...]:
     """Run all checks; `cache` is the folder that the cache is or will be in."""
     temporary = Path(tempfile.gettempdir())
@@ -51,10 +42,13 @@ def examine(cache: Path) -> tuple[Check, ...]:
         check_torchvision(sys.path),
         check_compiler(),
         check_isa(Path("/proc/cpuinfo")),
+        check_vector_code(Path("/proc/cpuinfo")),
+        check_kernel(platform.release()),
         check_cores(),
         check_memory(Path("/sys/fs/cgroup")),
         check_gpus(Path("/proc/driver/nvidia/version")),
         check_writable("cache", cache),
+        check_file_system(_nearest(cache), Path("/proc/self/mounts")),
         check_space("cache disk", cache, fail=_GIB, warn=10 * _GIB),
         check_space("temp disk", temporary, fail=_GIB // 4, warn=2 * _GIB),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from batchexport.core.errors import (
 from batchexport.core.events import JobFinished, Listener, RunStarted, StageStarted
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import RunReport
+from batchexport.planning.job_details import JobDetails, LogFile
 from support.reports import built, failure, job, run_report
 
 Invoke = Callable[..., click.testing.Result]
@@ -43,6 +45,7 @@ class Fake:
     report: RunReport = field(default_factory=lambda: run_report(job()))
     error: BaseException | None = None
     options: Any = None
+    logs: tuple[LogFile, ...] = ()
 
     def run(self, options: Any, listener: Listener) -> RunReport:
         self._hear(options)
@@ -61,6 +64,12 @@ class Fake:
         self._hear(options)
         return (JobState(name="bert@cpu", state="missing", path="dist/bert@cpu"),)
 
+    def details(self, options: Any) -> tuple[JobDetails, ...]:
+        self._hear(options)
+        report = job(error=failure(message="it broke")).to_json()
+        state = JobState(name="bert@cpu", state="missing", path="dist/bert@cpu", detail="not delivered yet")
+        return (JobDetails(state=state, ended="2026-01-02", report=report, logs=self.logs),)
+
     def cache_root(self, options: Any) -> Path:
         self._hear(options)
         return options.cache_dir or Path("/from/the/manifest")
@@ -75,7 +84,7 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     stand_in = Fake()
     module = importlib.import_module("batchexport.api")
-    for name in ("run", "plan", "ls", "cache_root"):
+    for name in ("run", "plan", "ls", "details", "cache_root"):
         monkeypatch.setattr(module, name, getattr(stand_in, name))
     monkeypatch.delenv("BATCHEXPORT_CACHE_DIR", raising=False)
     monkeypatch.delenv("BATCHEXPORT_DEBUG", raising=False)
@@ -98,13 +107,15 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 def test_run_passes_on_every_option(fake: Fake, invoke: Invoke) -> None:
     words = "run m.toml --cache-dir c -k bert --tag a --tag b --only x --only y --stage compile --jobs 3"
-    flags = "--fail-fast --force --json r.json --require-all --in-process --apply-fixes"
+    flags = "--failed --fail-fast --maxfail 3 --force --json r.json --require-all --in-process --apply-fixes"
     assert invoke(*words.split(), *flags.split()).exit_code == 0
     options = fake.options
     assert (options.manifest, options.cache_dir, options.json) == (Path("m.toml"), Path("c"), Path("r.json"))
     assert (options.expression, options.tags, options.only) == ("bert", ("a", "b"), ("x", "y"))
     assert (options.stage, options.jobs) == ("compile", 3)
+    assert options.failed
     assert options.fail_fast
+    assert options.maxfail == 3
     assert options.force
     assert options.require_all
     assert options.in_process
@@ -131,7 +142,12 @@ def test_the_option_beats_the_environment(fake: Fake, invoke: Invoke) -> None:
 def test_explain_asks_for_one_job(fake: Fake, invoke: Invoke) -> None:
     result = invoke("explain", "m.toml", "bert@cpu")
     assert fake.options.only == ("bert@cpu",)
-    assert result.stdout.splitlines()[:2] == ["bert@cpu", "  export   runs: first time (about 3s)"]
+    assert result.stdout.splitlines() == [
+        "bert@cpu",
+        "  export   runs: first time (about 3s)",
+        "  outputs  missing or stale",
+        "  last run 2026-01-02: compile failed (toolchain): it broke",
+    ]
 
 
 # --- what is printed
@@ -179,6 +195,108 @@ def test_a_file_that_cannot_be_written_is_the_users_to_fix(fake: Fake, invoke: I
     result = invoke("run", "m.toml", "--dry-run", "--json", "no/such/folder/plan.json")
     assert result.exit_code == ExitCode.USAGE
     assert result.stderr.startswith("error: can't write no/such/folder/plan.json")
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_report_on_standard_output_leaves_the_rest_to_standard_error(
+    fake: Fake, invoke: Invoke, command: str
+) -> None:
+    result = invoke(command, "m.toml", "--json", "-")
+    assert json.loads(result.stdout)["jobs"][0]["name"] == "bert@cpu"
+    assert result.stderr.splitlines()[-1].startswith("1 job: 1 ok")
+    assert fake.options.json is None, "it is written to its usual place as well"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(invoke: Invoke, shell: str) -> None:
+    assert "_BATCHEXPORT_COMPLETE" in invoke("completion", shell).stdout
+
+
+def test_names_of_jobs_are_completed_from_the_manifest(invoke: Invoke, tmp_path: Path) -> None:
+    entry = '[[entry]]\nname = "{}"\nmodel = "m:f"\ninputs = [1]\n'
+    (tmp_path / "two.toml").write_text("schema = 1\n" + entry.format("mlp") + entry.format("conv"))
+    for words, start, found in (
+        ("show two.toml", "", "plain,mlp@cpu\nplain,conv@cpu\n"),
+        ("run two.toml --only", "m", "plain,mlp@cpu\n"),
+        ("show m.toml", "", ""),
+    ):
+        environment = {
+            "_BATCHEXPORT_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"batchexport {words} {start}",
+            "COMP_CWORD": str(len(words.split()) + 1),
+        }
+        result = click.testing.CliRunner().invoke(main.cli, [], env=environment, prog_name="batchexport")
+        assert result.stdout.rstrip("\n") == found.rstrip("\n"), words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "explain m.toml bert@cpu",
+        "ls m.toml",
+        "logs m.toml bert@cpu",
+        "show m.toml bert@cpu",
+        "diff report.json report.json",
+        "doctor",
+    ],
+    ids=lambda words: words.split()[0],
+)
+def test_what_a_command_shows_comes_as_the_json_that_the_page_on_reports_tells(
+    fake: Fake, invoke: Invoke, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "export.log").write_text("hello\n")
+    (tmp_path / "report.json").write_text(json.dumps(fake.report.to_json()))
+    fake.logs = (LogFile(stage="export", path="export.log", bytes=6, modified=1.0),)
+    command = words.split(maxsplit=1)[0]
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith(f"| `{command}` | ")]
+    form = json.loads(invoke(*words.split(), "--json").stdout)
+    assert form.pop("schema") == 1
+    inner = [one for items in (form.get("jobs"), form.get("checks")) if items for one in items[0]]
+    assert set(re.findall(r"`(\w+)`", row)) - {command} == {*form, *inner}
+
+
+def test_show_tells_what_failed_and_what_is_there(fake: Fake, invoke: Invoke) -> None:
+    lines = invoke("show", "m.toml", "bert@cpu").stdout.splitlines()
+    assert lines[1:3] == ["  outputs    missing: not delivered yet", "  last run   2026-01-02"]
+    assert "  error      it broke (stage: compile, kind: toolchain)" in lines
+
+
+def test_logs_print_the_log_of_the_stage_that_failed_without_escape_codes(
+    fake: Fake, invoke: Invoke, tmp_path: Path
+) -> None:
+    for name in ("export", "compile"):
+        (tmp_path / f"{name}.log").write_text(f"\x1b[31m{name}\x1b[0m\a\n")
+    fake.logs = tuple(
+        LogFile(stage=name, path=f"{name}.log", bytes=9, modified=time)
+        for name, time in (("export", 2), ("compile", 1))
+    )
+    assert invoke("logs", "m.toml", "bert@cpu").stdout.splitlines() == [
+        "==> compile.log (compile, 9 B) <==",
+        "compile\\x07",
+    ]
+    assert invoke("logs", "m.toml", "bert@cpu", "--stage", "export").stdout.splitlines()[1] == "export\\x07"
+    result = invoke("logs", "m.toml", "bert@cpu", "--stage", "verify")
+    assert result.exit_code == ExitCode.USAGE
+    assert "has left no log; there is one of export, compile" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("n.toml", 'did you mean "m.toml"?'),
+        (".", "is a folder; name the manifest in it: m.toml"),
+        ("report.json", "is JSON; a manifest is TOML; beside it: m.toml"),
+        ("models.py", "is Python code"),
+        ("no/m.toml", "nor does its folder"),
+    ],
+)
+def test_a_wrong_manifest_is_told_with_the_right_one(fake: Fake, invoke: Invoke, path: str, words: str) -> None:
+    for name in ("report.json", "models.py"):
+        Path(name).write_text("{}")
+    result = invoke("plan", path)
+    assert result.exit_code == ExitCode.USAGE
+    assert words in result.stderr
 
 
 def test_ls_lists_the_outputs(fake: Fake, invoke: Invoke) -> None:
@@ -366,6 +484,16 @@ def test_a_reader_that_had_enough_is_no_error() -> None:
         words = [sys.executable, "-m", "batchexport", "cache", "path"]
         done = subprocess.run(words, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "batchexport", "cache", "path"]
+        done = subprocess.run(words, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.ENVIRONMENT
+    assert done.stderr.splitlines() == ["error: can't write the output: No space left on device"]
 
 
 # --- from Python

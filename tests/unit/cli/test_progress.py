@@ -8,9 +8,18 @@ import sys
 
 import pytest
 
-from batchexport.cli.progress import Progress, Watcher, wants_colour
+from batchexport.cli.progress import Watcher, wants_colour
+from batchexport.cli.progress_state import Progress
 from batchexport.core.errors import ExitCode
-from batchexport.core.events import JobFinished, ManifestFixed, Note, RunStarted, StageFinished, StageStarted
+from batchexport.core.events import (
+    JobFinished,
+    ManifestFixed,
+    Note,
+    RunStarted,
+    StageEstimate,
+    StageFinished,
+    StageStarted,
+)
 from batchexport.core.report import AppliedFix, JobReport
 from support.reports import built, cached, failure, job, run_report
 
@@ -94,7 +103,7 @@ def test_each_finished_job_is_one_line() -> None:
         watcher(finished(BUILT))
     assert out.getvalue().splitlines() == [
         "ok        idle@cpu  cached",
-        "ok        built@cpu  export built 1.2s (first time) · compile cached",
+        "ok        built@cpu  export 1.2s (first time)  compile cached",
     ]
 
 
@@ -105,10 +114,13 @@ def test_a_job_that_did_work_is_seen_at_once() -> None:
     assert "built@cpu" in out.flushed
 
 
-def test_a_failure_is_seen_at_once_with_its_details() -> None:
+def test_a_failure_is_seen_at_once_in_one_line_and_in_full_at_the_end() -> None:
     out = Stream()
-    Watcher(out)(finished(FAILED))
-    assert "g++ is not on PATH" in out.flushed
+    with Watcher(out) as watcher:
+        watcher(finished(FAILED))
+        assert out.flushed == "failed    bad@cpu  toolchain: g++ is not on PATH\n"
+        watcher.finish(run_report(FAILED, exit_code=ExitCode.JOB_FAILED))
+    assert out.getvalue().count("error     g++ is not on PATH (stage: compile, kind: toolchain)") == 1
 
 
 def test_cached_jobs_wait_in_the_buffer_only_while_nothing_runs() -> None:
@@ -129,13 +141,11 @@ def test_the_end_is_the_summary() -> None:
     assert out.getvalue().splitlines()[-1].endswith("report: dist/report.json")
 
 
-def test_a_long_run_ends_with_its_failures_once_more() -> None:
+def test_the_slowest_stages_are_told_before_the_summary() -> None:
     out = Stream()
-    with Watcher(out) as watcher:
-        for number in range(30):
-            watcher(finished(job(f"job{number}")))
-        watcher.finish(run_report(FAILED, exit_code=ExitCode.JOB_FAILED))
-    assert out.getvalue().splitlines()[-2] == "failed    bad@cpu  compile: g++ is not on PATH"
+    with Watcher(out, durations=1) as watcher:
+        watcher.finish(run_report(BUILT))
+    assert out.getvalue().splitlines()[1:3] == ["slowest 1 stage of 1", "     1.2s  export   built@cpu"]
 
 
 def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +155,8 @@ def test_quiet_prints_failures_and_the_last_line_only(capsys: pytest.CaptureFixt
         watcher(Note(text="never mind"))
         watcher(finished(FAILED))
         watcher.finish(run_report(BUILT, FAILED))
-    lines = out.getvalue().splitlines()
-    assert [line.split()[0] for line in lines] == ["failed", "error", "2"]
+    lines = [line for line in out.getvalue().splitlines() if line]
+    assert [line.split()[0] for line in lines] == ["failed", "1", "bad@cpu", "error", "2"]
     assert capsys.readouterr().err == ""
 
 
@@ -234,7 +244,9 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_failures_are_coloured() -> None:
     out = Stream(terminal=True)
-    Watcher(out)(finished(FAILED))
+    watcher = Watcher(out)
+    watcher(finished(FAILED))
+    watcher.finish(run_report(FAILED))
     assert out.getvalue().startswith("\x1b[1;31mfailed\x1b[0m    bad@cpu")
     assert "\x1b[1;31merror\x1b[0m     g++" in out.getvalue()
 
@@ -271,6 +283,62 @@ def test_without_history_it_comes_from_the_pace_so_far() -> None:
     assert progress.remaining() == 20
 
 
+def started(*stages: tuple[str, str, float, bool], workers: int = 1) -> RunStarted:
+    estimates = tuple(
+        StageEstimate(job=job, stage=stage, seconds=left, known=known) for job, stage, left, known in stages
+    )
+    return RunStarted(jobs=len({one.job for one in estimates}), to_build=1, workers=workers, stages=estimates)
+
+
+def test_the_time_left_is_that_of_the_stages_that_are_left() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.on_event(
+        started(("a", "export", 10, True), ("a", "compile", 30, True), ("b", "export", 20, True), workers=2)
+    )
+    assert progress.remaining() == 40, "one job can't be shared by two workers"
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
+    clock.now += 4
+    assert progress.remaining() == 36
+    progress.on_event(StageFinished(job="a", stage="export", seconds=4.0))
+    assert progress.lines(9)[-1].endswith(" 1/3 stages · 0/2 jobs · 4s · about 30s left")
+    progress.on_event(finished(job("a"), total=2))
+    assert progress.remaining() == 20
+    assert " 2/3 stages · 1/2 jobs" in progress.lines(9)[-1]
+
+
+def test_without_history_there_is_a_guess_that_follows_what_like_stages_take() -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(("a", "export", 5, False), ("b", "export", 5, False)))
+    assert progress.lines(9)[-1].endswith("~10s left")
+    progress.on_event(StageStarted(job="a", stage="export", reason=""))
+    progress.on_event(StageFinished(job="a", stage="export", seconds=2.0))
+    assert progress.lines(9)[-1].endswith("~2s left")
+
+
+def test_each_worker_keeps_its_line() -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(("a", "compile", 26, False), ("b", "export", 3, True), ("c", "export", 0.3, True)))
+    for name, stage in (("a", "compile"), ("b", "export")):
+        progress.on_event(StageStarted(job=name, stage=stage, reason="never built"))
+    progress.on_event(StageFinished(job="a", stage="compile", seconds=26.0))
+    progress.on_event(StageStarted(job="c", stage="export", reason="never built"))
+    progress.on_event(StageStarted(job="a", stage="compile", reason="retried"))
+    assert progress.lines(9, 200)[:3] == [
+        "  export        0s           c  never built",
+        "  export        0s / 3s      b  never built",
+        "  compile       0s           a  retried",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_bar_fits_the_terminal(width: int) -> None:
+    progress = Progress(Clock())
+    progress.on_event(started(*((f"{n}", "export", 2, False) for n in range(2000)), workers=2))
+    progress.on_event(finished(FAILED, 1, 2000))
+    assert len(progress.lines(9, width)[-1]) <= max(width, 70)
+
+
 def test_the_display_lists_running_stages_with_their_time() -> None:
     clock = Clock()
     progress = Progress(clock)
@@ -281,8 +349,8 @@ def test_the_display_lists_running_stages_with_their_time() -> None:
     clock.now += 1
     progress.on_event(finished(FAILED, done=3))
     lines = progress.lines(room=10)
-    assert lines[:2] == ["  export      4.0s  a", "  compile     1.0s  b"]
-    assert lines[2].endswith("3/9 jobs · 1 failed · 4.0s · about 32s left")
+    assert lines[:2] == ["  export        4s           a", "  compile       1s           b"]
+    assert lines[2].endswith("3/9 jobs · 1 failed · 4s · about 32s left")
 
 
 def test_the_display_never_outgrows_its_room() -> None:

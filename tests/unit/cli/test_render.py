@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cli import render
+from batchexport.cli import render, render_plan
 from batchexport.cli.render_cache import stats_lines
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
@@ -19,7 +19,7 @@ def planned(name: str, *, delivered: bool = False, **stages: PlannedStage) -> Pl
 
 
 RUNS = PlannedStage(action="run", reason="source: attn.py changed", expected_seconds=12.0)
-MAYBE = PlannedStage(action="maybe", reason="depends on the export")
+MAYBE = PlannedStage(action="maybe", reason="depends on the export", expected_seconds=6.5)
 STANDS = PlannedStage(action="cached", reason="nothing changed")
 
 
@@ -34,8 +34,38 @@ def test_what_a_draft_export_found_stands_below_the_remedy() -> None:
 def test_a_built_job_says_what_each_stage_came_to_and_why() -> None:
     stages = {"export": built(1.2, "source: attn.py changed"), "compile": cached(), "verify": built(0.4, "")}
     assert render.job_line(job("bert@cpu", stages=stages)) == (
-        "ok        bert@cpu  export built 1.2s (source: attn.py changed) · compile cached · verify built 0.4s"
+        "ok        bert@cpu  export 1.2s (source: attn.py changed)  compile cached  verify 0.4s"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("never built", ""),
+        ("forced", ""),
+        ("never built; uncacheable: the network is read", " (uncacheable: the network is read)"),
+        ("models.py changed", " (models.py changed)"),
+    ],
+)
+def test_a_first_build_needs_no_reason(reason: str, shown: str) -> None:
+    assert render.job_line(job("a", stages={"export": built(0.3, reason)})) == f"ok        a  export 0.3s{shown}"
+
+
+def test_every_reason_is_told_on_request() -> None:
+    stages = {"export": built(0.3, "never built"), "compile": cached("program unchanged")}
+    assert render.job_line(job("a", stages=stages), reasons=True) == (
+        "ok        a  export built 0.3s (never built)  compile cached (program unchanged)"
+    )
+
+
+def test_new_weights_packed_around_stored_code_are_told_from_a_cached_package() -> None:
+    stages = {"export": built(0.3, "w.pt changed"), "compile": stage(Outcome.CACHED, "new weights", 0.4)}
+    assert render.job_line(job("a", stages=stages)).endswith("export 0.3s (w.pt changed)  compile packed 0.4s")
+
+
+def test_a_stage_that_a_delivered_job_did_not_need_is_left_out() -> None:
+    stages = {"export": built(0.3, "never built"), "compile": stage(Outcome.SKIPPED, 'compile format is "none"')}
+    assert render.job_line(job("a", stages=stages)) == "ok        a  export 0.3s"
 
 
 def test_a_job_that_needed_nothing_says_so_in_one_word() -> None:
@@ -70,13 +100,21 @@ def test_a_job_that_was_not_delivered_says_why(outcome: Outcome, word: str) -> N
 def test_a_failed_job_shows_everything_a_user_needs() -> None:
     error = failure(remedy="install g++", log="../cache/x.log", reproduce="batchexport run m.toml --only bert@cpu")
     stages = {"export": built(), "compile": stage(Outcome.FAILED, "first time", 0.3)}
-    lines = render.job_lines(job("bert@cpu", error=error, stages=stages), base="models")
-    assert lines == [
-        "failed    bert@cpu  export built 1.2s (first time) · compile failed after 0.3s",
+    failed = job("bert@cpu", error=error, stages=stages)
+    assert render.job_line(failed, base="models") == (
+        "failed    bert@cpu  export 1.2s (first time)  compile failed 0.3s  toolchain: g++ is not on PATH"
+        " (log: cache/x.log)"
+    )
+    assert render.all_failure_lines(run_report(failed), base="models") == [
+        "",
+        "1 failure: 1 toolchain",
+        "",
+        "  bert@cpu",
         "          error     g++ is not on PATH (stage: compile, kind: toolchain)",
         "          remedy    install g++",
         "          log       cache/x.log",
         "          reproduce batchexport run m.toml --only bert@cpu",
+        "",
     ]
 
 
@@ -85,8 +123,7 @@ def test_an_expected_failure_is_told_in_one_line_and_in_full_with_all_reasons() 
     stages = {"export": built(), "compile": stage(Outcome.FAILED, "first time", 0.3)}
     expected = job("bert@cpu", error=error, expected=True, stages=stages)
     assert render.job_lines(expected) == [
-        "expected  bert@cpu  export built 1.2s (first time) · compile failed after 0.3s",
-        "          failure   no such operator (kind: toolchain)",
+        "expected  bert@cpu  export 1.2s (first time)  compile failed 0.3s  toolchain: no such operator"
     ]
     assert "          remedy    register it" in render.job_lines(expected, reasons=True)
 
@@ -98,6 +135,13 @@ def test_a_warning_is_shown_when_a_stage_ran_and_with_all_reasons() -> None:
     assert render.job_lines(ran)[1:] == [shown]
     assert len(render.job_lines(job("noise@cpu", **warned))) == 1
     assert render.job_lines(job("noise@cpu", **warned), reasons=True)[1:] == [shown]
+
+
+@pytest.mark.parametrize("where", [{"file": "models.py", "line": 31, "text": "x.view(2)"}, "models.py:31  x.view(2)"])
+def test_a_place_in_the_users_code_follows_the_message(where: object) -> None:
+    parts = render.failure_parts({**failure(remedy="reshape").to_json(), "where": where}, "")
+    assert [label for label, _ in parts] == ["error", "where", "remedy"]
+    assert parts[1][1] == "models.py:31  x.view(2)"
 
 
 def test_a_remedy_to_paste_keeps_its_lines() -> None:
@@ -114,11 +158,12 @@ def test_control_characters_never_reach_the_terminal() -> None:
     stages = {"export": built(1, "why\x1b]0;title\x07"), "compile": stage(Outcome.FAILED)}
     shown = [
         *render.job_lines(job("evil\x1b[31m\n", error=error, stages=stages)),
-        *render.recap_lines(run_report(job("e\x1b", error=error))),
+        *render.all_failure_lines(run_report(job("e\x1b", error=error))),
+        *render.duration_lines(run_report(job("e\x1b", stages={"export": built()})), 0),
         render.summary_line(run_report(path="\x1b.json")),
-        *render.plan_lines(Plan(manifest="m", jobs=(planned("p\x1b", export=RUNS),))),
-        *render.explain_lines(planned("p\x1b", export=PlannedStage(action="run", reason="\x1b"))),
-        *render.ls_lines([JobState(name="\x1b", state="stale", path="\x1b", detail="\x1b")]),
+        *render_plan.plan_lines(Plan(manifest="m", jobs=(planned("p\x1b", export=RUNS),))),
+        *render_plan.explain_lines(planned("p\x1b", export=PlannedStage(action="run", reason="\x1b"))),
+        *render_plan.ls_lines([JobState(name="\x1b", state="stale", path="\x1b", detail="\x1b")]),
         *render.doctor_lines([Check(name="c", state="fail", detail="\x1b", remedy="\x1b")]),
         *render.error_lines("\x1b\nb"),
         render.stage_started_line("\x1b", "export", "\x1b"),
@@ -171,13 +216,38 @@ def test_an_interrupted_run_says_so_first() -> None:
     assert line.startswith("interrupted; 2 jobs: 1 ok, 0 failed, 1 not finished (")
 
 
-def test_the_recap_has_one_line_for_each_failure() -> None:
-    error = failure(stage="verify", kind=Kind.VERIFY, message="off by 3\nand more")
-    assert render.recap_lines(run_report(job("a"), job("b", error=error))) == ["failed    b  verify: off by 3"]
+def test_failures_are_listed_once_worst_first_without_expected_ones() -> None:
+    jobs = [
+        job(name, error=failure(kind=kind), expected=name == "d")
+        for name, kind in (
+            ("a", Kind.EXPORT),
+            ("b", Kind.OOM),
+            ("c", Kind.CRASH),
+            ("d", Kind.CRASH),
+            ("e", Kind.EXPORT),
+        )
+    ]
+    lines = render.all_failure_lines(run_report(*jobs))
+    assert lines[1] == "4 failures, worst first: 1 crash, 1 oom, 2 export"
+    assert [line.strip() for line in lines[2:] if line.startswith("  ") and line[2] != " "] == ["c", "b", "a", "e"]
 
 
-def test_the_recap_leaves_expected_failures_out() -> None:
-    assert render.recap_lines(run_report(job("a", error=failure(), expected=True))) == []
+def test_a_run_without_unexpected_failures_lists_none() -> None:
+    assert render.all_failure_lines(run_report(job("a", error=failure(), expected=True))) == []
+
+
+def test_the_slowest_stages_come_first_and_cached_ones_not_at_all() -> None:
+    report = run_report(
+        job("a", stages={"export": built(1), "compile": built(70)}), job("b", stages={"export": built(2)})
+    )
+    assert render.duration_lines(report, 2) == [
+        "slowest 2 stages of 3",
+        "   1m 10s  compile  a",
+        "     2.0s  export   b",
+        "",
+    ]
+    assert len(render.duration_lines(report, 0)) == 5
+    assert render.duration_lines(run_report(job("a")), 2) == []
 
 
 # --- plan, explain, ls
@@ -186,7 +256,8 @@ def test_the_recap_leaves_expected_failures_out() -> None:
 def test_a_plan_says_what_runs_why_and_for_how_long() -> None:
     plan = Plan(
         manifest="m.toml",
-        expected_seconds=25.0,
+        least_seconds=12.0,
+        most_seconds=25.0,
         jobs=(
             planned("a", export=RUNS, compile=MAYBE, verify=MAYBE),
             planned("b", export=STANDS, compile=STANDS),
@@ -196,40 +267,51 @@ def test_a_plan_says_what_runs_why_and_for_how_long() -> None:
     )
     built_line = (
         "build      a  export runs (source: attn.py changed) · compile, verify may run (depends on the export)"
-        "  about 12s"
+        "  about 12s if the graph stays the same, about 25s if not"
     )
-    assert render.plan_lines(plan) == [
+    total = "about 12s if every graph stays the same, about 25s if not"
+    assert render_plan.plan_lines(plan) == [
         built_line,
         "deliver    b  every stage cached, outputs to be copied",
         "up-to-date c",
         "skip       d  export cached · compile is skipped (no CUDA device)",
-        "4 jobs: 1 to build, 1 to skip, 1 to copy from the cache, 1 up to date; about 25s",
+        "4 jobs: 1 to build, 1 to skip, 1 to copy from the cache, 1 up to date; " + total,
     ]
 
 
-def test_a_plan_without_history_gives_no_time() -> None:
-    runs = PlannedStage(action="run", reason="first time")
-    lines = render.plan_lines(Plan(manifest="m", jobs=(planned("a", export=runs),)))
-    assert not any("about" in line for line in lines)
+def test_a_plan_without_history_gives_a_guess_and_for_a_new_job_no_range() -> None:
+    runs = PlannedStage(action="run", reason="never built", guessed_seconds=5.0)
+    follows = PlannedStage(action="maybe", reason="depends on the export", guessed_seconds=25.0)
+    job = planned("a", export=runs, compile=follows)
+    assert (job.least_seconds, job.most_seconds) == (30.0, 30.0)
+    plan = Plan(manifest="m", jobs=(job,), least_seconds=30.0, most_seconds=30.0)
+    lines = render_plan.plan_lines(plan)
+    assert lines[0].endswith("  ~30s")
+    assert lines[1].endswith("; ~30s")
+
+
+def test_a_verification_follows_a_compile_for_certain() -> None:
+    job = planned("a", export=STANDS, compile=RUNS, verify=MAYBE)
+    assert (job.least_seconds, job.most_seconds) == (18.5, 18.5)
 
 
 def test_a_plan_with_nothing_to_build_gives_no_time() -> None:
     plan = Plan(manifest="m", jobs=(planned("a", delivered=True, export=STANDS),), expected_seconds=0.0)
-    assert render.plan_lines(plan)[-1] == "1 job: 1 up to date"
+    assert render_plan.plan_lines(plan)[-1] == "1 job: 1 up to date"
 
 
 def test_explain_gives_every_stage_its_reason() -> None:
-    assert render.explain_lines(planned("a", export=RUNS, compile=MAYBE)) == [
+    assert render_plan.explain_lines(planned("a", export=RUNS, compile=MAYBE)) == [
         "a",
         "  export   runs: source: attn.py changed (about 12s)",
-        "  compile  may run: depends on the export",
+        "  compile  may run: depends on the export (about 6s)",
         "  outputs  missing or stale",
     ]
 
 
 def test_explain_keeps_the_lines_of_a_long_reason() -> None:
     long = PlannedStage(action="run", reason="2 sources changed\na.py\nb.py")
-    assert render.explain_lines(planned("a", export=long))[1:4] == [
+    assert render_plan.explain_lines(planned("a", export=long))[1:4] == [
         "  export   runs: 2 sources changed",
         "           a.py",
         "           b.py",
@@ -243,7 +325,7 @@ def test_ls_lines_up_the_names_and_explains_only_what_is_stale() -> None:
         JobState(name="c", state="missing", path="dist/c"),
         JobState(name="d", state="delivered", path="dist/d"),
     ]
-    assert render.ls_lines(states) == [
+    assert render_plan.ls_lines(states) == [
         "delivered a       dist/a",
         "stale     longer  dist/longer  (export: a.py changed)",
         "missing   c       dist/c",
