@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
 
 from batchexport.cli.console import echo
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _VARIABLE = "_BATCHEXPORT_COMPLETE"
 
@@ -24,6 +27,8 @@ def completion(ctx: click.Context, /, shell: str) -> None:
     zsh:   echo 'eval "$(batchexport completion zsh)"' >> ~/.zshrc
     fish:  batchexport completion fish > ~/.config/fish/completions/batchexport.fish
     """
+    from click.shell_completion import get_completion_class
+
     found = get_completion_class(shell)
     assert found is not None
     echo(found(ctx.find_root().command, {}, "batchexport", _VARIABLE).source().splitlines())
@@ -31,6 +36,8 @@ def completion(ctx: click.Context, /, shell: str) -> None:
 
 def job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the jobs of the manifest on the command line whose names begin with what is typed; never raises."""
+    from click.shell_completion import CompletionItem
+
     from batchexport.manifest import resolve
 
     try:

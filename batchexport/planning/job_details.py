@@ -16,6 +16,7 @@ from batchexport.core.plan import JobState
 from batchexport.core.report import STAGES
 from batchexport.planning.planner import job_state
 from batchexport.planning.session import Session
+from batchexport.store.layout import Layout
 
 _DRAFT_REPORT = "draft_export.txt"
 
@@ -83,7 +84,8 @@ def job_details(session: Session, job: Job) -> JobDetails:
     """Return what is known of a job."""
     folder = Path(session.delivery.folder(job.folder))
     last = session.outcomes.job(job.name)
-    logs = session.store.layout.logs / job.folder
+    # Those of a read-only cache too, whose own runs log to a private folder.
+    logs = Layout(session.store.layout.root).logs / job.folder
     draft = logs / _DRAFT_REPORT
     return JobDetails(
         state=job_state(session, job),

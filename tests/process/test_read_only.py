@@ -75,6 +75,8 @@ def test_a_read_only_cache_serves_all_that_stores_no_file(tmp_path: Path, tempor
         ("plan", (), 0, "1 up to date"),
         ("ls", (), 0, "layer@cpu"),
         ("explain", ("layer@cpu",), 0, "cached: inputs unchanged"),
+        ("logs", ("layer@cpu", "--stage", "export"), 0, "logs/layer@cpu/export.log (export, "),
+        ("show", ("layer@cpu",), 0, "exported.pt2"),
         ("run", (), 0, "everything cached"),
         ("verify", (), 0, "export cached  verify 0."),
         ("verify", ("--rebuild-sample", "1.0"), 0, "1 job rebuilt: 1 the same"),
