@@ -26,6 +26,7 @@ from batchexport.toolchain import probe
 if TYPE_CHECKING:
     from batchexport.engine.rebuild import Rebuilt
     from batchexport.planning.job_details import JobDetails
+    from batchexport.reporting.timeline import Span
 
 NOT_WRITTEN = "not written"
 
@@ -40,24 +41,30 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     Raises:
         ManifestError, UsageError, StoreError, EnvironmentProblem: on what stops the whole command.
     """
+    spans: list[Span] = []
+    began = time.monotonic()
     with interrupts.handle_signals():
         manifest = options.manifest.read_bytes() if options.apply_fixes and options.manifest.is_file() else b""
-        report, path = _run(options, listener)
+        report, path, histories = _run(options, listener, spans, began)
         report = _written(report, path, listener)
-        if not options.apply_fixes or not any(job.error and job.error.fix for job in report.jobs):
-            return report
-        from batchexport.engine.fix_rounds import FixRounds
+        if options.apply_fixes and any(job.error and job.error.fix for job in report.jobs):
+            from batchexport.engine.fix_rounds import FixRounds
 
-        rounds = FixRounds(options=options, run_again=lambda again: _run(again, listener)[0], listener=listener)
-        return _written(rounds.finish(report, manifest), path, listener)
+            rounds = FixRounds(
+                options=options, run_again=lambda again: _run(again, listener, spans, began)[0], listener=listener
+            )
+            report = _written(rounds.finish(report, manifest), path, listener)
+        return _also_written(report, options, spans, page=path.parent / "report" / "index.html", histories=histories)
 
 
-def _run(options: RunOptions, listener: Listener) -> tuple[RunReport, Path]:
-    """Make one run; return its report and the file that it goes to."""
+def _run(
+    options: RunOptions, listener: Listener, spans: list[Span], began: float
+) -> tuple[RunReport, Path, Path | None]:
+    """Make one run; return its report, the file that it goes to, and where the cache keeps runs, if it was needed."""
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), time.monotonic()
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
-    interrupted = False
+    interrupted, histories = False, None
     checked = CheckedFiles()
     found = noop.load(options, toolchain, checked)
     if found is not None:
@@ -67,8 +74,11 @@ def _run(options: RunOptions, listener: Listener) -> tuple[RunReport, Path]:
             listener(JobFinished(report=job, done=done, total=len(reports)))
     else:
         from batchexport.engine.runner import run_jobs
+        from batchexport.reporting.timeline import Timeline
 
-        reports, output_dir, interrupted, notes = run_jobs(options, listener, checked)
+        ended = run_jobs(options, Timeline(listener, spans, began=began), checked)
+        reports, output_dir, notes = ended.reports, ended.output_dir, ended.notes
+        interrupted, histories = ended.interrupted, ended.histories
     path = options.json or output_dir / "report.json"
     report = RunReport(
         manifest=str(options.manifest),
@@ -80,7 +90,22 @@ def _run(options: RunOptions, listener: Listener) -> tuple[RunReport, Path]:
         notes=notes,
         path=_shown(path),
     )
-    return report, path
+    return report, path, histories
+
+
+def _also_written(
+    report: RunReport, options: RunOptions, spans: list[Span], *, page: Path, histories: Path | None
+) -> RunReport:
+    """Write the reports in other forms; a file that an option names and that can't be written counts as for JSON."""
+    if not (options.junit or options.html or options.trace or histories):
+        return report
+    from batchexport.reporting.written import write_reports
+
+    with interrupts.defer_signals():
+        unwritten = write_reports(report, options, spans, page=page, kept=histories)
+    notes = tuple(f"can't write {_shown(one.path)}: {one.reason}" for one in unwritten)
+    code = StoreError.exit_code if any(one.asked for one in unwritten) else report.exit_code
+    return replace(report, notes=(*report.notes, *notes), exit_code=code)
 
 
 def _written(report: RunReport, path: Path, listener: Listener) -> RunReport:

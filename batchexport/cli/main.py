@@ -28,6 +28,7 @@ from batchexport.cli.options import (
     manifest,
     manifests,
     options_of,
+    other_reports,
     report_file,
     selection_options,
     share,
@@ -92,6 +93,7 @@ def cli() -> None:
 @click.option("--paranoid", is_flag=True, help="Build every export twice; do not cache results that differ.")
 @click.option("--dry-run", is_flag=True, help="Show what would run and why, like `plan`.")
 @report_file
+@other_reports
 @click.option("--require-all", is_flag=True, help="Treat skipped jobs as failures (e.g. no GPU).")
 @click.option("--in-process", is_flag=True, help="Run stages in this process, for debugging. Slow.")
 @click.option("--apply-fixes", is_flag=True, help="Write what failures say into MANIFEST, and run again.")
@@ -125,6 +127,10 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         report = run_manifest(options, watcher)
         watcher.finish(report)
     _print_report(given, report)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from batchexport.cli.github import tell_github
+
+        tell_github(report)
     ctx.meta["batchexport.report"] = report
     ctx.exit(int(report.exit_code))
 

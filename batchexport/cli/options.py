@@ -47,6 +47,7 @@ class _ManifestOrFolder(_ManifestPath):
 _MANIFEST_OR_FOLDER = _ManifestOrFolder(exists=True, dir_okay=False, path_type=Path)
 MANIFEST = _ManifestPath(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_REPORT = click.Path(dir_okay=False, path_type=Path)
 STDOUT = Path("-")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -66,6 +67,11 @@ report_file = click.option(
     type=FILE,
     metavar="FILE",
     help="Write the JSON report here; - prints it, and the rest to stderr.",
+)
+_OTHER_REPORTS = (
+    click.option("--junit", type=_REPORT, metavar="FILE", help="Write the report as JUnit XML, for CI systems."),
+    click.option("--html", type=_REPORT, metavar="FILE", help="Write the report's page here, not beside the report."),
+    click.option("--trace", type=_REPORT, metavar="FILE", help="Write when each stage ran, for chrome://tracing."),
 )
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -89,6 +95,13 @@ def manifest(command: Command) -> Command:
 def manifests(command: Command) -> Command:
     """Add the argument MANIFEST, which several manifests and folders of manifests may be given for."""
     return click.argument("manifest", type=_MANIFEST_OR_FOLDER, nargs=-1, required=True)(command)
+
+
+def other_reports(command: Command) -> Command:
+    """Add the options that write the report in other forms than JSON."""
+    for option in reversed(_OTHER_REPORTS):
+        command = option(command)
+    return command
 
 
 def selection_options(command: Command) -> Command:
@@ -160,6 +173,9 @@ def options_of(given: dict[str, Any]) -> RunOptions:
         require_all=given.get("require_all", False),
         in_process=given.get("in_process", False),
         apply_fixes=given.get("apply_fixes", False),
+        junit=given.get("junit"),
+        html=given.get("html"),
+        trace=given.get("trace"),
         json=None if given.get("json_file") == STDOUT else given.get("json_file"),
     )
 

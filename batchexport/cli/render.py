@@ -77,10 +77,6 @@ def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
 def failure_parts(error: Mapping[str, Any], base: str) -> list[tuple[str, str]]:
     """Return label and text of what a failure tells, given as in the JSON report; `base` is the manifest's folder."""
     parts = [("error", f"{error['message']} (stage: {error['stage']}, kind: {error['kind']})")]
-    where = error.get("where")
-    if isinstance(where, Mapping):
-        where = f"{where.get('file')}:{where.get('line')}  {where.get('text') or ''}".rstrip()
-    parts += [("where", str(where))] if where else []
     parts += [("remedy", error["remedy"])] if error.get("remedy") else []
     parts += [("findings", "\n".join(error["findings"]))] if error.get("findings") else []
     if error.get("log"):

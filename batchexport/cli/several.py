@@ -16,7 +16,7 @@ from batchexport.core.errors import BatchExportError, ExitCode, ManifestError, N
 if TYPE_CHECKING:
     from batchexport.core.report import RunReport
 
-_ONE_FILE = ("json_file", "junit", "junit_file", "html", "html_file", "trace", "trace_file")
+_ONE_FILE = ("json_file", "junit", "html", "trace")
 
 
 def manifest_files(given: Iterable[Path]) -> list[Path]:

@@ -15,6 +15,7 @@ class RunOptions:
 
     `force` names the stages to run again even if cached; `output_dir` replaces the manifest's. `apply_fixes` writes
     what failures say into the manifest, and runs again. `failed` selects the jobs that failed when they last ran.
+    `json`, `junit`, `html` and `trace` are files to write reports to.
     """
 
     manifest: Path
@@ -33,6 +34,9 @@ class RunOptions:
     in_process: bool = False
     apply_fixes: bool = False
     json: Path | None = None
+    junit: Path | None = None
+    html: Path | None = None
+    trace: Path | None = None
     output_dir: Path | None = None
 
     def stop_reason(self, failures: int) -> str | None:

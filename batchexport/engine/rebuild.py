@@ -66,7 +66,7 @@ def rebuild(options: RunOptions, percent: float, listener: Listener) -> tuple[Re
                 tags=(),
                 force=(),
             )
-            reports, *_ = run_jobs(rebuild_options, listener)
+            reports = run_jobs(rebuild_options, listener).reports
             after = {job.name: _job_file(f"{scratch}/outputs/{job.folder}") for job in chosen}
         finally:
             session.store.discard(scratch)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchexport.core.errors import StoreError, UsageError
@@ -31,10 +32,22 @@ from batchexport.workers.inprocess import InProcess
 from batchexport.workers.supervisor import Runner
 
 
-def run_jobs(
-    options: RunOptions, listener: Listener, checked: CheckedFiles | None = None
-) -> tuple[tuple[JobReport, ...], Path, bool, tuple[str, ...]]:
-    """Return reports, the output folder, whether the run was interrupted, and notes. Raises as `api.run` does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a run gave: the reports of its jobs, the output folder, notes for the user, and where its cache keeps runs.
+
+    `histories` is None for a read-only cache.
+    """
+
+    reports: tuple[JobReport, ...]
+    output_dir: Path
+    interrupted: bool
+    notes: tuple[str, ...]
+    histories: Path | None
+
+
+def run_jobs(options: RunOptions, listener: Listener, checked: CheckedFiles | None = None) -> Ended:
+    """Run the selected jobs of a manifest. Raises as `api.run` does."""
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
         _refuse_shared_folders(session)
@@ -49,7 +62,13 @@ def run_jobs(
         notes = tuple(note for note in (session.nothing_selected, session.store.index.problem) if note)
         for note in notes:
             listener(Note(text=note))
-        return reports, session.manifest.output_dir, coordinator.interrupted, notes
+        return Ended(
+            reports=reports,
+            output_dir=session.manifest.output_dir,
+            interrupted=coordinator.interrupted,
+            notes=notes,
+            histories=None if session.store.read_only else session.store.layout.histories,
+        )
 
 
 def _refuse_shared_folders(session: Session) -> None:

@@ -106,6 +106,11 @@ class Layout:
         return self._working / "logs"
 
     @cached_property
+    def histories(self) -> Path:
+        """What the last runs of each manifest gave, a file each."""
+        return self.home / "histories"
+
+    @cached_property
     def gate(self) -> Path:
         """The file that publishers lock shared and gc locks exclusively."""
         return self.home / "gate"

@@ -45,7 +45,8 @@ def test_failed_jobs_run_again_alone_until_they_pass(tmp_path: Path) -> None:
     assert shown.stdout.startswith("==> cache/v1/logs/a@cpu/export.log")
     assert "about to fail" in shown.stdout
     shown = project.do("show", "a@cpu")
-    assert "no such luck (stage: export, kind: build)" in shown.stdout
+    assert "ValueError: no such luck; at models.py:" in shown.stdout
+    assert "(stage: export, kind: build)" in shown.stdout
 
     project.manifest('name = "a"\nmodel = "models:Good"', 'name = "b"\nmodel = "models:bad"')
     ran = project.run("--failed")

@@ -300,7 +300,7 @@ def test_a_failure_in_python_code_has_its_traceback_in_the_log(failed: Failed) -
 
 def test_what_model_code_raises_is_told_with_its_line(failed: Failed) -> None:
     source = (failed.project.root / "models.py").read_text().splitlines()
-    for name in ("raises", "cannot-be-built", "exits", "branches", "wrong-dtype"):
+    for name in ("raises", "cannot-be-built", "exits", "branches"):
         error = failed.ran.error(f"{name}@cpu")
         where = error["where"]
         assert where["file"] == "models.py", name

@@ -103,10 +103,10 @@ def fill(options: RunOptions) -> None:
         # A real run is slow enough for the stats of what it checked to be worth remembering.
         patch.object(statcache, "RACY_SECONDS", -1.0),
     ):
-        reports, _, _, notes = runner.run_jobs(options, lambda event: None)
-    failed = [report for report in reports if not report.ok]
-    if failed or notes:
-        raise RuntimeError(f"{len(failed)} jobs failed, {failed[0].error if failed else notes}")
+        ended = runner.run_jobs(options, lambda event: None)
+    failed = [report for report in ended.reports if not report.ok]
+    if failed or ended.notes:
+        raise RuntimeError(f"{len(failed)} jobs failed, {failed[0].error if failed else ended.notes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,13 +137,6 @@ def test_a_warning_is_shown_when_a_stage_ran_and_with_all_reasons() -> None:
     assert render.job_lines(job("noise@cpu", **warned), reasons=True)[1:] == [shown]
 
 
-@pytest.mark.parametrize("where", [{"file": "models.py", "line": 31, "text": "x.view(2)"}, "models.py:31  x.view(2)"])
-def test_a_place_in_the_users_code_follows_the_message(where: object) -> None:
-    parts = render.failure_parts({**failure(remedy="reshape").to_json(), "where": where}, "")
-    assert [label for label, _ in parts] == ["error", "where", "remedy"]
-    assert parts[1][1] == "models.py:31  x.view(2)"
-
-
 def test_a_remedy_to_paste_keeps_its_lines() -> None:
     lines = render.failure_lines(failure(remedy="[entry.dims]\nseq = { min = 8 }"))
     assert lines[1:] == ["          remedy    [entry.dims]", "                    seq = { min = 8 }"]

@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Children],
 
     def make(children: Children) -> dict[str, JobReport]:
         monkeypatch.setattr(runner, "ForkServer", lambda **_: children)
-        reports, *_ = run_jobs(RunOptions(manifest=tmp_path / "manifest.toml"), lambda event: None)
+        reports = run_jobs(RunOptions(manifest=tmp_path / "manifest.toml"), lambda event: None).reports
         return {report.entry: report for report in reports}
 
     return make

@@ -43,7 +43,7 @@ class Run:
             "chosen",
             lambda **given: chosen(**{**given, "torch": "2.13.0", "environment": {}, "port": self.rack.port}),
         )
-        reports, *_ = run_jobs(RunOptions(manifest=self.root / "manifest.toml", **options), self.events.append)
+        reports = run_jobs(RunOptions(manifest=self.root / "manifest.toml", **options), self.events.append).reports
         return {report.name: report for report in reports}
 
     def check(self) -> None:

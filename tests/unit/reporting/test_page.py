@@ -1,0 +1,79 @@
+"""The page of a run: one file, escaped, with what a person asks first at its top."""
+
+from __future__ import annotations
+
+import re
+
+from batchexport.core.errors import Kind
+from batchexport.core.report import Outcome, RunReport, StageReport
+from batchexport.reporting.history import Run, run_of
+from batchexport.reporting.page import html_page
+from batchexport.reporting.timeline import Span
+from support.reports import built, failure, job, run_report
+
+
+def failing(name: str = "bad@cpu") -> RunReport:
+    error = failure(
+        stage="export", kind=Kind.BUILD, message="it can't <b>", remedy="write y", reproduce="batchexport run"
+    )
+    return run_report(job(name, error=error), job("good@cpu", stages={"export": built(reason="source: a.py changed")}))
+
+
+def passing(started: str) -> Run:
+    return {**run_of(run_report(job("bad@cpu"), job("good@cpu"))), "started": started}
+
+
+def test_the_page_needs_no_other_file() -> None:
+    page = html_page(failing())
+    assert re.findall(r"""(?:src|href)=|url\(|@import|https?://""", page) == []
+
+
+def test_names_and_messages_are_escaped() -> None:
+    page = html_page(failing("<script>alert(1)</script>@cpu"))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;@cpu" in page
+    assert "it can&#39;t &lt;b&gt;" in page
+
+
+def test_a_failure_is_told_with_its_remedy_and_since_when() -> None:
+    earlier = [passing("2026-01-01T00:00"), {**run_of(failing()), "started": "2026-01-01T03:04:05+00:00"}]
+    page = html_page(failing(), earlier=earlier)
+    assert "write y" in page
+    assert re.search(r"failing since</dt><dd>2026-01-01 03:04 UTC", page)
+
+
+def test_what_is_new_since_the_last_run_is_told() -> None:
+    page = html_page(failing(), earlier=[passing("2026-01-01T00:00")])
+    assert re.search(r"newly failing</dt><dd>bad@cpu", page)
+    assert "New since the last run" not in html_page(failing())
+
+
+def test_reasons_of_what_was_built_are_counted() -> None:
+    assert re.search(r"1 stage</dt><dd>source: a.py changed", html_page(failing()))
+
+
+def test_a_flaky_job_is_called_out() -> None:
+    earlier = [passing("1"), run_of(failing()), passing("2")]
+    assert re.search(r"flaky</dt><dd>bad@cpu", html_page(failing(), earlier=earlier))
+
+
+def test_a_slower_stage_is_called_out() -> None:
+    stages = {"export": built(2.0)}
+    earlier = [run_of(run_report(job("a@cpu", stages=stages)))] * 3
+    page = html_page(run_report(job("a@cpu", stages={"export": built(6.0)})), earlier=earlier)
+    assert "a@cpu: export took 6.0 s, usually 2.0 s" in page
+
+
+def test_stages_are_drawn_by_worker() -> None:
+    spans = [Span(job="a", stage="export", reason="", start=0, end=1, worker=0)]
+    assert '<rect class="export"' in html_page(run_report(job("a")), spans)
+    assert "Where the time went" not in html_page(run_report(job("a")))
+
+
+def test_the_page_of_many_jobs_is_small() -> None:
+    stage = StageReport(outcome=Outcome.BUILT, reason="source: models/attention.py changed", seconds=3.0)
+    stages = dict.fromkeys(("export", "compile", "verify"), stage)
+    outputs = {"exported": "dist/bert-base-000/exported.pt2", "compiled": "dist/bert-base-000/compiled.pt2"}
+    jobs = [job(f"bert-base-{at:04}@cpu", stages=stages, outputs=outputs, tags=("demo",)) for at in range(1900)]
+    jobs += [job(f"bad-{at:04}@cpu", error=failure(message="x" * 200, remedy="y" * 100)) for at in range(100)]
+    assert len(html_page(run_report(*jobs)).encode()) < 1.5e6
