@@ -54,7 +54,8 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
                 options=options, run_again=lambda again: _run(again, listener, spans, began)[0], listener=listener
             )
             report = _written(rounds.finish(report, manifest), path, listener)
-        return _also_written(report, options, spans, page=path.parent / "report" / "index.html", histories=histories)
+        page = path.parent / "report" / "index.html"
+        return _also_written(report, options, spans, listener, page=page, histories=histories)
 
 
 def _run(
@@ -94,7 +95,13 @@ def _run(
 
 
 def _also_written(
-    report: RunReport, options: RunOptions, spans: list[Span], *, page: Path, histories: Path | None
+    report: RunReport,
+    options: RunOptions,
+    spans: list[Span],
+    listener: Listener,
+    *,
+    page: Path,
+    histories: Path | None,
 ) -> RunReport:
     """Write the reports in other forms; a file that an option names and that can't be written counts as for JSON."""
     if not (options.junit or options.html or options.trace or histories):
@@ -104,6 +111,8 @@ def _also_written(
     with interrupts.defer_signals():
         unwritten = write_reports(report, options, spans, page=page, kept=histories)
     notes = tuple(f"can't write {_shown(one.path)}: {one.reason}" for one in unwritten)
+    for note in notes:
+        listener(Note(text=note))
     code = StoreError.exit_code if any(one.asked for one in unwritten) else report.exit_code
     return replace(report, notes=(*report.notes, *notes), exit_code=code)
 

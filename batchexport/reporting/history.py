@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,9 @@ _SLOWER = 1.5  # times the median of earlier runs
 _NOTICED_SECONDS = 1.0
 _FLAKY_CHANGES = 3  # from ok to failed or back, with unchanged keys
 
-Run = Mapping[str, Any]  # {started, seconds, ok, failed, skipped, jobs: {name: [status, keys, {stage: seconds}]}}
+Run = Mapping[
+    str, Any
+]  # {started, seconds, ok, failed, skipped, whole, jobs: {name: [status, keys, {stage: seconds}]}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,23 @@ def load(path: Path) -> list[Run]:
     """Return the runs that a file holds, the oldest first; none if it can't be read."""
     try:
         kept = json.loads(gzip.decompress(path.read_bytes()))
-        return [run for run in kept if isinstance(run["jobs"], dict) and isinstance(run["started"], str)]
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error):
         return []
+    return [run for run in kept if _is_run(run)] if isinstance(kept, list) else []
+
+
+def _is_run(run: Any) -> bool:
+    """Return whether this is what `run_of` gives: another version of batchexport may have written it."""
+    if not isinstance(run, dict) or not isinstance(run.get("jobs"), dict) or not isinstance(run.get("started"), str):
+        return False
+    numbers = all(isinstance(run.get(name), int | float) for name in ("seconds", "ok", "failed", "skipped", "whole"))
+    return numbers and all(_is_row(row) for row in run["jobs"].values())
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, list) or [type(part) for part in row] != [str, str, dict]:
+        return False
+    return all(isinstance(seconds, int | float) for seconds in row[2].values())
 
 
 def save(path: Path, runs: Sequence[Run]) -> None:
@@ -52,14 +69,15 @@ def save(path: Path, runs: Sequence[Run]) -> None:
     atomic_write_sibling(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
-def run_of(report: RunReport) -> Run:
-    """Return what is kept of a run."""
+def run_of(report: RunReport, *, whole: bool = True) -> Run:
+    """Return what is kept of a run; `whole` is False where only some jobs of the manifest were selected."""
     return {
         "started": report.started,
         "seconds": round(report.seconds, 1),
         "ok": report.ok,
         "failed": report.failed,
         "skipped": report.skipped,
+        "whole": whole,
         "jobs": {job.name: [status(job), _keys(job), _built_seconds(job)] for job in report.jobs},
     }
 

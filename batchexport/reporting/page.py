@@ -18,13 +18,18 @@ _REASONS = 12
 _WARNINGS = 5
 
 
-def html_page(report: RunReport, spans: Sequence[Span] = (), earlier: Sequence[history.Run] = ()) -> str:
-    """Return the page of a run. `spans` are those of its stages; `earlier` are the runs before, the oldest first."""
+def html_page(
+    report: RunReport, spans: Sequence[Span] = (), earlier: Sequence[history.Run] = (), *, whole: bool = True
+) -> str:
+    """Return the page of a run. `spans` are those of its stages; `earlier` are the runs before, the oldest first.
+
+    `whole` is False where only some jobs of the manifest were selected.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    runs = [*earlier, history.run_of(report)][-history.KEPT :]
+    runs = [*earlier, history.run_of(report, whole=whole)][-history.KEPT :]
     jobs = [_job(job, runs) for job in sorted(report.jobs, key=rank)]
     return template.render(
         report=report,
@@ -69,9 +74,9 @@ def _news(runs: Sequence[history.Run]) -> dict[str, list[str]]:
     found = {
         "newly failing": failed(now) - failed(before),
         "passing again": {name for name in failed(before) - failed(now) if name in now},
-        "new": now.keys() - before.keys(),
-        "gone": before.keys() - now.keys(),
     }
+    if runs[-2]["whole"] and runs[-1]["whole"]:
+        found |= {"new": now.keys() - before.keys(), "gone": before.keys() - now.keys()}
     return {word: sorted(names) for word, names in found.items() if names}
 
 

@@ -34,6 +34,7 @@ def write_reports(
     idle = not any(job.built or job.error is not None for job in report.jobs)
     if idle and not (options.junit or options.html or options.trace):
         return []
+    whole = not (options.only or options.tags or options.expression or options.failed)
     path = history.history_file(kept, options.manifest) if kept is not None else None
     earlier = history.load(path) if path is not None else []
     unwritten: list[Unwritten] = []
@@ -55,11 +56,13 @@ def write_reports(
     if options.html is not None or not idle:
         from batchexport.reporting.page import html_page
 
-        text = html_page(report, spans, earlier).encode("utf-8", "backslashreplace")
-        write(options.html or page, lambda: text, asked=options.html is not None)
+        def text() -> bytes:
+            return html_page(report, spans, earlier, whole=whole).encode("utf-8", "backslashreplace")
+
+        write(options.html or page, text, asked=options.html is not None)
     if path is not None and not idle:
         try:
-            history.save(path, [*earlier, history.run_of(report)])
+            history.save(path, [*earlier, history.run_of(report, whole=whole)])
         except OSError:  # it is only for comparison
             pass
     return unwritten

@@ -13,7 +13,7 @@ from support.reports import built, failure, job, run_report
 
 def run(started: str, **states: str) -> Run:
     rows = {name: [state, "keys", {}] for name, state in states.items()}
-    return {"started": started, "seconds": 1.0, "ok": 0, "failed": 0, "skipped": 0, "jobs": rows}
+    return {"started": started, "seconds": 1.0, "ok": 0, "failed": 0, "skipped": 0, "whole": True, "jobs": rows}
 
 
 def test_a_job_fails_since_the_first_of_its_last_failures() -> None:
@@ -61,6 +61,22 @@ def test_a_damaged_history_is_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "history.json.gz"
     path.write_bytes(content)
     assert load(path) == load(tmp_path / "missing") == []
+
+
+def test_no_flipped_bit_of_a_history_raises(tmp_path: Path) -> None:
+    path = tmp_path / "history.json.gz"
+    save(path, [run("1", a="built", b="failed")])
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
+        assert len(load(path)) <= 1
+
+
+@pytest.mark.parametrize("jobs", [{"a": []}, {"a": ["built", "keys", {"export": "1"}]}, [], None])
+def test_a_run_of_another_form_is_left_out(tmp_path: Path, jobs: object) -> None:
+    path = tmp_path / "history.json.gz"
+    save(path, [run("1", a="built"), {**run("2"), "jobs": jobs}])
+    assert [one["started"] for one in load(path)] == ["1"]
 
 
 def test_a_run_is_kept_with_the_state_and_times_of_each_job() -> None:

@@ -48,6 +48,12 @@ def test_what_is_new_since_the_last_run_is_told() -> None:
     assert "New since the last run" not in html_page(failing())
 
 
+def test_a_run_of_selected_jobs_makes_no_others_new_or_gone() -> None:
+    earlier = [run_of(run_report(job("a@cpu"), job("b@cpu")))]
+    assert "gone" not in html_page(run_report(job("a@cpu", stages={"export": built()})), earlier=earlier, whole=False)
+    assert "gone" in html_page(run_report(job("a@cpu", stages={"export": built()})), earlier=earlier)
+
+
 def test_reasons_of_what_was_built_are_counted() -> None:
     assert re.search(r"1 stage</dt><dd>source: a.py changed", html_page(failing()))
 
