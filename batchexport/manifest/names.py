@@ -60,7 +60,7 @@ def plain(value: Any, path: KeyPath, say: Report) -> Any:
 
 def model(value: Any, path: KeyPath, say: Report) -> Any:
     """Read `module:attribute`, `timm:NAME`, `torchvision:NAME`, `transformers:TYPE`, or a path to .pt2 or .pt."""
-    if type(value) is str and _REFERENCE.fullmatch(value):
+    if type(value) is str and _REFERENCE.fullmatch(value) and ".py:" not in value:
         return value
     value = readers.string(value, path, say)
     if value is INVALID:
