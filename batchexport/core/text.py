@@ -52,9 +52,16 @@ def number(value: float) -> str:
     return repr(value)
 
 
+# torch's other names of dtypes.
+_OF_TORCH = {"float": "float32", "double": "float64", "half": "float16", "short": "int16", "int": "int32",
+             "long": "int64"}  # fmt: skip
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
     """Return `did you mean "x"?` for the nearest known spelling, None when nothing is near."""
-    best = nearest(word, known)
+    best = _OF_TORCH.get(word)
+    if best not in known:
+        best = nearest(word, known)
     return f"did you mean {quoted(best)}?" if best else None
 
 

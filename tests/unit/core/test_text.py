@@ -83,3 +83,10 @@ def test_one_is_not_many() -> None:
 def test_letters_that_changed_places_are_nearer_than_a_shorter_word() -> None:
     assert did_you_mean("modle", ("mode", "model")) == 'did you mean "model"?'
     assert did_you_mean("modes", ("mode", "model")) == 'did you mean "mode"?'
+
+
+def test_another_name_of_a_dtype_is_taken_for_the_dtype_that_torch_means() -> None:
+    known = ("float64", "float32", "int64", "int32")
+    assert did_you_mean("float", known) == 'did you mean "float32"?'
+    assert did_you_mean("long", known) == 'did you mean "int64"?'
+    assert did_you_mean("int", ("lint", "word")) == 'did you mean "lint"?'
