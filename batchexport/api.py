@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchexport.core import interrupts
-from batchexport.core.errors import ExitCode, StoreError
+from batchexport.core.errors import ExitCode, Kind, StoreError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
 from batchexport.core.files import atomic_write_sibling
 from batchexport.core.options import RunOptions
@@ -175,7 +175,15 @@ def cache_root(options: RunOptions) -> Path:
 def _exit_code(reports: tuple[JobReport, ...], *, interrupted: bool) -> ExitCode:
     if interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.JOB_FAILED if any(report.unexpected for report in reports) else ExitCode.OK
+    failed = [report for report in reports if report.unexpected]
+    if failed and not any(report.ok for report in reports) and all(map(_lacks_compiler, failed)):
+        return ExitCode.ENVIRONMENT
+    return ExitCode.JOB_FAILED if failed else ExitCode.OK
+
+
+def _lacks_compiler(report: JobReport) -> bool:
+    """Return whether a job failed for want of a working compiler: on a CPU, nothing else is of this kind."""
+    return report.error is not None and report.error.kind is Kind.TOOLCHAIN and report.target.startswith("cpu")
 
 
 def _write(report: RunReport, path: Path) -> None:

@@ -138,8 +138,9 @@ def read_entry(table: Mapping[str, Any], own_dims: Mapping[str, Any], say: Repor
             key=True,
         )
     additional = read_additional_inputs(known.get("additional_inputs", []), inputs, floats, say)
-    # If a shape is wrong, it is unknown which dims it was meant to use.
-    own = own_dims if inputs.is_right and shapes.is_right and additional.is_right else {}
+    # If a shape is wrong, or `inputs` misspelt, it is unknown which dims it was meant to use.
+    is_misspelt = "inputs" not in table and any(did_you_mean(key, ("inputs",)) for key in table.keys() - KEYS)
+    own = own_dims if inputs.is_right and shapes.is_right and additional.is_right and not is_misspelt else {}
     model = known.get("model", "")
     if names.is_transformer(model) and not inputs.tree:
         shape_spec = implied_dims(declared, own.__contains__, say)

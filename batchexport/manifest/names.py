@@ -22,6 +22,7 @@ _REFERENCE = re.compile(rf"{_DOTTED}:{_DOTTED}")
 _REGISTERED = re.compile(r"[A-Za-z0-9_][\w./+-]*", re.ASCII)
 _DOTS = re.compile(_DOTTED)
 _TARGET = re.compile(r"cpu(-avx2|-avx512)?|cuda(-sm[1-9][0-9]{1,2})?", re.ASCII)
+_OF_A_HUB = re.compile(r"[\w-]+/[\w.-]*[\w-](?<!\.py)|[a-z0-9]+(?:-[\w.]+)*-[\w.]+", re.ASCII)
 _OPERATOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){1,2}", re.ASCII)
 _INDEXED = re.compile(r"\[\s*['\"]")  # as Python reaches into a dict
 _WORD = re.compile(r"[\w-]+")
@@ -95,6 +96,11 @@ def head(value: Any, path: KeyPath, say: Report) -> Any:
 def _model_hint(head: str, colon: str, tail: str) -> str:
     if not colon and head.endswith(WEIGHTS_SUFFIXES):
         return 'weights go into "weights"; a model is "module:attribute", or a file that ends in .pt2 or .pt'
+    if not colon and _OF_A_HUB.fullmatch(head):
+        return (
+            'models are not downloaded by the name that a hub gives them: write model = "transformers:TYPE" with '
+            'kwargs and weights, or "module:attribute" for a function that loads it'
+        )
     module = head.removesuffix(".py").removeprefix("./").replace("/", ".")
     outer, dot, last = module.rpartition(".")
     attribute = tail.partition("(")[0]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
+from batchexport.core.dims import Dim
 from batchexport.core.job import Job
 from batchexport.core.options import data_files
+from batchexport.core.sizes import Affine, evaluate, parse_size
+from batchexport.core.text import format_bytes
 
 _LIBRARIES = ("timm", "torchvision", "transformers")
+_SHOWN = 3
+_BITS = re.compile(r"\d+")
 _ARCHIVES = (".pt2", ".pt")
 
 
@@ -23,12 +31,22 @@ class Requirement:
     remedy: str
     jobs: tuple[str, ...]
 
+    def __str__(self) -> str:
+        more = f" and {len(self.jobs) - _SHOWN} more" if len(self.jobs) > _SHOWN else ""
+        return f"{self.what} ({', '.join(self.jobs[:_SHOWN])}{more}); {self.remedy}"
 
-def missing_requirements(jobs: Iterable[Job], root: Path, path: Sequence[str]) -> tuple[Requirement, ...]:
-    """Return what is missing, each thing once with its jobs; `path` are the folders of the import path."""
+
+def missing_requirements(
+    jobs: Iterable[Job], root: Path, path: Sequence[str], memory: int | None = None
+) -> tuple[Requirement, ...]:
+    """Return what is missing, each thing once with its jobs; `path` are the folders of the import path.
+
+    With `memory`, that of the machine in bytes, inputs are told that it can't hold.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
-        for missing in _missing(job, root, (str(root), *path)):
+        oversized = () if memory is None else _oversized(job, memory)
+        for missing in (*_missing(job, root, (str(root), *path)), *oversized):
             found.setdefault(missing, []).append(job.name)
     return tuple(Requirement(what=what, remedy=remedy, jobs=tuple(names)) for (what, remedy), names in found.items())
 
@@ -41,15 +59,56 @@ def _missing(job: Job, root: Path, path: Sequence[str]) -> Iterator[tuple[str, s
     for key, file in files:
         if file and not os.path.exists(root / file):
             yield f"the file of {key} does not exist: {file}", f"put it there, or correct {key} in the manifest"
-    for pattern in spec.data:
-        if not any(os.path.exists(root / file) for file in data_files(root, [pattern])):
-            yield f"data matches no file: {pattern}", "correct the pattern, which is relative to the manifest"
+    for pattern in unmatched(spec.data, root):
+        yield f"data matches no file: {pattern}", "correct the pattern, which is relative to the manifest"
     for module in _modules(spec.model, spec.inputs if isinstance(spec.inputs, str) else "", spec.imports):
         top = module.partition(".")[0]
         if not _is_found(top, path):
             library = top in _LIBRARIES
             mend = f"pip install {top}" if library else f"install it, or put {top}.py beside the manifest"
             yield f"the {'package' if library else 'module'} {top} is not found", mend
+
+
+def _oversized(job: Job, memory: int) -> Iterator[tuple[str, str]]:
+    """Yield the tensors of which memory can't hold two, at the largest sizes: the model gets a copy of its inputs."""
+    spec = job.export
+    highest = {name: Dim(name=name, **dim).highest for name, dim in spec.dims.items()}
+    known = {**{name: value for name, value in highest.items() if value is not None}, **spec.fixed}
+    items = spec.inputs.items() if isinstance(spec.inputs, Mapping) else ()
+    for name, node in items:
+        for tensor in _tensors(node):
+            sizes = [parse_size(one) if isinstance(one, str) else one for one in tensor["shape"]]
+            if any(isinstance(size, Affine) and size.name not in known for size in sizes):
+                continue
+            shape = [evaluate(size, known) for size in sizes]
+            size = math.prod(shape) * _item_bytes(tensor["dtype"])
+            if 2 * size > memory:
+                what = f"{name} would be {tensor['dtype']} {shape}: {format_bytes(size)}"
+                have = f"this machine's {format_bytes(memory)} of memory can't hold two of it"
+                yield f"{what}, and {have}", "lower max in [entry.dims]"
+
+
+def _tensors(node: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, Mapping):
+        if isinstance(node.get("tensor"), Mapping) and "shape" in node["tensor"]:
+            yield node["tensor"]
+            return
+        node = node.values()
+    elif not isinstance(node, list | tuple):
+        return
+    for inner in node:
+        yield from _tensors(inner)
+
+
+def _item_bytes(dtype: str) -> int:
+    """Return the bytes of an item, by the bits in the name of its dtype: `float32`, `bfloat16`, `bool`."""
+    bits = _BITS.search(dtype)
+    return max(int(bits[0]) // 8, 1) if bits else 1
+
+
+def unmatched(patterns: Iterable[str], root: Path) -> list[str]:
+    """Return the patterns and names of data files that match none."""
+    return [one for one in patterns if not any(os.path.exists(root / file) for file in data_files(root, [one]))]
 
 
 def _modules(model: str, inputs: str, imports: Sequence[str]) -> Iterator[str]:

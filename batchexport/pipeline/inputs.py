@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from batchexport.core.sizes import Affine, evaluate, parse_size
+from batchexport.core.text import format_bytes
 from batchexport.pipeline.build import attribute, dtype_of
 from batchexport.pipeline.call_form import Call, CallForm, Given, call_form
 from batchexport.pipeline.dynamic_shapes import leaves, size_at
@@ -198,9 +201,25 @@ class _Draws:
             )
         return made
 
+    def _refuse_oversized(self, shape: Sequence[int], dtype: torch.dtype, path: str) -> None:
+        """Raise StageFailure of kind inputs for a tensor of which memory can't hold two: the model gets a copy."""
+        size = math.prod(shape) * dtype.itemsize
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if 2 * size <= memory:
+            return
+        name = str(dtype).removeprefix("torch.")
+        point = ", ".join(f"{dim}={value}" for dim, value in self.values.items())
+        raise StageFailure(
+            Kind.INPUTS,
+            f"{path} would be {name} {[*shape]} at {point}: {format_bytes(size)}, "
+            f"of which this machine's {format_bytes(memory)} of memory can't hold two",
+            "lower max in [entry.dims]",
+        )
+
     def _tensor(self, spec: Mapping[str, Any], path: str) -> torch.Tensor:
         shape = [size_at(size, self.values) for size in spec["shape"]]
         dtype = dtype_of(spec["dtype"])
+        self._refuse_oversized(shape, dtype, path)
         if spec["value"] is not None:
             return torch.full(shape, spec["value"], dtype=dtype)
         # Each input has its own generator, so that adding an input does not change the others.

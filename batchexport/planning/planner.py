@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from batchexport.core.job import Job
 from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
 from batchexport.core.report import STAGES
+from batchexport.manifest.requirements import missing_requirements
 from batchexport.planning.lookup import Hit, Miss
 from batchexport.planning.session import Session
 from batchexport.store.outputs import FILES, stamp
+from batchexport.toolchain.probe import import_path
+from batchexport.toolchain.resources import usable_memory
 
 
 def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
@@ -27,8 +30,16 @@ def make_plan(session: Session, *, manifest: str, workers: int) -> Plan:
         expected_seconds=None if expected is None else expected / workers,
         least_seconds=wall_seconds([job.least_seconds for job in jobs], workers),
         most_seconds=wall_seconds([job.most_seconds for job in jobs], workers),
-        notes=(session.nothing_selected,) if session.nothing_selected else (),
+        notes=(session.nothing_selected,) if session.nothing_selected else _missing(session, jobs),
     )
+
+
+def _missing(session: Session, planned: Sequence[PlannedJob]) -> tuple[str, ...]:
+    """Return what the jobs that must be exported need and is not there."""
+    exported = {job.name for job in planned if job.stages["export"].action == "run"}
+    jobs = [job for job in session.jobs if job.name in exported]
+    missing = missing_requirements(jobs, session.manifest.root, import_path(), usable_memory())
+    return tuple(map(str, missing))
 
 
 def wall_seconds(jobs: Sequence[float], workers: int) -> float:

@@ -272,7 +272,7 @@ def test_a_missing_compiler_fails_the_compile_with_kind_toolchain(tmp_path: Path
         head='schema = 1\n[cache]\ndir = "cache"\n',
     )
     ran = project.run(env={"CXX": "/nowhere/g++"})
-    assert ran.code == 1
+    assert ran.code == 3
     error = ran.error("a@cpu")
     assert (error["stage"], error["kind"]) == ("compile", "toolchain"), error
     assert "doctor" in error["remedy"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from batchexport.manifest import resolve
 from batchexport.manifest.requirements import missing_requirements
 
@@ -61,3 +63,20 @@ def test_what_is_there_is_not_told_and_not_imported(tmp_path: Path) -> None:
     (tmp_path / "ops_of_a_test.py").write_text("raise SystemExit")
     assert missing(tmp_path) == {}
     assert "ops_of_a_test" not in sys.modules
+
+
+@pytest.mark.parametrize(("memory", "told"), [(2 * 4 * 64 * 8 * 3, 0), (2 * 4 * 64 * 8 * 3 - 1, 1)])
+def test_inputs_that_memory_can_not_hold_twice_are_told_with_the_arithmetic(
+    tmp_path: Path, memory: int, told: int
+) -> None:
+    (tmp_path / "models.py").touch()
+    (tmp_path / "m.toml").write_text(
+        'schema = 1\n[[entry]]\nname = "a"\nmodel = "models:A"\ninputs = { x = [{ shape = ["n", "2*m", 3] }] }\n'
+        "dims = { n = { min = 1, max = 64 }, m = { min = 1, max = 4 } }\n"
+    )
+    manifest = resolve.load(tmp_path / "m.toml")
+    found = missing_requirements(manifest.jobs, manifest.root, sys.path, memory)
+    assert len(found) == told
+    for one in found:
+        assert one.what.startswith("x would be float32 [64, 8, 3]: 6.0 KiB, and this machine's ")
+        assert one.remedy == "lower max in [entry.dims]"
