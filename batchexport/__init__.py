@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from batchexport.core.events import Listener
+    from batchexport.core.plan import Plan
     from batchexport.core.report import RunReport
 
-__all__ = ["__version__", "load", "run"]
+__all__ = ["__version__", "load", "plan", "run"]
 
 
 def run(
@@ -69,6 +70,40 @@ def run(
         json=None if json is None else Path(json),
     )
     return run_manifest(options, listener or (lambda _: None))
+
+
+def plan(
+    manifest: str | PathLike[str],
+    *,
+    cache_dir: str | PathLike[str] | None = None,
+    expression: str | None = None,
+    tags: Iterable[str] = (),
+    only: Iterable[str] = (),
+    force: bool = False,
+) -> Plan:
+    """Return what the next run of a manifest would do, and why, as `batchexport plan` shows it.
+
+    Imports no torch and starts nothing.
+
+    Raises:
+        BatchExportError: on what would stop the whole run, such as a mistake in the manifest.
+    """
+    from pathlib import Path
+
+    from batchexport.api import RunOptions
+    from batchexport.api import plan as plan_manifest
+    from batchexport.core.report import STAGES
+
+    return plan_manifest(
+        RunOptions(
+            manifest=Path(manifest),
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+            expression=expression,
+            tags=tuple(tags),
+            only=tuple(only),
+            force=STAGES if force else (),
+        )
+    )
 
 
 def load(folder: str | PathLike[str]) -> Callable[..., Any]:

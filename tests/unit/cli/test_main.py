@@ -514,3 +514,13 @@ def test_a_listener_hears_of_every_event(fake: Fake) -> None:
     heard: list[object] = []
     batchexport.run("m.toml", listener=heard.append)
     assert [type(event) for event in heard] == [RunStarted, StageStarted, JobFinished]
+
+
+def test_python_plans_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("")
+    path = tmp_path / "manifest.toml"
+    path.write_text('schema = 1\n[[entry]]\nname = "a"\nmodel = "m:A"\n[[entry]]\nname = "b"\nmodel = "m:B"\n')
+    code = f"import batchexport; print([job.name for job in batchexport.plan({str(path)!r}, expression='b').jobs])"
+    code += "; import sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["['b@cpu']", "False"], done.stderr
