@@ -37,6 +37,9 @@ def run(
     in_process: bool = False,
     apply_fixes: bool = False,
     json: str | PathLike[str] | None = None,
+    junit: str | PathLike[str] | None = None,
+    html: str | PathLike[str] | None = None,
+    trace: str | PathLike[str] | None = None,
     listener: Listener | None = None,
 ) -> RunReport:
     """Bring every selected job of a manifest up to date, as `batchexport run` does, and return the report.
@@ -68,6 +71,9 @@ def run(
         in_process=in_process,
         apply_fixes=apply_fixes,
         json=None if json is None else Path(json),
+        junit=None if junit is None else Path(junit),
+        html=None if html is None else Path(html),
+        trace=None if trace is None else Path(trace),
     )
     return run_manifest(options, listener or (lambda _: None))
 
