@@ -46,5 +46,6 @@ def _in_cache(data: Path) -> list[str]:
     bad += [
         str(path) for path in (data / "logs").iterdir() if path.name not in {*folders, "forkserver.log", "events.jsonl"}
     ]
-    known = {"objects", "entries", "staging", "locks", "logs", "inductor", "index", *_OWN}
+    bad += [str(path) for path in data.glob("histories/*") if not path.name.endswith(".json.gz")]
+    known = {"objects", "entries", "staging", "locks", "logs", "histories", "inductor", "index", *_OWN}
     return bad + [str(path) for path in data.iterdir() if path.name not in known]
