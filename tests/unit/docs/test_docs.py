@@ -165,7 +165,7 @@ def test_the_import_rule_is_that_of_the_contract() -> None:
 def test_the_architecture_page_names_all_that_lies_in_a_cache(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.create()
-    made = {path.name for path in layout.home.iterdir()} | {layout.index.name, layout.gate.name}
+    made = {path.name for path in layout.home.iterdir()} | {layout.index.name, layout.gate.name, layout.histories.name}
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The cache:")[2]
     block = _FENCE.findall(text)[0]
     assert set(re.findall(r"^  (\w+)", block, re.MULTILINE)) == made - {".gitignore", "CACHEDIR.TAG"}
