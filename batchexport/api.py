@@ -45,7 +45,7 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
     began = time.monotonic()
     with interrupts.handle_signals():
         manifest = options.manifest.read_bytes() if options.apply_fixes and options.manifest.is_file() else b""
-        report, path, histories = _run(options, listener, spans, began)
+        report, path, page, histories = _run(options, listener, spans, began)
         report = _written(report, path, listener)
         if options.apply_fixes and any(job.error and job.error.fix for job in report.jobs):
             from batchexport.engine.fix_rounds import FixRounds
@@ -54,14 +54,16 @@ def run(options: RunOptions, listener: Listener = lambda event: None) -> RunRepo
                 options=options, run_again=lambda again: _run(again, listener, spans, began)[0], listener=listener
             )
             report = _written(rounds.finish(report, manifest), path, listener)
-        page = path.parent / "report" / "index.html"
         return _also_written(report, options, spans, listener, page=page, histories=histories)
 
 
 def _run(
     options: RunOptions, listener: Listener, spans: list[Span], began: float
-) -> tuple[RunReport, Path, Path | None]:
-    """Make one run; return its report, the file that it goes to, and where the cache keeps runs, if it was needed."""
+) -> tuple[RunReport, Path, Path, Path | None]:
+    """Make one run; return its report, the files that it and its page go to, and where the cache keeps runs, if known.
+
+    The page lies in the output folder, beside the report unless that was sent elsewhere.
+    """
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), time.monotonic()
     toolchain = probe.toolchain()
     notes: tuple[str, ...] = ()
@@ -91,7 +93,8 @@ def _run(
         notes=notes,
         path=_shown(path),
     )
-    return report, path, histories
+    beside = path.stem if path.parent.absolute() == output_dir.absolute() else "report"
+    return report, path, output_dir / beside / "index.html", histories
 
 
 def _also_written(

@@ -229,6 +229,8 @@ def test_a_run_in_this_process_delivers_and_reports_where_it_was_told(tmp_path: 
     errors = {job["name"]: job["error"] and job["error"]["kind"] for job in report["jobs"]}
     assert errors == {"good@cpu": None, "exits@cpu": "build"}
     assert (project.root / "dist" / "good@cpu" / "exported.pt2").is_file()
+    assert (project.root / "dist" / "report" / "index.html").is_file()
+    assert not (tmp_path / "report").exists()
 
 
 # ── what stops a command ─────────────────────────────────────────────────────────────────────────
