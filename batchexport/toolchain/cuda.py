@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from batchexport.toolchain.command import answer
 
 _FIELDS = ("index", "uuid", "name", "compute_cap", "memory.total", "memory.free", "driver_version")
 _TIMEOUT_SECONDS = 30.0
@@ -51,22 +52,7 @@ def nvidia_smi() -> tuple[Device, ...]:
 def ask_driver() -> tuple[int, str]:
     """Return the exit status and the output of nvidia-smi; -1 and the reason where it could not be run to its end."""
     command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"no answer within {_TIMEOUT_SECONDS:.0f} s"
-    except OSError as error:
-        return -1, str(error)
-    return done.returncode, done.stdout
+    return answer(command, seconds=_TIMEOUT_SECONDS)
 
 
 def parse(text: str) -> tuple[Device, ...]:

@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from batchexport.core.text import counted, format_bytes
 from batchexport.core.wheels import fits, install_torchvision
+from batchexport.toolchain.command import answer
 from batchexport.toolchain.cuda import ask_driver, parse
 from batchexport.toolchain.machine_checks import Check, check_file_system, check_kernel, check_vector_code
 from batchexport.toolchain.probe import compiler, compiler_path
@@ -112,7 +112,7 @@ def check_compiler() -> Check:
             source, built = Path(folder, "answer.cpp"), Path(folder, "answer.so")
             source.write_text(_PROGRAM, encoding="utf-8")
             flags = ["-std=c++20", "-fPIC", "-shared", "-fopenmp", str(source), "-o", str(built)]
-            status, output = _answer([path, *flags])
+            status, output = answer([path, *flags], seconds=_PATIENCE)
     except OSError as error:
         remedy = "set TMPDIR to a folder that can be written and has room"
         return Check(name="compiler", state="fail", detail=f"not tried: {error}", remedy=remedy)
@@ -210,27 +210,6 @@ def check_space(name: str, folder: Path, *, fail: int, warn: int) -> Check:
         return Check(name=name, state="ok", detail=detail)
     remedy = "free some space there: weights, packages and headers need it"
     return Check(name=name, state="fail" if free < fail else "warn", detail=detail, remedy=remedy)
-
-
-def _answer(command: list[str]) -> tuple[int, str]:
-    """Run a command; return its exit status and all output, or -1 and the reason if it did not end in time."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_PATIENCE,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"no answer within {_PATIENCE:.0f} s"
-    except OSError as error:
-        return -1, str(error)
-    return done.returncode, done.stdout
 
 
 def _nearest(folder: Path) -> Path:

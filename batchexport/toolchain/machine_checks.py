@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchexport.toolchain.command import answer
 from batchexport.toolchain.probe import compiler_path
 
 _OLDEST_KERNEL = (5, 3)  # pidfd_open(2), by which the end of a process is seen
@@ -89,20 +89,11 @@ def _refusal(compiler: str, options: tuple[str, ...], call: str) -> str | None:
         with tempfile.TemporaryDirectory(prefix="batchexport-doctor-") as folder:
             source = Path(folder, "vector.cpp")
             source.write_text(program, encoding="utf-8")
-            done = subprocess.run(
-                [compiler, "-fsyntax-only", *options, str(source)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_PATIENCE,
-                check=False,
-                encoding="utf-8",
-                errors="replace",
-            )
-    except (OSError, subprocess.TimeoutExpired) as error:
+            status, output = answer([compiler, "-fsyntax-only", *options, str(source)], seconds=_PATIENCE)
+    except OSError as error:
         return str(error)
-    lines = [line for line in done.stdout.splitlines() if "error" in line] or done.stdout.splitlines()
-    return None if done.returncode == 0 else (lines or ["no output"])[0]
+    lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()
+    return None if status == 0 else (lines or ["no output"])[0]
 
 
 def _unescaped(place: str) -> str:
