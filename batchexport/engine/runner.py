@@ -24,7 +24,7 @@ from batchexport.engine.schedule import Schedule
 from batchexport.manifest.requirements import unmatched
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
-from batchexport.planning.planner import plan_job
+from batchexport.planning.planner import planned_stages
 from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
 from batchexport.toolchain.resources import usable_cores, usable_memory
@@ -148,7 +148,7 @@ def _estimates(session: Session, options: RunOptions) -> Iterator[StageEstimate]
     """Yield the stages that may run, each with its expected time."""
     last = STAGES.index(options.stage or STAGES[-1])
     for job in session.jobs:
-        for name, stage in plan_job(session, job).stages.items():
+        for name, stage in planned_stages(session, job).items():
             if stage.action in ("run", "maybe") and STAGES.index(name) <= last:
                 known = stage.expected_seconds is not None
                 yield StageEstimate(job=job.name, stage=name, seconds=stage.seconds, known=known)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchexport.core.job import Job
 from batchexport.core.report import JobReport, Outcome
 from batchexport.core.text import counted
 from batchexport.store.index import Index
+
+if TYPE_CHECKING:
+    from batchexport.core.job import Job
 
 _FAILED, _ENDED = "failed-jobs", "outcome"  # spaces of the index
 _DONE = (Outcome.BUILT, Outcome.CACHED)

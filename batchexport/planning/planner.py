@@ -12,6 +12,7 @@ from batchexport.manifest.requirements import missing_requirements
 from batchexport.planning.lookup import Hit, Miss
 from batchexport.planning.session import Session
 from batchexport.store.outputs import FILES, stamp
+from batchexport.store.results import Result
 from batchexport.toolchain.probe import import_path
 from batchexport.toolchain.resources import usable_memory
 
@@ -49,6 +50,24 @@ def wall_seconds(jobs: Sequence[float], workers: int) -> float:
 
 def plan_job(session: Session, job: Job) -> PlannedJob:
     """Return the stages of one job: cached, to run, to skip, or dependent on an earlier stage."""
+    stages, results = _planned(session, job)
+    if results is None:
+        return PlannedJob(name=job.name, stages=stages)
+    export, compiled, evidence = results
+    wanted = {FILES["exported"]: export.files["exported"]}
+    if compiled is not None:
+        wanted[FILES[job.compile.format]] = compiled.files["compiled"]
+    delivered = session.delivery.is_current(job.folder, wanted, stamp(job, export, compiled, evidence))
+    return PlannedJob(name=job.name, stages=stages, delivered=delivered)
+
+
+def planned_stages(session: Session, job: Job) -> dict[str, PlannedStage]:
+    """Return the stages of one job as `plan_job` does; no output is looked at."""
+    return _planned(session, job)[0]
+
+
+def _planned(session: Session, job: Job) -> tuple[dict[str, PlannedStage], tuple[Result, Result | None, Result] | None]:
+    """Return the stages of one job, and its results if all are cached: export, compile and verify."""
     stages: dict[str, PlannedStage] = {}
     export = session.lookup.export(job)
     stages["export"] = _stage(session, job, "export", export)
@@ -56,29 +75,22 @@ def plan_job(session: Session, job: Job) -> PlannedJob:
         for later in STAGES[1:]:
             if later == "verify" or job.compile.format != "none":
                 stages[later] = _maybe(session, job, later, "depends on the export")
-        return PlannedJob(name=job.name, stages=stages)
+        return stages, None
     reason = session.devices.why_not(job.target)
     if reason is not None:
         stages |= {later: PlannedStage(action="skip", reason=reason) for later in STAGES[1:]}
-        return PlannedJob(name=job.name, stages=stages)
+        return stages, None
     compiled = None
     if job.compile.format != "none":
         code = session.lookup.compile(job, export.result)
         stages["compile"] = _stage(session, job, "compile", code)
         if isinstance(code, Miss):
             stages["verify"] = _maybe(session, job, "verify", "depends on the compile")
-            return PlannedJob(name=job.name, stages=stages)
+            return stages, None
         compiled = code.result
     evidence = session.lookup.verify(job, export.result, compiled)
     stages["verify"] = _stage(session, job, "verify", evidence)
-    if isinstance(evidence, Miss):
-        return PlannedJob(name=job.name, stages=stages)
-    wanted = {FILES["exported"]: export.result.files["exported"]}
-    if compiled is not None:
-        wanted[FILES[job.compile.format]] = compiled.files["compiled"]
-    made_from = stamp(job, export.result, compiled, evidence.result)
-    delivered = session.delivery.is_current(job.folder, wanted, made_from)
-    return PlannedJob(name=job.name, stages=stages, delivered=delivered)
+    return stages, None if isinstance(evidence, Miss) else (export.result, compiled, evidence.result)
 
 
 def job_state(session: Session, job: Job) -> JobState:
