@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from batchexport.cli import render
 from batchexport.core.events import Event, JobFinished, RunStarted, StageEstimate, StageFinished, StageStarted
+from batchexport.core.plan import wall_seconds
 from batchexport.core.text import approximate_duration, clean, counted, format_duration
 
 _BAR, _LEAST_BAR = 24, 8
@@ -85,8 +86,7 @@ class Progress:
         elapsed = self._clock() - self._started
         if self._stages:
             totals = [sum(map(self._left_of, stages)) for stages in self._open()]
-            # The stages of one job run one after the other, so no number of workers beats the longest job.
-            return max(sum(totals) / self._workers, max(totals, default=0.0)) or None
+            return wall_seconds(totals, self._workers) or None
         if self._expected is not None:
             return self._expected - elapsed if self._expected > elapsed else None
         if self._built and self._to_build > self._built:
@@ -122,9 +122,8 @@ class Progress:
         parts.append(_whole(now - self._started))
         left = self.remaining()
         if left is not None:
-            about = approximate_duration(left)
             guess = bool(self._stages) and self._is_guess()
-            parts.append(f"{'~' + about.removeprefix('about ').removeprefix('under ') if guess else about} left")
+            parts.append(f"{approximate_duration(left, guess=guess)} left")
         text = render.SEPARATOR.join(parts)
         return [*lines, f"{self._bar(width - len(text) - 1)} {text}"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.report import FIRST_TIME, STAGES, Failure, JobReport, Outcome, RunReport, StageReport
-from batchexport.core.text import clean, clean_lines, counted, format_duration
+from batchexport.core.text import clean, clean_lines, counted, first_line, format_duration
 
 if TYPE_CHECKING:
     from batchexport.toolchain.machine_checks import Check
@@ -71,7 +71,7 @@ def job_line(job: JobReport, *, base: str = "", reasons: bool = False) -> str:
 
 def failure_lines(failure: Failure, *, base: str = "") -> list[str]:
     """Return the details of a failed job, for below its name; `base` is the manifest's folder."""
-    return [line for label, text in failure_parts(failure.to_json(), base) for line in _labelled(label, text)]
+    return [line for label, text in failure_parts(failure.to_json(), base) for line in labelled(label, text)]
 
 
 def failure_parts(error: Mapping[str, Any], base: str) -> list[tuple[str, str]]:
@@ -95,7 +95,7 @@ def job_lines(job: JobReport, *, base: str = "", reasons: bool = False) -> list[
     """Return the line of a finished job, and its warnings unless it was at rest."""
     lines = [job_line(job, base=base, reasons=reasons)]
     if reasons or not is_idle(job):
-        lines += [line for warning in job.warnings for line in _labelled("warning", warning)]
+        lines += [line for warning in job.warnings for line in labelled("warning", warning)]
     if job.error is not None and job.expected and reasons:
         lines += failure_lines(job.error, base=base)
     return lines
@@ -211,7 +211,7 @@ def _news(reason: str) -> str:
 
 
 def _failure_note(failure: Failure, base: str, *, with_log: bool) -> str:
-    message = clean(_first_line(failure.message))
+    message = clean(first_line(failure.message))
     shown = message if len(message) <= _MESSAGE else f"{message[: _MESSAGE - 1]}…"
     log = f" (log: {clean(log_path(failure.log, base))})" if failure.log and with_log else ""
     return f"{failure.kind}: {shown}{log}"
@@ -223,13 +223,10 @@ def _in_order(stages: Mapping[str, StageReport]) -> Iterator[tuple[str, StageRep
             yield name, stages[name]
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def labelled(label: str, text: str, *, indent: str = _INDENT, width: int = 9) -> list[str]:
+    """Return the lines of `text`, the first behind its label."""
     first, *rest = clean_lines(text) or [""]
-    return [f"{_INDENT}{label:<9} {first}", *(f"{_INDENT}{'':<9} {line}" for line in rest)]
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
+    return [f"{indent}{label:<{width}} {first}", *(f"{indent}{'':<{width}} {line}" for line in rest)]
 
 
 # --- doctor, verify, errors -----------------------------------------------------------------------

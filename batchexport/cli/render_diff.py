@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchexport.core.text import clean, counted, format_bytes, format_duration
+from batchexport.core.text import clean, counted, first_line, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from batchexport.reporting.difference import Difference, JobChange
@@ -16,7 +16,7 @@ def diff_lines(found: Difference) -> list[str]:
     """Return a line for each job that differs, worst first, what changed in it below, and the counts."""
     lines = []
     for name, facts in found.newly_failing:
-        message = (facts.message or "").partition("\n")[0]
+        message = first_line(facts.message or "")
         lines.append(f"{'broken':<{_WORD}} {clean(name)}  {facts.kind}: {clean(message)}")
     for word, names in (("fixed", found.fixed), ("gone", found.gone), ("new", found.new)):
         lines += [f"{word:<{_WORD}} {clean(name)}" for name in names]

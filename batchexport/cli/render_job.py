@@ -5,17 +5,18 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchexport.cli.render import failure_parts
+from batchexport.cli.render import failure_parts, labelled
 from batchexport.core.report import STAGES
-from batchexport.core.text import clean, clean_lines, counted, format_bytes, format_duration
+from batchexport.core.text import clean, clean_lines, counted, first_line, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from batchexport.planning.job_details import JobDetails, LogFile
 
-_LABEL = 10
 _OPS = 12  # operators shown, most frequent first
+_labelled = partial(labelled, indent="  ", width=10)
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -33,7 +34,9 @@ def ended_lines(known: JobDetails) -> list[str]:
     error = known.error
     if error is None:
         return [f"  last run {known.ended}: {'delivered' if known.report.get('ok') else 'not delivered'}"]
-    return [f"  last run {known.ended}: {error['stage']} failed ({error['kind']}): {clean(_first(error['message']))}"]
+    return [
+        f"  last run {known.ended}: {error['stage']} failed ({error['kind']}): {clean(first_line(error['message']))}"
+    ]
 
 
 def job_lines(known: JobDetails, *, base: str = "") -> list[str]:
@@ -106,12 +109,3 @@ def _evidence(form: Mapping[str, Any]) -> list[str]:
             point = ", ".join(f"{name}={size}" for name, size in refused.get("point", {}).items())
             lines += _labelled("verified", f"{point}  refused, as it lies outside the ranges")
     return lines
-
-
-def _labelled(label: str, text: str) -> list[str]:
-    first, *rest = clean_lines(text) or [""]
-    return [f"  {label:<{_LABEL}} {first}", *(f"  {'':<{_LABEL}} {line}" for line in rest)]
-
-
-def _first(text: str) -> str:
-    return text.partition("\n")[0]

@@ -60,7 +60,7 @@ def explain_lines(job: PlannedJob) -> list[str]:
             if stage.reason:
                 text += f": {stage.reason}"
             if stage.seconds and stage.action in ("run", "maybe"):
-                text += f" ({_approximate(stage.seconds, stage.expected_seconds is None)})"
+                text += f" ({approximate_duration(stage.seconds, guess=stage.expected_seconds is None)})"
             first, *rest = clean_lines(text)
             lines += [f"  {name:<8} {first}", *(f"  {'':<8} {line}" for line in rest)]
     outputs = "in place" if job.delivered else "missing or stale"
@@ -91,14 +91,8 @@ def _plan_detail(word: str, job: PlannedJob) -> str:
 
 
 def _range(least: float, most: float, guess: bool, condition: str) -> str:
-    low, high = _approximate(least, guess), _approximate(most, guess)
+    low, high = (approximate_duration(seconds, guess=guess) for seconds in (least, most))
     return high if low == high else f"{low} {condition}, {high} if not"
-
-
-def _approximate(seconds: float, guess: bool) -> str:
-    """Return an estimate in words: `~12s` where there is no history to tell."""
-    text = approximate_duration(seconds)
-    return f"~{text.removeprefix('about ').removeprefix('under ')}" if guess else text
 
 
 def _planned(stages: Mapping[str, PlannedStage]) -> list[str]:

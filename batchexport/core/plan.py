@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchexport.core.report import FIRST_TIME
+
+
+def wall_seconds(jobs: Sequence[float], workers: int) -> float:
+    """Return how long `workers` take for jobs of these seconds.
+
+    The stages of one job run one after the other, so no number of workers beats the longest job.
+    """
+    return max(sum(jobs) / workers, max(jobs, default=0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

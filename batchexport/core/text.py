@@ -53,8 +53,14 @@ def number(value: float) -> str:
 
 
 # torch's other names of dtypes.
-_OF_TORCH = {"float": "float32", "double": "float64", "half": "float16", "short": "int16", "int": "int32",
-             "long": "int64"}  # fmt: skip
+_OF_TORCH = {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+}
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
@@ -101,6 +107,11 @@ def clean_lines(text: str) -> list[str]:
     return [clean(line.expandtabs(4)) for line in text.splitlines()]
 
 
+def first_line(text: str) -> str:
+    """Return the first line of `text`."""
+    return text.partition("\n")[0]
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as `0.4s`, `12.3s`, `2m 03s` or `1h 02m`."""
     if seconds < 59.95:
@@ -112,8 +123,10 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
-def approximate_duration(seconds: float) -> str:
-    """Return an estimated duration as `under 1s`, `about 12s`, `about 3 min` or `about 1h 40m`."""
+def approximate_duration(seconds: float, *, guess: bool = False) -> str:
+    """Return an estimated duration as `under 1s`, `about 12s`, `about 3 min` or `about 1h 40m`; a guess as `~12s`."""
+    if guess:
+        return f"~{approximate_duration(seconds).removeprefix('about ').removeprefix('under ')}"
     if seconds < 1:
         return "under 1s"
     if seconds < 89.5:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.core.job import Job
+from batchexport.core.plan import wall_seconds
 from batchexport.core.report import STAGES
 from batchexport.store.index import Index
 
@@ -57,8 +58,7 @@ class Timings:
             if not all(one.known for one in expected):
                 return None
             totals.append(sum(one.seconds for one in expected))
-        # The stages of one job run one after the other, so no number of workers beats the longest job.
-        return max(sum(totals) / workers, *totals) if totals else None
+        return wall_seconds(totals, workers) if totals else None
 
     def learn(self, job: Job, stage: str, seconds: float, peak: int | None) -> None:
         """Store how long a stage took and its peak memory in bytes."""

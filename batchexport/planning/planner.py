@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from batchexport.core.job import Job
-from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage
+from batchexport.core.plan import JobState, Plan, PlannedJob, PlannedStage, wall_seconds
 from batchexport.core.report import STAGES
 from batchexport.manifest.requirements import missing_requirements
 from batchexport.planning.lookup import Hit, Miss
@@ -41,11 +41,6 @@ def _missing(session: Session, planned: Sequence[PlannedJob]) -> tuple[str, ...]
     jobs = [job for job in session.jobs if job.name in exported]
     missing = missing_requirements(jobs, session.manifest.root, import_path(), usable_memory())
     return tuple(map(str, missing))
-
-
-def wall_seconds(jobs: Sequence[float], workers: int) -> float:
-    """Return how long `workers` take for jobs of these seconds; the stages of one job run one after the other."""
-    return max(sum(jobs) / workers, max(jobs, default=0.0))
 
 
 def plan_job(session: Session, job: Job) -> PlannedJob:
