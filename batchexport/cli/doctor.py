@@ -15,8 +15,6 @@ from batchexport.core.errors import ExitCode
 if TYPE_CHECKING:
     from batchexport.toolchain.machine_checks import Check
 
-_SHOWN = 3
-
 
 @click.command(short_help="Check that this machine is ready, and that a manifest has what it needs.")
 @click.argument("manifest", type=MANIFEST, required=False)
@@ -52,9 +50,4 @@ def _manifest_checks(path: Path) -> list[Check]:
     if not missing:
         detail = f"{counted(len(manifest.jobs), 'job')}; files and modules that they name are there"
         return [Check(name="manifest", state="ok", detail=detail)]
-    checks = []
-    for one in missing:
-        more = f" and {len(one.jobs) - _SHOWN} more" if len(one.jobs) > _SHOWN else ""
-        detail = f"{one.what} ({', '.join(one.jobs[:_SHOWN])}{more})"
-        checks.append(Check(name="manifest", state="warn", detail=detail, remedy=one.remedy))
-    return checks
+    return [Check(name="manifest", state="warn", detail=one.detail, remedy=one.remedy) for one in missing]

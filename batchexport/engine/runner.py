@@ -21,7 +21,7 @@ from batchexport.engine.event_log import EventLog
 from batchexport.engine.gpus import slots as device_slots
 from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
-from batchexport.manifest.requirements import unmatched
+from batchexport.manifest.requirements import unmatched_data
 from batchexport.planning import noop
 from batchexport.planning.lookup import Hit
 from batchexport.planning.planner import planned_stages
@@ -113,8 +113,9 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
         else ForkServer(environment=requests.server_environment(), log=session.store.layout.logs / "forkserver.log")
     )
     missing = [job for job in session.jobs if not isinstance(session.lookup.export(job), Hit)]
-    for pattern in unmatched({one: None for job in missing for one in job.export.data}, session.manifest.root):
-        listener(Note(text=f"data matches no file: {pattern}; correct the pattern, which is relative to the manifest"))
+    patterns = {pattern: None for job in missing for pattern in job.export.data}
+    for what, remedy in unmatched_data(patterns, session.manifest.root):
+        listener(Note(text=f"{what}; {remedy}"))
     expected = None
     if missing:
         session.timings.prefetch(session.jobs)

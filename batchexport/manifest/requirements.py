@@ -31,9 +31,14 @@ class Requirement:
     remedy: str
     jobs: tuple[str, ...]
 
-    def __str__(self) -> str:
+    @property
+    def detail(self) -> str:
+        """Return what is missing, and which jobs need it."""
         more = f" and {len(self.jobs) - _SHOWN} more" if len(self.jobs) > _SHOWN else ""
-        return f"{self.what} ({', '.join(self.jobs[:_SHOWN])}{more}); {self.remedy}"
+        return f"{self.what} ({', '.join(self.jobs[:_SHOWN])}{more})"
+
+    def __str__(self) -> str:
+        return f"{self.detail}; {self.remedy}"
 
 
 def missing_requirements(
@@ -59,8 +64,7 @@ def _missing(job: Job, root: Path, path: Sequence[str]) -> Iterator[tuple[str, s
     for key, file in files:
         if file and not os.path.exists(root / file):
             yield f"the file of {key} does not exist: {file}", f"put it there, or correct {key} in the manifest"
-    for pattern in unmatched(spec.data, root):
-        yield f"data matches no file: {pattern}", "correct the pattern, which is relative to the manifest"
+    yield from unmatched_data(spec.data, root)
     for module in _modules(spec.model, spec.inputs if isinstance(spec.inputs, str) else "", spec.imports):
         top = module.partition(".")[0]
         if not _is_found(top, path):
@@ -106,9 +110,11 @@ def _item_bytes(dtype: str) -> int:
     return max(int(bits[0]) // 8, 1) if bits else 1
 
 
-def unmatched(patterns: Iterable[str], root: Path) -> list[str]:
-    """Return the patterns and names of data files that match none."""
-    return [one for one in patterns if not any(os.path.exists(root / file) for file in data_files(root, [one]))]
+def unmatched_data(patterns: Iterable[str], root: Path) -> Iterator[tuple[str, str]]:
+    """Yield what to say of each pattern or name of data files that matches none, and what to do."""
+    for pattern in patterns:
+        if not any(os.path.exists(root / file) for file in data_files(root, [pattern])):
+            yield f"data matches no file: {pattern}", "correct the pattern, which is relative to the manifest"
 
 
 def _modules(model: str, inputs: str, imports: Sequence[str]) -> Iterator[str]:
