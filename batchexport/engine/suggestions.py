@@ -14,6 +14,7 @@ from typing import Any
 
 from batchexport.core.job import ExportSpec
 from batchexport.toolchain.probe import import_path
+from batchexport.workers.exit_status import RESULT_FILE, signal_name
 from batchexport.workers.forkserver import ForkServer, ProcessExit
 from batchexport.workers.protocol import StageRequest
 
@@ -128,13 +129,13 @@ def _ended(server: ForkServer, name: str) -> tuple[ProcessExit, bool]:
 
 def _ending(status: int | None) -> str:
     if status is not None and status < 0:
-        return f"killed its process ({signal.Signals(-status).name})"
+        return f"killed its process ({signal_name(-status)})"
     return f"ended its process (exit code {status})"
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found

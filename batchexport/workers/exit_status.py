@@ -170,7 +170,7 @@ def _from_status(process_exit: ProcessExit, stage: str, context: ExitContext) ->
         return Failure(
             stage=stage,
             kind=Kind.CRASH,
-            message=f"the process was terminated by {_signal_name(-process_exit.status)}",
+            message=f"the process was terminated by {signal_name(-process_exit.status)}",
             remedy="see the end of the log; native code in the model or in torch crashed",
         )
     return Failure(
@@ -195,11 +195,12 @@ def _out_of_memory(process_exit: ProcessExit, context: ExitContext) -> str | Non
         # C++ that is refused memory ends in abort or a null pointer.
         peak = format_bytes(process_exit.peak_rss_bytes or 0)
         used = f"{peak} of the pool's {format_bytes(context.pool)}"
-        return f"the process was terminated by {_signal_name(-status)} after it had used {used}"
+        return f"the process was terminated by {signal_name(-status)} after it had used {used}"
     return None
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return the name of a signal, or its number in words."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
