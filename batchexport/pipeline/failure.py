@@ -107,7 +107,8 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
     """Return the StageFailure for an error that was raised while `doing` something."""
     if isinstance(error, SystemExit):
         return StageFailure(kind, f"{doing}: it called sys.exit({error.code!r})", _instead_of_exit(error))
-    remedy = remedy or next((advice for pattern, advice in _ADVICE if pattern.search(one_line(error))), None)
+    told = one_line(error)
+    remedy = remedy or next((advice for pattern, advice in _ADVICE if pattern.search(told)), None)
     for cause in causes(error):
         if isinstance(cause, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text_of(cause):
             return StageFailure(
@@ -123,7 +124,7 @@ def classified(error: BaseException, kind: Kind, doing: str, remedy: str | None 
             return StageFailure(
                 Kind.TOOLCHAIN, "no working C++ compiler", "install g++ or set CXX; see `batchexport doctor`"
             )
-    return StageFailure(kind, f"{doing}: {one_line(error)}", remedy)
+    return StageFailure(kind, f"{doing}: {told}", remedy)
 
 
 _ON_CPU = (

@@ -23,6 +23,7 @@ from batchexport.pipeline.given_shapes import leaf_nodes, leaf_paths, measured_d
 from batchexport.pipeline.input_source import InputSource
 from batchexport.pipeline.manifest_lines import with_shapes
 from batchexport.pipeline.varying import varying_nodes
+from batchexport.pipeline.weights import plain
 
 Values = Mapping[str, int]
 ADDITIONAL = "additional_inputs"  # in a point: which of them, from 0
@@ -207,11 +208,10 @@ class _Draws:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if 2 * size <= memory:
             return
-        name = str(dtype).removeprefix("torch.")
         point = ", ".join(f"{dim}={value}" for dim, value in self.values.items())
         raise StageFailure(
             Kind.INPUTS,
-            f"{path} would be {name} {[*shape]} at {point}: {format_bytes(size)}, "
+            f"{path} would be {plain(dtype)} {[*shape]} at {point}: {format_bytes(size)}, "
             f"of which this machine's {format_bytes(memory)} of memory can't hold two",
             "lower max in [entry.dims]",
         )

@@ -16,10 +16,12 @@ from batchexport.pipeline.bounds import Point, narrower_bounds
 from batchexport.pipeline.call_form import Call
 from batchexport.pipeline.failure import Kind, StageFailure, classified, text_of
 from batchexport.pipeline.manifest_lines import Changes, Sizes, what_to_write
+from batchexport.pipeline.weights import plain
 
 _SHOWN = 6
 _PROBES = 32
 _FACTORS = (2, 3, 4)
+_LARGER = (8, 16, 32, 64, 128, 224, 256, 512)  # sizes that models often want
 _FLOAT_INDICES = re.compile(r"argument #1 'indices'.* scalar types|tensors used as indices must be long")
 _OUT_OF_RANGE = re.compile(r"index out of range in self|index \S+ is out of bounds for dimension")
 _FEATURES = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
@@ -62,7 +64,7 @@ def refused_example(
 
 def described(given: Leaves) -> str:
     """Return inputs as text: `x: float32 [3, 5], mask: bool [3]`."""
-    told = [f"{name}: {_dtype(one)} {[*one.shape]}" for name, one in itertools.islice(given.items(), _SHOWN)]
+    told = [f"{name}: {plain(one.dtype)} {[*one.shape]}" for name, one in itertools.islice(given.items(), _SHOWN)]
     more = f" and {len(given) - _SHOWN} more" if len(given) > _SHOWN else ""
     return ", ".join(told) + more
 
@@ -97,8 +99,8 @@ def _remedy(text: str, model: nn.Module, given: Leaves) -> str | None:
         return _size(given, at=-1, got=int(sizes[1]), wanted=int(sizes[2]))
     if (sizes := _CHANNELS.search(text)) is not None:
         return _size(given, at=1, got=int(sizes[2]), wanted=int(sizes[1]))
-    own = {_dtype(one) for one in model.parameters() if one.is_floating_point()}
-    others = [name for name in floats if _dtype(given[name]) not in own]
+    own = {plain(one.dtype) for one in model.parameters() if one.is_floating_point()}
+    others = [name for name in floats if plain(given[name].dtype) not in own]
     if _DTYPES.search(text) and len(own) == 1 and (others or whole):
         return f'write dtype = "{own.pop()}" for {_or(others or whole)}, as the weights have it'
     return None
@@ -112,33 +114,25 @@ def _size(given: Leaves, *, at: int, got: int, wanted: int) -> str | None:
 
 def _other_sizes(point: Point, spec: Mapping[str, Any], holds: Callable[[Point], bool]) -> Changes | None:
     """Return the sizes to write if the model takes others than its example; None if none was found."""
-    for good in itertools.islice(_candidates(point, spec["dims"]), _PROBES):
+    sizes = {name: Sizes.of(dim) for name, dim in spec["dims"].items()}
+    allowed = (
+        near for near in _candidates(point) if all(sizes[name].hold(near[name]) for name in near if name in sizes)
+    )
+    for good in itertools.islice(allowed, _PROBES):
         if holds(good):
             return narrower_bounds(point, good, spec["dims"], holds)
     return None
 
 
-def _candidates(point: Point, dims: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, int]]:
-    """Yield points near the example that the ranges allow: dims in step with one another, then each alone."""
+def _candidates(point: Point) -> Iterator[dict[str, int]]:
+    """Yield points near the example: dims in step with one another, then each alone."""
     for name, other in itertools.permutations(point, 2):
         for factor in (1, *_FACTORS):
-            yield from _allowed({**point, other: factor * point[name]}, dims)
+            yield {**point, other: factor * point[name]}
     for name, value in point.items():
-        for near in (value + 1, value - 1, *(value + value % -step for step in range(3, 9)), *_powers(value)):
-            yield from _allowed({**point, name: near}, dims)
-
-
-def _powers(value: int) -> Iterator[int]:
-    yield from (power for power in (8, 16, 32, 64, 128, 224, 256, 512) if power > value)
-
-
-def _allowed(point: dict[str, int], dims: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, int]]:
-    if all(Sizes.of(dims[name]).hold(value) for name, value in point.items() if name in dims):
-        yield point
-
-
-def _dtype(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+        larger = (power for power in _LARGER if power > value)
+        for near in (value + 1, value - 1, *(value + value % -step for step in range(3, 9)), *larger):
+            yield {**point, name: near}
 
 
 def _or(names: list[str]) -> str:

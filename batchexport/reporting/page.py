@@ -93,9 +93,7 @@ def _job(job: JobReport, runs: Sequence[history.Run]) -> dict[str, Any]:
         "status": state,
         "tags": job.tags,
         "seconds": format_duration(job.seconds) if job.seconds else "",
-        "stages": [(name, _stage(job.stages[name])) for name in STAGES if name in job.stages and job.built]
-        if state == "built"
-        else [],
+        "stages": [(name, _stage(job.stages[name])) for name in STAGES if state == "built" and name in job.stages],
         "error": job.error,
         "why": skip_reason(job) if state in ("skipped", "expected") else "",
         "since": history.failing_since(runs, job.name) if state == "failed" else None,
