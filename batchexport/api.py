@@ -107,13 +107,8 @@ def _also_written(
     histories: Path | None,
 ) -> RunReport:
     """Write the reports in other forms; a file that an option names and that can't be written counts as for JSON."""
-    if not (options.junit or options.html or options.trace):
-        if histories is None:
-            return report
-        from batchexport.reporting.words import is_idle
-
-        if is_idle(report):  # nothing of what writes reports is imported then
-            return report
+    if not (options.junit or options.html or options.trace) and (histories is None or report.is_idle):
+        return report
     from batchexport.reporting.written import write_reports
 
     with interrupts.defer_signals():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchexport.cli.render import RUN_WORD
-from batchexport.core.report import AppliedFix
+from batchexport.core.edits import AppliedFix
 from batchexport.core.text import clean, quoted
 
 

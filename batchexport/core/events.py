@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchexport.core.report import AppliedFix, JobReport
+from batchexport.core.edits import AppliedFix
+from batchexport.core.report import JobReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

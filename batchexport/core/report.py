@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from batchexport.core.edits import AppliedFix, Edit
 from batchexport.core.errors import ExitCode, Kind
 
 SCHEMA = 1
@@ -29,25 +30,6 @@ class Outcome(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """A change of an entry of the manifest: the value to write at `path`, or None to remove what is there.
-
-    `path` holds keys of tables and, counted from 0, items of lists.
-    """
-
-    path: tuple[str | int, ...]
-    value: Any
-
-    @classmethod
-    def from_json(cls, form: Mapping[str, Any]) -> Edit:
-        """Read what `to_json` wrote. Raises KeyError, TypeError."""
-        return cls(path=tuple(form["path"]), value=form["value"])
-
-    def to_json(self) -> dict[str, Any]:
-        return {"path": list(self.path), "value": self.value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +67,20 @@ class Failure:
     log: str | None = None
     log_tail: tuple[str, ...] = ()
     reproduce: str | None = None
+
+    @classmethod
+    def from_child(cls, stage: str, error: Mapping[str, Any]) -> Failure:
+        """Read the `error` that a child leaves in its result. Raises KeyError, TypeError, ValueError."""
+        return cls(
+            stage=stage,
+            kind=Kind(error["kind"]),
+            message=error["message"],
+            remedy=error["remedy"],
+            fix=tuple(Edit.from_json(edit) for edit in error.get("fix", ())),
+            error_class=error.get("class"),
+            findings=tuple(error.get("findings", ())),
+            where=Place(**error["where"]) if error.get("where") else None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -205,24 +201,6 @@ class KeyCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedFix:
-    """A key that `--apply-fixes` has changed in a manifest, as TOML text; None where there was or is no such key.
-
-    `line` is that of the key in the manifest as it is now, for a removed key that of the table around it. `entry` is
-    empty for a key of [defaults] that no entry needs any more.
-    """
-
-    line: int
-    entry: str
-    key: str
-    before: str | None
-    after: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"line": self.line, "entry": self.entry, "key": self.key, "before": self.before, "after": self.after}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """A whole run. `path` is the file that its JSON form was written to, or None."""
 
@@ -235,6 +213,11 @@ class RunReport:
     notes: tuple[str, ...] = ()
     fixes: tuple[AppliedFix, ...] = ()
     path: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Return True if nothing was built and no job failed, so that there is nothing new to tell."""
+        return not any(job.built or job.error is not None for job in self.jobs)
 
     @property
     def ok(self) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from batchexport.core.edits import AppliedFix, Edit
 from batchexport.core.errors import ExitCode
 from batchexport.core.events import Listener, ManifestFixed, Note
 from batchexport.core.files import replace_contents
 from batchexport.core.options import RunOptions
-from batchexport.core.report import AppliedFix, Edit, Outcome, RunReport
+from batchexport.core.report import Outcome, RunReport
 from batchexport.manifest.fixes import fixed
 
 _ROUNDS = 3

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchexport.core.dims import make_dim
-from batchexport.core.report import Edit
+from batchexport.core.edits import Edit
 from batchexport.core.sizes import ShapeError
 from batchexport.manifest.locations import KeyPath
 

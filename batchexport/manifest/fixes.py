@@ -17,8 +17,8 @@ import tomlkit
 from tomlkit.items import AoT, Array, InlineTable, Table
 
 from batchexport.core.dims import Dim, make_dim
+from batchexport.core.edits import AppliedFix, Edit
 from batchexport.core.errors import ManifestError
-from batchexport.core.report import AppliedFix, Edit
 from batchexport.core.text import quoted
 from batchexport.manifest.agreement import NotWrittenError, agreed
 from batchexport.manifest.document import parse

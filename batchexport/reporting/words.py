@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchexport.core.report import STAGES, Failure, JobReport, Outcome, RunReport
+from batchexport.core.report import STAGES, Failure, JobReport, Outcome
 
 
 def failure_lines(error: Failure) -> Iterator[str]:
@@ -41,8 +41,3 @@ def built_reasons(job: JobReport) -> list[str]:
 def rank(job: JobReport) -> tuple[bool, bool, str]:
     """Return a sort key for jobs: unexpected failures first, then skipped ones, each by name."""
     return not job.unexpected, job.ok, job.name
-
-
-def is_idle(report: RunReport) -> bool:
-    """Return whether a run built nothing and no job of it failed, so that there is nothing new to tell."""
-    return not any(job.built or job.error is not None for job in report.jobs)

@@ -12,7 +12,6 @@ from batchexport.core.options import RunOptions
 from batchexport.core.report import RunReport
 from batchexport.reporting import history
 from batchexport.reporting.timeline import Span
-from batchexport.reporting.words import is_idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,7 @@ def write_reports(
     `page` is where the page belongs without `--html`; `kept` is the folder of histories, None where none is kept.
     Returns what could not be written; never raises OSError.
     """
-    idle = is_idle(report)
+    idle = report.is_idle
     if idle and not (options.junit or options.html or options.trace):
         return []
     whole = not (options.only or options.tags or options.expression or options.failed)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.core.errors import NO_ROOM, Kind
-from batchexport.core.report import Edit, Failure, Place
+from batchexport.core.report import Failure
 from batchexport.core.text import format_bytes
 from batchexport.dependencies.dependency import Dependency
 from batchexport.workers.forkserver import ProcessExit
@@ -128,17 +128,7 @@ def _from_result(result: Mapping[str, Any], stage: str, folder: Path) -> Success
         )
     if "changed" in result:
         return Changed(path=result["changed"])
-    error = result["error"]
-    failure = Failure(
-        stage=stage,
-        kind=Kind(error["kind"]),
-        message=error["message"],
-        remedy=error["remedy"],
-        fix=tuple(Edit.from_json(edit) for edit in error.get("fix", ())),
-        error_class=error.get("class"),
-        findings=tuple(error.get("findings", ())),
-        where=Place(**error["where"]) if error.get("where") else None,
-    )
+    failure = Failure.from_child(stage, result["error"])
     return reclassify_disk_full(failure, folder)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.core.edits import Edit
 from batchexport.core.errors import Kind
-from batchexport.core.report import Edit
 from batchexport.manifest.fixes import fixed
 from batchexport.manifest.resolve import load
 from batchexport.pipeline.failure import StageFailure

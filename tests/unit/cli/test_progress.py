@@ -10,6 +10,7 @@ import pytest
 
 from batchexport.cli.progress import Watcher, wants_colour
 from batchexport.cli.progress_state import Progress
+from batchexport.core.edits import AppliedFix
 from batchexport.core.errors import ExitCode
 from batchexport.core.events import (
     JobFinished,
@@ -20,7 +21,7 @@ from batchexport.core.events import (
     StageFinished,
     StageStarted,
 )
-from batchexport.core.report import AppliedFix, JobReport
+from batchexport.core.report import JobReport
 from support.reports import built, cached, failure, job, run_report
 
 BUILT = job("built@cpu", stages={"export": built(), "compile": cached()})

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from batchexport.core.edits import AppliedFix, Edit
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.events import StageStarted
 from batchexport.core.plan import Plan, PlannedJob, PlannedStage
-from batchexport.core.report import STAGES, AppliedFix, Edit, Outcome, Place, StageReport
+from batchexport.core.report import STAGES, Outcome, Place, StageReport
 from batchexport.engine.event_log import EventLog
 from batchexport.engine.job_json import job_json
 from batchexport.engine.job_run import JobRun

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.core.edits import Edit
 from batchexport.core.errors import ExitCode, Kind
 from batchexport.core.events import Event, ManifestFixed, Note
 from batchexport.core.options import RunOptions
-from batchexport.core.report import Edit, JobReport, Outcome, RunReport
+from batchexport.core.report import JobReport, Outcome, RunReport
 from batchexport.engine.fix_rounds import FixRounds
 from support.reports import failure, job, run_report, stage
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.core.report import Edit
+from batchexport.core.edits import Edit
 from batchexport.manifest.agreement import NotWrittenError, agreed
 from batchexport.manifest.fixes import FixedManifest, fixed
 
