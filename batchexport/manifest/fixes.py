@@ -172,7 +172,7 @@ def _write(document: Any, path: KeyPath, value: Any) -> None:
             if old.get(key) != inner:
                 old[key] = inner
         return
-    node[last] = tomlkit.value(_toml(value))
+    node[last] = tomlkit.value(toml_value(value))
 
 
 def _new_table(document: Any, path: KeyPath) -> Table:
@@ -207,18 +207,20 @@ def _set(tree: Any, path: KeyPath, value: Any) -> None:
         tree[path[-1]] = value
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """Return a value as TOML in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{shown((key,))} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{shown((key,))} = {toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value) if isinstance(value, str | bool) else str(value)
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for DEL, and for pairs of surrogates
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _applied_fix(path: KeyPath, before: Any, after: Any, line: int) -> AppliedFix:
     values = [_at(tables, path) for tables in (before, after)]
-    old, new = (None if value is None else _toml(value) for value in values)
+    old, new = (None if value is None else toml_value(value) for value in values)
     is_entry = path[0] == "entry"
     entry = str(_at(after, (*path[:2], "name"))) if is_entry else ""
     return AppliedFix(line=line, entry=entry, key=shown(path[2:] if is_entry else path), before=old, after=new)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchexport.core.text import quoted
+from batchexport.manifest.fixes import toml_value
 
 _SKIPPED = ("test", "tests", "site-packages", "node_modules", "build", "dist", "cache", "__pycache__")
 _DEPTH, _FILES = 4, 2000
@@ -83,12 +83,12 @@ def manifest_text(entries: Iterable[EntryText]) -> str:
 
 def _entry_lines(entry: EntryText, name: str, *, hints: bool) -> Iterator[str]:
     yield "[[entry]]"
-    yield f"name = {quoted(name)}"
-    yield f"model = {quoted(entry.model)}"
+    yield f"name = {toml_value(name)}"
+    yield f"model = {toml_value(entry.model)}"
     if entry.head is not None:
-        yield f"head = {quoted(entry.head)}"
+        yield f"head = {toml_value(entry.head)}"
     if entry.kwargs:
-        yield f"kwargs = {_toml(entry.kwargs)}  # what the model is built with"
+        yield f"kwargs = {toml_value(dict(entry.kwargs))}  # what the model is built with"
     yield from _HINTS if hints else ()
     if entry.derived:
         yield "# The inputs follow from the model. Write them here to change them:"
@@ -116,16 +116,6 @@ def _unique(name: str, names: set[str]) -> str:
         found, number = f"{name}-{number}", number + 1
     names.add(found)
     return found
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return quoted(value) if isinstance(value, str) else str(value)
 
 
 def read_argument(text: str) -> tuple[str, Any]:

@@ -41,7 +41,7 @@ def test_what_cannot_be_built_is_a_comment_with_its_reason(tmp_path: Path) -> No
 
 
 def test_odd_arguments_are_written_as_toml(tmp_path: Path) -> None:
-    kwargs = {"path": 'a\\b"c', "sizes": [1, 2.5], "flag": True, "table": {"a": "b"}}
+    kwargs = {"path": 'a\\b"c\x7f\t', "sizes": [1, 2.5], "flag": True, "table": {"a": "b"}, "long": "ä😀" * 100}
     (job,) = load(tmp_path, manifest_text([EntryText(model="a:A", kwargs=kwargs)])).jobs
     assert job.export.kwargs == kwargs
 
