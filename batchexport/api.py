@@ -27,38 +27,46 @@ if TYPE_CHECKING:
     from batchexport.engine.rebuild import Rebuilt
     from batchexport.planning.job_details import JobDetails
     from batchexport.reporting.timeline import Span
+    from batchexport.workers.kept_server import KeptServer
 
 NOT_WRITTEN = "not written"
 
-__all__ = ["RunOptions", "cache_root", "details", "ls", "plan", "rebuild", "run"]
+__all__ = ["RunOptions", "cache_root", "details", "kept_server", "ls", "plan", "rebuild", "run"]
 
 
-def run(options: RunOptions, listener: Listener = lambda event: None) -> RunReport:
+def run(
+    options: RunOptions, listener: Listener = lambda event: None, *, server: KeptServer | None = None
+) -> RunReport:
     """Bring every selected job to verified outputs, rebuilding only what changed, and write the JSON report.
 
-    A failed job is data in the report.
+    A failed job is data in the report. Without a `server` the run starts and ends one of its own.
 
     Raises:
         ManifestError, UsageError, StoreError, EnvironmentProblem: on what stops the whole command.
     """
+    if server is None and options.apply_fixes:
+        with kept_server() as server:
+            return run(options, listener, server=server)
     spans: list[Span] = []
     began = time.monotonic()
     with interrupts.handle_signals():
         manifest = options.manifest.read_bytes() if options.apply_fixes and options.manifest.is_file() else b""
-        report, path, page, histories = _run(options, listener, spans, began)
+        report, path, page, histories = _run(options, listener, spans, began, server)
         report = _written(report, path, listener)
         if options.apply_fixes and any(job.error and job.error.fix for job in report.jobs):
             from batchexport.engine.fix_rounds import FixRounds
 
             rounds = FixRounds(
-                options=options, run_again=lambda again: _run(again, listener, spans, began)[0], listener=listener
+                options=options,
+                run_again=lambda again: _run(again, listener, spans, began, server)[0],
+                listener=listener,
             )
             report = _written(rounds.finish(report, manifest), path, listener)
         return _also_written(report, options, spans, listener, page=page, histories=histories)
 
 
 def _run(
-    options: RunOptions, listener: Listener, spans: list[Span], began: float
+    options: RunOptions, listener: Listener, spans: list[Span], began: float, server: KeptServer | None
 ) -> tuple[RunReport, Path, Path, Path | None]:
     """Make one run; return its report, the files that it and its page go to, and where the cache keeps runs, if known.
 
@@ -79,7 +87,7 @@ def _run(
         from batchexport.engine.runner import run_jobs
         from batchexport.reporting.timeline import Timeline
 
-        ended = run_jobs(options, Timeline(listener, spans, began=began), checked)
+        ended = run_jobs(options, Timeline(listener, spans, began=began), checked, server=server)
         reports, output_dir, notes = ended.reports, ended.output_dir, ended.notes
         interrupted, histories = ended.interrupted, ended.histories
     path = options.json or output_dir / "report.json"
@@ -129,6 +137,13 @@ def _written(report: RunReport, path: Path, listener: Listener) -> RunReport:
         report = replace(report, path=NOT_WRITTEN, exit_code=error.exit_code, notes=(*report.notes, str(error)))
         listener(Note(text=str(error)))
     return report
+
+
+def kept_server() -> KeptServer:
+    """Return a fork server for several runs, as a context manager: only the first run waits for the import of torch."""
+    from batchexport.workers.kept_server import KeptServer
+
+    return KeptServer()
 
 
 def plan(options: RunOptions) -> Plan:

@@ -124,7 +124,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     from batchexport.api import run as run_manifest
 
     with _watcher(given, live=False if options.in_process else None, durations=given["durations"]) as watcher:
-        report = run_manifest(options, watcher)
+        report = run_manifest(options, watcher, server=ctx.obj)
         watcher.finish(report)
     _print_report(given, report)
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -172,7 +172,7 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
 
     options = options_of(given)
     with _watcher(given) as watcher:
-        report = run_manifest(replace(options, force=("verify",)), watcher)
+        report = run_manifest(replace(options, force=("verify",)), watcher, server=ctx.obj)
         watcher.finish(report)
     _print_report(given, report)
     code = report.exit_code

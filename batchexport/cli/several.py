@@ -43,6 +43,10 @@ def run_each(ctx: click.Context, paths: Sequence[Path], given: Mapping[str, Any]
         raise click.UsageError(f"--{named[0]} names one file, but each of {len(paths)} manifests has its own report")
     reports, codes, nothing = [], [], []
     started = time.monotonic()
+    from batchexport.api import kept_server
+
+    if ctx.obj is None:
+        ctx.obj = ctx.with_resource(kept_server())
     for path, file in _report_files(paths).items():
         echo([f"{'manifest':<9} {path}"])
         ctx.meta.pop("batchexport.report", None)

@@ -27,9 +27,11 @@ from batchexport.planning.lookup import Hit
 from batchexport.planning.planner import planned_stages
 from batchexport.planning.session import Session, open_session
 from batchexport.store import gc_roots
+from batchexport.toolchain.distributions import Distributions
+from batchexport.toolchain.probe import import_path
 from batchexport.toolchain.resources import usable_cores, usable_memory
-from batchexport.workers.forkserver import ForkServer
 from batchexport.workers.inprocess import InProcess
+from batchexport.workers.kept_server import KeptServer
 from batchexport.workers.supervisor import Runner
 
 
@@ -47,14 +49,19 @@ class Ended:
     histories: Path | None
 
 
-def run_jobs(options: RunOptions, listener: Listener, checked: CheckedFiles | None = None) -> Ended:
-    """Run the selected jobs of a manifest. Raises as `api.run` does."""
+def run_jobs(
+    options: RunOptions, listener: Listener, checked: CheckedFiles | None = None, *, server: KeptServer | None = None
+) -> Ended:
+    """Run the selected jobs of a manifest, on `server` or else on one for this run. Raises as `api.run` does."""
+    if server is None:
+        with KeptServer() as server:
+            return run_jobs(options, listener, checked, server=server)
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
         _refuse_shared_folders(session)
         if not session.store.read_only:  # whose logs end with the run
             listener = EventLog(session.store.layout.logs / EVENTS, listener)
-        coordinator = _coordinator(session, options, listener)
+        coordinator = _coordinator(session, options, listener, server)
         reports = coordinator.run()
         session.delivery.remember()
         session.outcomes.remember(reports)
@@ -93,7 +100,7 @@ def workers(session: Session, options: RunOptions) -> int:
     return max(1, min(wanted, len(session.jobs)))
 
 
-def _coordinator(session: Session, options: RunOptions, listener: Listener) -> Coordinator:
+def _coordinator(session: Session, options: RunOptions, listener: Listener, server: KeptServer) -> Coordinator:
     slots = workers(session, options)
     cores = usable_cores()
     # In one process there is no child that could be killed when memory runs out.
@@ -110,7 +117,11 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener) -> C
     runner: Runner = (
         InProcess(requests.server_environment())
         if options.in_process
-        else ForkServer(environment=requests.server_environment(), log=session.store.layout.logs / "forkserver.log")
+        else server.get(
+            environment=requests.server_environment(),
+            installed=Distributions(import_path()).stamp(),
+            log=session.store.layout.logs / "forkserver.log",
+        )
     )
     missing = [job for job in session.jobs if not isinstance(session.lookup.export(job), Hit)]
     patterns = {pattern: None for job in missing for pattern in job.export.data}

@@ -103,6 +103,14 @@ class Distributions:
         found = self.get(name)
         return None if found is None else found.version
 
+    def stamp(self) -> str:
+        """Return a digest that changes when anything is installed, replaced or removed; reads no file."""
+        rows = [(root, folder_stat.st_mtime_ns) for root in self._roots if (folder_stat := _stat(root)) is not None]
+        for distribution in self.by_name.values():
+            if (found := _stat(distribution.record)) is not None:
+                rows.append((distribution.record, found.st_mtime_ns))
+        return text_digest(repr(rows))
+
     @cached_property
     def owners(self) -> dict[tuple[str, str], list[Distribution]]:
         """Return the distributions by root and top-level package or module. This reads every RECORD."""
@@ -119,6 +127,13 @@ class Distributions:
                 top = path[len(root) + 1 :].partition("/")[0]
                 return self.owners.get((root, top), [])
         return []
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _record(folder: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -120,6 +121,22 @@ class ForkServer:
                     )
                 )
         return exits
+
+    @property
+    def serves(self) -> bool:
+        """Return True unless the server has ended since it was started."""
+        return self._reaper is None or self._reaper.poll() is None
+
+    def end_children(self) -> None:
+        """Kill every child and wait until each has ended; the server stays, unless that takes too long."""
+        for name in self._pids:
+            self.signal(name, signal.SIGKILL)
+        until = time.monotonic() + _CLOSE_SECONDS
+        while self._pids and (left := until - time.monotonic()) > 0:
+            self.wait(left)
+        self._exits.clear()
+        if self._pids:
+            self.close()
 
     def resident_bytes(self, *, exact: bool) -> dict[str, int]:
         """Return the bytes that each child holds with all that it started; see `memory.resident_bytes`."""

@@ -53,7 +53,7 @@ class InProcess:
         exits, self._exits = self._exits, []
         return exits
 
-    def close(self) -> None:
+    def end_children(self) -> None:
         """Do nothing: there is no child."""
 
 

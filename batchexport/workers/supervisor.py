@@ -33,7 +33,7 @@ class Runner(Protocol):
     def signal(self, name: str, number: int) -> None: ...
     def resident_bytes(self, *, exact: bool) -> dict[str, int]: ...
     def wait(self, timeout: float | None) -> list[ProcessExit]: ...
-    def close(self) -> None: ...
+    def end_children(self) -> None: ...
 
 
 OneAttempt = TypeVar("OneAttempt", bound=Attempt)
@@ -157,8 +157,8 @@ class Supervisor(Generic[OneAttempt]):
         self._store.discard(attempt.folder)
 
     def close(self) -> None:
-        """End every child and the runner, and free what they held."""
-        self._runner.close()
+        """End every child, and free what they held. The runner stays as it is."""
+        self._runner.end_children()
         for attempt in self._attempts.values():
             self._remove_truncated(attempt)
             self.free(attempt)

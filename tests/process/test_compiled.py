@@ -271,7 +271,7 @@ def test_a_missing_compiler_fails_the_compile_with_kind_toolchain(tmp_path: Path
         'name = "a"\nmodel = "models:Model"\ninputs = { input = { shape = [2] } }',
         head='schema = 1\n[cache]\ndir = "cache"\n',
     )
-    ran = project.run(env={"CXX": "/nowhere/g++"})
+    ran = project.run_alone(env={"CXX": "/nowhere/g++"})
     assert ran.code == 3
     error = ran.error("a@cpu")
     assert (error["stage"], error["kind"]) == ("compile", "toolchain"), error

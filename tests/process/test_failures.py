@@ -230,7 +230,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
     good[-1] += '\nenv = { OMP_NUM_THREADS = "1" }'
     bad = [f'name = "{case.name}"\n{case.lines}' for case in CASES]
     project.manifest(*good[:2], *bad, *good[2:])
-    return Failed(project, project.run())
+    return Failed(project, project.run_alone())
 
 
 def _write_weights(root: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_cache_of_a_newer_schema_is_left_alone_with_exit_4(project: Project) -
 def test_a_cache_without_working_locks_is_refused_with_exit_4(project: Project, behaviour: str) -> None:
     project.manifest(GOOD)
     project.write("fake/sitecustomize.py", f"import fcntl\n\ndef flock(*_):\n    {behaviour}\n\nfcntl.flock = flock\n")
-    ran = project.run(env={"PYTHONPATH": str(project.root / "fake")})
+    ran = project.run_alone(env={"PYTHONPATH": str(project.root / "fake")})
     assert ran.code == 4
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert "put the cache on a local disk with --cache-dir" in line

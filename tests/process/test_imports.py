@@ -87,7 +87,7 @@ def test_a_fork_server_with_threads_spawns_every_child_and_notes_it(tmp_path: Pa
     project.write("tells.py", TELLS)
     project.manifest('name = "tells"\nmodel = "tells:Model"')
     path = os.pathsep.join(entry for entry in (str(tmp_path), os.environ.get("PYTHONPATH")) if entry)
-    ran = project.run(env={"PYTHONPATH": path})
+    ran = project.run_alone(env={"PYTHONPATH": path})
     assert ran.code == 0
     assert ran.built() == {"tells@cpu"}
     observed = json.loads(project.log("tells@cpu").splitlines()[0])

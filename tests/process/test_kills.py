@@ -142,7 +142,7 @@ def test_after_the_coordinator_is_killed_nothing_runs_on_and_the_next_run_builds
 
 def test_a_model_that_kills_the_fork_server_fails_no_job_that_had_not_started(project: Project) -> None:
     project.manifest('name = "killer"\nmodel = "models:KillsItsServer"', slow("victim"), good("one", 1), good("two", 2))
-    ran = project.run("--jobs", "2")
+    ran = project.run_alone("--jobs", "2")
     assert project.processes() == {}
     jobs = ran.jobs  # each exactly once
     assert jobs.keys() == {"killer@cpu", "victim@cpu", "one@cpu", "two@cpu"}
@@ -262,7 +262,7 @@ def test_fail_fast_starts_nothing_more_and_kills_what_runs(project: Project) -> 
     project.manifest(
         slow("slow"), 'name = "failing"\nmodel = "models:raises"', *(good(f"good-{seed}", seed) for seed in range(4))
     )
-    ran = project.run("--fail-fast", "--jobs", "2")
+    ran = project.run_alone("--fail-fast", "--jobs", "2")
     assert ran.code == 1
     assert project.processes() == {}
     assert ran.error("failing@cpu")["message"].startswith(

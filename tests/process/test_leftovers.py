@@ -89,10 +89,10 @@ def test_models_that_start_processes_are_delivered_and_leave_nothing(tmp_path: P
     project = Project(tmp_path / ("a long folder name " * 3))
     project.write("leaving.py", MODELS)
     project.manifest(*(ENTRY.format(name, "4s" if "Hangs" in name else "60s") for name in NAMES), head=PLAIN)
-    ran = project.run(env=environment)
+    ran = project.run_alone(env=environment)
     failed = {"ParallelHangs@cpu": "failed", "ParallelAborts@cpu": "failed"}
     assert ran.outcomes() == {f"{name}@cpu": "built" for name in NAMES} | failed
-    again = project.run("-k", "not Hangs and not Aborts", env=environment)
+    again = project.run_alone("-k", "not Hangs and not Aborts", env=environment)
     assert again.outcomes() == {
         "Manages@cpu": "built",  # uncacheable: it forks
         "Parallel@cpu": "built",  # uncacheable: joblib starts programs

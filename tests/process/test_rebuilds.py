@@ -59,7 +59,7 @@ def test_a_shared_file_rebuilds_all_jobs_that_use_it_and_no_others(settled: Proj
     edit(settled, "helper.py", "2 * x", "3 * x")
     settled.write("tables/one.txt", "2")
     check(
-        settled.run(env={"OF_THE_MODEL": "2", "OF_NOBODY": "2"}),
+        settled.run_alone(env={"OF_THE_MODEL": "2", "OF_NOBODY": "2"}),
         {
             "helped@cpu": "helper.py changed",
             "twin@cpu": "helper.py changed",

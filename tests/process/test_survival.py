@@ -123,7 +123,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Ran]:
     good = [f'name = "good-{seed}"\nmodel = "models:Good"\nseed = {seed}' for seed in range(5)]
     bad = [entry("Hangs", 'timeout = "3s"'), *map(entry, ("Aborts", "HogsPrivately", "HogsShared", "HogsInChildren"))]
     project.manifest(*good[:2], *bad, *good[2:], head=POOL)
-    return project, project.run("--jobs", "2")
+    return project, project.run_alone("--jobs", "2")
 
 
 def test_all_good_jobs_among_bad_ones_are_delivered(survived: tuple[Project, Ran]) -> None:
@@ -155,7 +155,7 @@ def test_a_bad_job_fails_with_its_kind(survived: tuple[Project, Ran], name: str,
 
 def test_two_jobs_that_do_not_fit_together_are_both_delivered(project: Project) -> None:
     project.manifest(entry("Needs", "seed = 1"), entry("Needs", "seed = 2").replace("Needs", "More", 1), head=POOL)
-    ran = project.run("--jobs", "2")
+    ran = project.run_alone("--jobs", "2")
     assert ran.code == 0, ran
     stages = [job["stages"]["export"]["reason"] for job in ran.jobs.values()]
     assert sum("retried alone after oom" in reason for reason in stages) == 1
@@ -215,5 +215,5 @@ def test_if_the_reaper_is_killed_the_server_kills_its_children(project: Project)
 
 def test_a_process_that_leaves_its_session_ends_with_the_run(project: Project) -> None:
     project.manifest(entry("Escapes"))
-    assert project.run().code == 0
+    assert project.run_alone().code == 0
     assert project.processes() == {}

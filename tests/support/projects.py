@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support import served
+
 GUARD = 300.0  # seconds after which a test that waits gives up; never what a test measures
 _MARK = "PROJECT_OF_A_TEST"
 
@@ -113,10 +115,27 @@ class Project:
         """A command over the manifest, to its end."""
         return self.ended(self.start(verb, *options, env=env))
 
-    def run(self, *options: str, env: Mapping[str, str] | None = None) -> Ran:
-        """`batchexport run`, to its end. The report of an earlier run is not taken for that of this one."""
-        (self.root / "dist" / "report.json").unlink(missing_ok=True)
+    def run(self, *options: str) -> Ran:
+        """`batchexport run`, to its end, in the process that serves commands."""
+        self._forget()
+        environment = {name: value for name, value in self.environment().items() if name != _MARK}
+        code, stdout, stderr = served.command(
+            ["run", "manifest.toml", *options], folder=self.root, environment=environment
+        )
+        return Ran(code=code, stdout=stdout, stderr=stderr, report=self._report())
+
+    def run_alone(self, *options: str, env: Mapping[str, str] | None = None) -> Ran:
+        """`batchexport run`, to its end, in a process of its own."""
+        self._forget()
         return self.do("run", *options, env=env)
+
+    def _forget(self) -> None:
+        """Remove the report of an earlier run, so that it is not taken for that of the next one."""
+        (self.root / "dist" / "report.json").unlink(missing_ok=True)
+
+    def _report(self) -> dict[str, Any]:
+        path = self.root / "dist" / "report.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def ended(self, process: subprocess.Popen[str]) -> Ran:
         """What came of a command."""
@@ -125,9 +144,7 @@ class Project:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        path = self.root / "dist" / "report.json"
-        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return Ran(code=process.returncode, stdout=stdout, stderr=stderr, report=report)
+        return Ran(code=process.returncode, stdout=stdout, stderr=stderr, report=self._report())
 
     def log(self, job: str, stage: str = "export") -> str:
         """All that a stage of a job printed."""

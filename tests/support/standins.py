@@ -32,7 +32,7 @@ class Rack:
 
 
 class Children:
-    """A runner whose children run until `choose` names the one that ends next, and how: its exit status.
+    """A fork server whose children run until `choose` names the one that ends next, and how: its exit status.
 
     A child that ends with 0 leaves its stage's files and result. `seen` holds what ran at the same time, each time
     that a child ended: pairs of id and device.
@@ -68,8 +68,11 @@ class Children:
     def signal(self, name: str, number: int) -> None:
         self._running.pop(name, None)
 
-    def close(self) -> None:
+    def end_children(self) -> None:
         self._running.clear()
+
+    def close(self) -> None:
+        pass
 
 
 def _leave(stage: str, folder: Path, entry: str) -> None:

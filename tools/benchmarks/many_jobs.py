@@ -34,6 +34,7 @@ from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.toolchain import probe
+from batchexport.workers import kept_server
 from batchexport.workers.forkserver import ForkServer, ProcessExit
 from batchexport.workers.protocol import StageRequest
 
@@ -97,7 +98,7 @@ def fill(options: RunOptions) -> None:
             super().__init__(ForkServer(environment=environment, log=log))
 
     with (
-        patch.object(runner, "ForkServer", Replayed),
+        patch.object(kept_server, "ForkServer", Replayed),
         # Nothing of this has to survive a power failure, and flushing it takes most of the time.
         patch.object(os, "fsync", lambda descriptor: None),
         # A real run is slow enough for the stats of what it checked to be worth remembering.
@@ -120,7 +121,7 @@ class Template:
 
 
 class Replay:
-    """A runner: each stage runs once for real, and its outcome is repeated for the jobs after it, one at a time."""
+    """A fork server: each stage runs once for real, and its outcome is repeated for the jobs after it, one at a time."""
 
     _request: StageRequest  # the one that runs: they run one by one
 
@@ -166,6 +167,13 @@ class Replay:
 
     def resident_bytes(self, *, exact: bool) -> dict[str, int]:
         return self._real.resident_bytes(exact=exact)
+
+    @property
+    def serves(self) -> bool:
+        return self._real.serves
+
+    def end_children(self) -> None:
+        self._real.end_children()
 
     def close(self) -> None:
         self._real.close()

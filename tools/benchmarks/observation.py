@@ -31,17 +31,17 @@ _ZOO = Path(__file__).parents[2] / "manifests" / "zoo.toml"
 _RECORDED = """
 import json, sys
 from batchexport.cli.main import main
-from batchexport.engine import runner
+from batchexport.workers import kept_server
 
 record = sys.argv[1]
 
-class Recorded(runner.ForkServer):
+class Recorded(kept_server.ForkServer):
     def start(self, request):
         with open(record, "a") as file:
             file.write(json.dumps({"environment": self._environment, "request": request.to_json()}) + "\\n")
         super().start(request)
 
-runner.ForkServer = Recorded
+kept_server.ForkServer = Recorded
 sys.argv[1:2] = []
 main()
 """
