@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchexport.core import interrupts
-from batchexport.core.errors import ExitCode, Kind, StoreError
+from batchexport.core.errors import ExitCode, Kind, ManifestError, StoreError, UsageError
 from batchexport.core.events import JobFinished, Listener, Note, RunStarted
 from batchexport.core.files import atomic_write_sibling
 from batchexport.core.options import RunOptions
@@ -24,41 +24,42 @@ from batchexport.planning import noop
 from batchexport.toolchain import probe
 
 if TYPE_CHECKING:
+    from batchexport.engine.kept_servers import KeptServers
     from batchexport.engine.rebuild import Rebuilt
     from batchexport.planning.job_details import JobDetails
+    from batchexport.planning.watched import Watched
     from batchexport.reporting.timeline import Span
-    from batchexport.workers.kept_server import KeptServer
 
 NOT_WRITTEN = "not written"
 
-__all__ = ["RunOptions", "cache_root", "details", "kept_server", "ls", "plan", "rebuild", "run"]
+__all__ = ["RunOptions", "cache_root", "details", "kept_servers", "ls", "plan", "rebuild", "run", "watched"]
 
 
 def run(
-    options: RunOptions, listener: Listener = lambda event: None, *, server: KeptServer | None = None
+    options: RunOptions, listener: Listener = lambda event: None, *, servers: KeptServers | None = None
 ) -> RunReport:
     """Bring every selected job to verified outputs, rebuilding only what changed, and write the JSON report.
 
-    A failed job is data in the report. Without a `server` the run starts and ends one of its own.
+    A failed job is data in the report. Without `servers` the run starts and ends a fork server of its own.
 
     Raises:
         ManifestError, UsageError, StoreError, EnvironmentProblem: on what stops the whole command.
     """
-    if server is None and options.apply_fixes:
-        with kept_server() as server:
-            return run(options, listener, server=server)
+    if servers is None and options.apply_fixes:
+        with kept_servers() as own:
+            return run(options, listener, servers=own)
     spans: list[Span] = []
     began = time.monotonic()
     with interrupts.handle_signals():
         manifest = options.manifest.read_bytes() if options.apply_fixes and options.manifest.is_file() else b""
-        report, path, page, histories = _run(options, listener, spans, began, server)
+        report, path, page, histories = _run(options, listener, spans, began, servers)
         report = _written(report, path, listener)
         if options.apply_fixes and any(job.error and job.error.fix for job in report.jobs):
             from batchexport.engine.fix_rounds import FixRounds
 
             rounds = FixRounds(
                 options=options,
-                run_again=lambda again: _run(again, listener, spans, began, server)[0],
+                run_again=lambda again: _run(again, listener, spans, began, servers)[0],
                 listener=listener,
             )
             report = _written(rounds.finish(report, manifest), path, listener)
@@ -66,7 +67,7 @@ def run(
 
 
 def _run(
-    options: RunOptions, listener: Listener, spans: list[Span], began: float, server: KeptServer | None
+    options: RunOptions, listener: Listener, spans: list[Span], began: float, servers: KeptServers | None
 ) -> tuple[RunReport, Path, Path, Path | None]:
     """Make one run; return its report, the files that it and its page go to, and where the cache keeps runs, if known.
 
@@ -87,7 +88,7 @@ def _run(
         from batchexport.engine.runner import run_jobs
         from batchexport.reporting.timeline import Timeline
 
-        ended = run_jobs(options, Timeline(listener, spans, began=began), checked, server=server)
+        ended = run_jobs(options, Timeline(listener, spans, began=began), checked, servers=servers)
         reports, output_dir, notes = ended.reports, ended.output_dir, ended.notes
         interrupted, histories = ended.interrupted, ended.histories
     path = options.json or output_dir / "report.json"
@@ -139,11 +140,11 @@ def _written(report: RunReport, path: Path, listener: Listener) -> RunReport:
     return report
 
 
-def kept_server() -> KeptServer:
-    """Return a fork server for several runs, as a context manager: only the first run waits for the import of torch."""
-    from batchexport.workers.kept_server import KeptServer
+def kept_servers() -> KeptServers:
+    """Return fork servers for several runs, as a context manager: only the first run waits for the import of torch."""
+    from batchexport.engine.kept_servers import KeptServers
 
-    return KeptServer()
+    return KeptServers()
 
 
 def plan(options: RunOptions) -> Plan:
@@ -154,6 +155,21 @@ def plan(options: RunOptions) -> Plan:
 
     with open_session(options) as session:
         return make_plan(session, manifest=str(options.manifest), workers=workers(session, options))
+
+
+def watched(options: RunOptions, before: Watched | None = None) -> Watched:
+    """Return which files the selected jobs depend on, so that a change of one calls for another run.
+
+    While the manifest has mistakes, those are the files of `before`, else the manifest alone.
+    """
+    from batchexport.planning.session import open_session
+    from batchexport.planning.watched import of_manifest, of_session
+
+    try:
+        with open_session(options) as session:
+            return of_session(session)
+    except (ManifestError, UsageError):
+        return before or of_manifest(options.manifest)
 
 
 def ls(options: RunOptions) -> tuple[JobState, ...]:

@@ -34,6 +34,7 @@ from batchexport.cli.options import (
     share,
 )
 from batchexport.cli.schema import schema
+from batchexport.cli.watch import watch
 from batchexport.core.errors import BatchExportError, ExitCode, UsageError
 from batchexport.core.report import STAGES
 from batchexport.version import __version__
@@ -124,7 +125,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     from batchexport.api import run as run_manifest
 
     with _watcher(given, live=False if options.in_process else None, durations=given["durations"]) as watcher:
-        report = run_manifest(options, watcher, server=ctx.obj)
+        report = run_manifest(options, watcher, servers=ctx.obj)
         watcher.finish(report)
     _print_report(given, report)
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -145,6 +146,7 @@ def plan(as_json: bool, **given: Any) -> None:
     _show_plan(options_of(given), as_json=as_json)
 
 
+cli.add_command(watch)
 cli.add_command(explain)
 
 
@@ -172,7 +174,7 @@ def verify(ctx: click.Context, /, rebuild_sample: float | None, **given: Any) ->
 
     options = options_of(given)
     with _watcher(given) as watcher:
-        report = run_manifest(replace(options, force=("verify",)), watcher, server=ctx.obj)
+        report = run_manifest(replace(options, force=("verify",)), watcher, servers=ctx.obj)
         watcher.finish(report)
     _print_report(given, report)
     code = report.exit_code

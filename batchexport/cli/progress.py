@@ -63,7 +63,9 @@ class Watcher:
         verbose: bool = False,
         live: bool | None = None,
         durations: int | None = None,
+        idle: bool | None = None,
     ) -> None:
+        """Print to `out`; `idle`: print jobs that had nothing to do, too, as is done where there is no terminal."""
         self._out = out
         self._base = base
         self._quiet = quiet
@@ -71,6 +73,7 @@ class Watcher:
         self._durations = durations
         self._terminal = is_terminal(out)
         self._colour = wants_colour(out)
+        self._idle = (verbose or not self._terminal) if idle is None else idle
         self._live = (self._terminal if live is None else live) and not quiet
         self._display: Any = None
         self._progress = Progress()
@@ -119,7 +122,7 @@ class Watcher:
 
     def _job(self, report: JobReport) -> None:
         idle = render.is_idle(report)
-        if not report.unexpected and (self._quiet or (idle and self._terminal and not self._verbose)):
+        if not report.unexpected and (self._quiet or (idle and not self._idle)):
             return
         self._print(render.job_lines(report, base=self._base, reasons=self._verbose))
         # A no-op run prints thousands of lines at once, so it is left to the buffer when to flush.

@@ -43,10 +43,10 @@ def run_each(ctx: click.Context, paths: Sequence[Path], given: Mapping[str, Any]
         raise click.UsageError(f"--{named[0]} names one file, but each of {len(paths)} manifests has its own report")
     reports, codes, nothing = [], [], []
     started = time.monotonic()
-    from batchexport.api import kept_server
+    from batchexport.api import kept_servers
 
     if ctx.obj is None:
-        ctx.obj = ctx.with_resource(kept_server())
+        ctx.obj = ctx.with_resource(kept_servers())
     for path, file in _report_files(paths).items():
         echo([f"{'manifest':<9} {path}"])
         ctx.meta.pop("batchexport.report", None)

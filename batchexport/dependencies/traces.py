@@ -100,6 +100,13 @@ class Traces:
             reason=self._reason(traces[0][0]), known=True, weights_only_base=str(bases[0]) if bases else None
         )
 
+    def last_used(self, request_key: str) -> Sequence[Row]:
+        """Return the dependencies of the last used export of `request_key`; none where there is no trace."""
+        traces = self._traces.get(request_key)
+        if traces is None:
+            traces = _list(self._index.get("trace", request_key))
+        return (self._rows(traces[0][0]) if traces else None) or ()
+
     def refresh(self, request_key: str) -> None:
         """Read the traces of `request_key` from the index again, as another process may have added some."""
         self._traces.pop(request_key, None)

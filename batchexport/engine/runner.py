@@ -19,6 +19,7 @@ from batchexport.engine.coordinator import Coordinator
 from batchexport.engine.event_log import NAME as EVENTS
 from batchexport.engine.event_log import EventLog
 from batchexport.engine.gpus import slots as device_slots
+from batchexport.engine.kept_servers import KeptServers
 from batchexport.engine.requests import StageRequests
 from batchexport.engine.schedule import Schedule
 from batchexport.manifest.requirements import unmatched_data
@@ -31,7 +32,6 @@ from batchexport.toolchain.distributions import Distributions
 from batchexport.toolchain.probe import import_path
 from batchexport.toolchain.resources import usable_cores, usable_memory
 from batchexport.workers.inprocess import InProcess
-from batchexport.workers.kept_server import KeptServer
 from batchexport.workers.supervisor import Runner
 
 
@@ -50,18 +50,18 @@ class Ended:
 
 
 def run_jobs(
-    options: RunOptions, listener: Listener, checked: CheckedFiles | None = None, *, server: KeptServer | None = None
+    options: RunOptions, listener: Listener, checked: CheckedFiles | None = None, *, servers: KeptServers | None = None
 ) -> Ended:
-    """Run the selected jobs of a manifest, on `server` or else on one for this run. Raises as `api.run` does."""
-    if server is None:
-        with KeptServer() as server:
-            return run_jobs(options, listener, checked, server=server)
+    """Run the selected jobs of a manifest, on one of `servers` or on one for this run. Raises as `api.run` does."""
+    if servers is None:
+        with KeptServers() as own:
+            return run_jobs(options, listener, checked, servers=own)
     text = options.manifest.read_bytes() if options.manifest.is_file() else b""
     with open_session(options, checked) as session:
         _refuse_shared_folders(session)
         if not session.store.read_only:  # whose logs end with the run
             listener = EventLog(session.store.layout.logs / EVENTS, listener)
-        coordinator = _coordinator(session, options, listener, server)
+        coordinator = _coordinator(session, options, listener, servers)
         reports = coordinator.run()
         session.delivery.remember()
         session.outcomes.remember(reports)
@@ -100,7 +100,7 @@ def workers(session: Session, options: RunOptions) -> int:
     return max(1, min(wanted, len(session.jobs)))
 
 
-def _coordinator(session: Session, options: RunOptions, listener: Listener, server: KeptServer) -> Coordinator:
+def _coordinator(session: Session, options: RunOptions, listener: Listener, servers: KeptServers) -> Coordinator:
     slots = workers(session, options)
     cores = usable_cores()
     # In one process there is no child that could be killed when memory runs out.
@@ -117,7 +117,7 @@ def _coordinator(session: Session, options: RunOptions, listener: Listener, serv
     runner: Runner = (
         InProcess(requests.server_environment())
         if options.in_process
-        else server.get(
+        else servers.get(
             environment=requests.server_environment(),
             installed=Distributions(import_path()).stamp(),
             log=session.store.layout.logs / "forkserver.log",

@@ -105,11 +105,8 @@ class Distributions:
 
     def stamp(self) -> str:
         """Return a digest that changes when anything is installed, replaced or removed; reads no file."""
-        rows = [(root, folder_stat.st_mtime_ns) for root in self._roots if (folder_stat := _stat(root)) is not None]
-        for distribution in self.by_name.values():
-            if (found := _stat(distribution.record)) is not None:
-                rows.append((distribution.record, found.st_mtime_ns))
-        return text_digest(repr(rows))
+        paths = [*self._roots, *(distribution.record for distribution in self.by_name.values())]
+        return text_digest(repr([(path, _modified(path)) for path in paths]))
 
     @cached_property
     def owners(self) -> dict[tuple[str, str], list[Distribution]]:
@@ -129,9 +126,9 @@ class Distributions:
         return []
 
 
-def _stat(path: str) -> os.stat_result | None:
+def _modified(path: str) -> int | None:
     try:
-        return os.stat(path)
+        return os.stat(path).st_mtime_ns
     except OSError:
         return None
 

@@ -169,6 +169,11 @@ def _pipeline_digest() -> str:
     return text_digest("\n".join(f"{path.relative_to(here)} {bytes_digest(path.read_bytes())}" for path in files))
 
 
+def is_current() -> bool:
+    """Return whether our own pipeline is still the one whose digest this process knows."""
+    return _pipeline_digest.__wrapped__() == _pipeline_digest()
+
+
 def driver() -> list[str]:
     """Return what the files of the NVIDIA driver say about it and its devices; empty without a driver."""
     found = []

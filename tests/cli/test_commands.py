@@ -271,7 +271,9 @@ def test_a_torch_that_cannot_be_imported_exits_with_3_and_names_the_doctor(tmp_p
     project.write("fake/torch/__init__.py", 'raise ImportError("this torch is broken")')
     project.write("models.py", "")
     project.manifest('name = "a"\nmodel = "models:Model"')
-    ran = project.run_alone(env={"PYTHONPATH": os.pathsep.join([str(tmp_path / "fake"), os.environ.get("PYTHONPATH", "")])})
+    ran = project.run_alone(
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path / "fake"), os.environ.get("PYTHONPATH", "")])}
+    )
     assert ran.code == 3
     assert "this torch is broken" in ran.stderr
     assert "batchexport doctor" in ran.stderr

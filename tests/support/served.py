@@ -1,4 +1,4 @@
-"""Commands of batchexport in one process, which keeps its fork server: only the first run waits for torch.
+"""Commands of batchexport in one process, which keeps its fork servers: only the first run waits for torch.
 
 What is under test is the command all the same: arguments in, exit code, output and files out. Tests about processes
 start a command of their own instead; see `Project.run_alone`.
@@ -58,23 +58,23 @@ def _end(popen: subprocess.Popen[str]) -> None:
 
 def _serve() -> None:
     """Run each command that comes on standard input, a line each; answer on standard output, a line each."""
-    from batchexport.api import kept_server
+    from batchexport.api import kept_servers
 
     questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    with kept_server() as server:
+    with kept_servers() as servers:
         for line in questions:
             arguments, folder, environment = json.loads(line)
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)
-            answers.write(json.dumps(_run(arguments, server)) + "\n")
+            answers.write(json.dumps(_run(arguments, servers)) + "\n")
             answers.flush()
             os.chdir("/")
 
 
-def _run(arguments: Sequence[str], server: Any) -> tuple[int, str, str]:
+def _run(arguments: Sequence[str], servers: Any) -> tuple[int, str, str]:
     from batchexport.cli.main import cli
 
     outputs = [os.memfd_create(name) for name in ("out", "err")]
@@ -82,7 +82,7 @@ def _run(arguments: Sequence[str], server: Any) -> tuple[int, str, str]:
         os.dup2(output, descriptor)
     code: Any = 0
     try:
-        cli.main(list(arguments), prog_name="batchexport", obj=server)
+        cli.main(list(arguments), prog_name="batchexport", obj=servers)
     except SystemExit as end:
         code = end.code or 0
     texts = []

@@ -28,13 +28,12 @@ from unittest.mock import patch
 
 from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import DependencyChecker
-from batchexport.engine import runner
+from batchexport.engine import kept_servers, runner
 from batchexport.planning import noop
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.toolchain import probe
-from batchexport.workers import kept_server
 from batchexport.workers.forkserver import ForkServer, ProcessExit
 from batchexport.workers.protocol import StageRequest
 
@@ -98,7 +97,7 @@ def fill(options: RunOptions) -> None:
             super().__init__(ForkServer(environment=environment, log=log))
 
     with (
-        patch.object(kept_server, "ForkServer", Replayed),
+        patch.object(kept_servers, "ForkServer", Replayed),
         # Nothing of this has to survive a power failure, and flushing it takes most of the time.
         patch.object(os, "fsync", lambda descriptor: None),
         # A real run is slow enough for the stats of what it checked to be worth remembering.
@@ -121,7 +120,7 @@ class Template:
 
 
 class Replay:
-    """A fork server: each stage runs once for real, and its outcome is repeated for the jobs after it, one at a time."""
+    """A fork server: each stage runs once for real, and its outcome is repeated for the later jobs, one by one."""
 
     _request: StageRequest  # the one that runs: they run one by one
 

@@ -47,7 +47,7 @@ class Fake:
     options: Any = None
     logs: tuple[LogFile, ...] = ()
 
-    def run(self, options: Any, listener: Listener, *, server: Any = None) -> RunReport:
+    def run(self, options: Any, listener: Listener, *, servers: Any = None) -> RunReport:
         self._hear(options)
         listener(RunStarted(jobs=len(self.report.jobs), to_build=1, workers=2))
         listener(StageStarted(job="bert@cpu", stage="export", reason="first time"))

@@ -25,7 +25,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """The options of each run; the manifest bad.toml has a failed job, empty.toml none that is selected."""
     found: list[Any] = []
 
-    def run(options: Any, listener: Listener, *, server: Any = None) -> RunReport:
+    def run(options: Any, listener: Listener, *, servers: Any = None) -> RunReport:
         found.append(options)
         name = options.manifest.name
         if name == "empty.toml":

@@ -11,8 +11,8 @@ from batchexport.core.events import Event, RunStarted
 from batchexport.core.options import RunOptions
 from batchexport.core.report import STAGES
 from batchexport.engine import runner
+from batchexport.engine.kept_servers import KeptServers
 from batchexport.planning.session import open_session
-from batchexport.workers.kept_server import KeptServer
 from support.builders import export_result, key
 
 MANIFEST = """
@@ -49,7 +49,7 @@ def started(options: RunOptions) -> RunStarted:
     """The event that opens a run."""
     heard: list[Event] = []
     with open_session(options) as session:
-        runner._coordinator(session, options, heard.append, KeptServer())
+        runner._coordinator(session, options, heard.append, KeptServers())
     (event,) = heard
     assert isinstance(event, RunStarted)
     return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,22 @@ def test_the_installed_distributions_are_those_that_python_itself_finds() -> Non
     ours = {name: found.version for name, found in Distributions(import_path()).by_name.items()}
     assert ours.items() <= known.items()
     assert {"pytest", "torch", "diskcache"} <= ours.keys()
+
+
+def test_the_stamp_changes_with_whatever_is_installed_replaced_or_removed(tmp_path: Path) -> None:
+    def stamp() -> str:
+        return Distributions([str(tmp_path)]).stamp()
+
+    seen = [stamp()]
+    record = tmp_path / "one-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text("one.py,sha256=1,1\n")
+    seen.append(stamp())
+    assert stamp() == seen[-1]
+    os.utime(record, ns=(1, 1))
+    seen.append(stamp())
+    record.unlink()
+    record.parent.rmdir()
+    os.utime(tmp_path, ns=(2, 2))
+    seen.append(stamp())
+    assert len(set(seen)) == 4
