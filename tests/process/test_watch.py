@@ -126,8 +126,9 @@ def test_a_run_that_is_cut_short_leaves_no_child_to_the_next_one(
     with kept_servers() as servers:
         report = run(options, servers=servers)
         assert {job.name: job.stages["export"].outcome for job in report.jobs}["hangs@cpu"] == "cancelled"
-        pid = server_of(psutil.Process().pid)
+        [server] = servers._servers.values()
+        pid = server._server
         assert psutil.Process(pid).children() == []
         assert run(RunOptions(manifest=manifest, jobs=2, only=("linear@cpu", "raises@cpu")), servers=servers).ok == 1
-        assert server_of(psutil.Process().pid) == pid
+        assert [*servers._servers.values()] == [server]
     assert not psutil.pid_exists(pid)
