@@ -233,6 +233,10 @@ class DependencyChecker:
         same = self._files.record_digest(found.record) == record
         return None if same else f"distribution {name} {version} was reinstalled with other content"
 
+    def prefetch(self, rows: Iterable[Row]) -> None:
+        """Read what is remembered of the files of many rows at once, before these are checked."""
+        self._files.prefetch({self._absolute(row[1]) for row in rows if row[0] in _FILE_LABELS})
+
     def prehash(self, subjects: Iterable[str]) -> None:
         """Hash the files among these subjects whose digests are unknown."""
         self._files.prehash(map(self._absolute, subjects))

@@ -40,6 +40,10 @@ class FileDigests:
         self._remembered = IndexedStats(index, "file")
         self._checked = checked
 
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Read what the index remembers of many files at once."""
+        self._remembered.prefetch(paths)
+
     def tree(self, path: str, content: str) -> str:
         """Return the digest of the syntax tree of the file whose bytes have the digest `content`."""
         known = self._index.get("tree", content)

@@ -92,7 +92,12 @@ def seed_everything(seed: int, *, of_torch: int | None = None) -> None:
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
-    torch.manual_seed(seed if of_torch is None else of_torch)
+    of_torch = seed if of_torch is None else of_torch
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        # `torch.manual_seed` reads the source lines of all its callers each time, for devices that are not there.
+        torch.default_generator.manual_seed(of_torch)
+    else:
+        torch.manual_seed(of_torch)
 
 
 def dtype_of(name: str) -> torch.dtype:

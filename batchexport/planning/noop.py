@@ -124,6 +124,7 @@ def _is_current(saved: Mapping[str, Any], index: Index, checked: CheckedFiles | 
         output_dir=output_dir,
         cache=saved["cache"],
     )
+    checker.prefetch(row for rows in sets.values() for row in rows)
     if any(checker.change_reason(row) for rows in sets.values() for row in rows):
         return False
     return all(current_rows(f"{output_dir}/{job['folder']}", job["files"]) is not None for job in saved["jobs"])

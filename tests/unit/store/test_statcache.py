@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,9 @@ class Table(dict[tuple[str, str], Any]):
 
     def get(self, space: str, key: str) -> Any:  # type: ignore[override]
         return super().get((space, key))
+
+    def get_many(self, space: str, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: self[space, key] for key in keys if (space, key) in self}
 
     def put(self, space: str, key: str, value: Any) -> None:
         self[space, key] = value
@@ -36,6 +40,18 @@ def test_a_settled_file_is_remembered_while_its_stat_stays(tmp_path: Path) -> No
     assert cache.get(tmp_path / "other", aged(path)) is None
     for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"):
         assert cache.get(path, aged(path, **{name: 77})) is None
+
+
+def test_a_row_that_was_read_ahead_serves_until_the_file_is_hashed_anew(tmp_path: Path) -> None:
+    table = Table()
+    path = tmp_path / "file"
+    IndexedStats(table, "blob").put(path, aged(path), DIGEST)
+    cache = IndexedStats(table, "blob")
+    cache.prefetch([str(path), str(tmp_path / "other")])
+    table.clear()
+    assert cache.get(path, aged(path)) == DIGEST
+    cache.put(path, aged(path), DIGEST.replace("0", "1"))
+    assert cache.get(path, aged(path)) == DIGEST.replace("0", "1")
 
 
 def test_a_young_file_is_not_remembered(tmp_path: Path) -> None:
