@@ -26,6 +26,7 @@ from batchexport.pipeline.compile import compile_stage
 from batchexport.pipeline.draft import findings
 from batchexport.pipeline.export import export_stage
 from batchexport.pipeline.failure import Kind, StageFailure, classified
+from batchexport.pipeline.model_structure import first_party_modules
 from batchexport.pipeline.pack import pack_stage
 from batchexport.pipeline.place import place_of
 from batchexport.pipeline.suggest import suggest_stage
@@ -43,11 +44,12 @@ _STAGES: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
 }
 
 
-def warm(tools: Mapping[str, str] | None = None) -> None:
+def warm(tools: Mapping[str, str] | None = None) -> list[str]:
     """Prepare the fork server, once for all its children; this must not run a tensor operation.
 
-    With the `tools` of a compile it prepares compiles for CPUs. Raises WarmUpFailed where no child that compiles may be
-    forked any more.
+    With the `tools` of a compile it prepares compiles for CPUs. Returns the files of the first-party modules that are
+    loaded by then, mostly none: an edit of one reaches no child. Raises WarmUpFailed where no child that compiles may
+    be forked any more.
     """
     try:
         if tools is None:
@@ -56,6 +58,7 @@ def warm(tools: Mapping[str, str] | None = None) -> None:
             warm_up_compiles(tools)
     finally:
         take_stock()
+    return [str(module.__file__) for module in first_party_modules()]
 
 
 def run(task: Mapping[str, Any], folder: str) -> dict[str, Any]:

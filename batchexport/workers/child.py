@@ -16,19 +16,20 @@ from batchexport.workers.protocol import StageRequest
 PIPELINE = "batchexport.pipeline.stages"
 
 
-def load_pipeline(tools: Mapping[str, str] | None = None) -> None:
+def load_pipeline(tools: Mapping[str, str] | None = None) -> list[str]:
     """Import the pipeline, and torch with it, once for this process and all that it forks.
 
-    With the `tools` of a compile this process gets ready for children that compile, too. Raises whatever an import
-    raises.
+    With the `tools` of a compile this process gets ready for children that compile, too. Returns what `stages.warm`
+    does. Raises whatever an import raises.
     """
     # Imports leave hardly any garbage, and each collection would walk all their objects, later ones too unless frozen.
     gc.disable()
     try:
-        importlib.import_module(PIPELINE).warm(tools)
+        first_party: list[str] = importlib.import_module(PIPELINE).warm(tools)
     finally:
         gc.enable()
     gc.freeze()
+    return first_party
 
 
 def run_stage(request: StageRequest, *, preloaded: bool = False) -> None:

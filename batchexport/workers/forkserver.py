@@ -18,6 +18,7 @@ from batchexport.core.errors import EnvironmentProblem
 from batchexport.workers import memory, native_opens, process
 from batchexport.workers.protocol import Channel, StageRequest
 
+_LAG_SECONDS = 0.1  # the file system's clock lags a little behind
 _CLOSE_SECONDS = 10.0  # for killed processes to be gone; the kernel may first have to free gigabytes
 
 
@@ -43,6 +44,8 @@ class ForkServer:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._watchdog = -1
         self._server = 0
+        self._launched = 0.0
+        self._first_party: list[str] = []  # files of modules that the server loaded before any model
         self._channel: Channel | None = None
         self._ready = False
         # The pid of every started child by the id of its request; None until the server has sent it.
@@ -103,6 +106,7 @@ class ForkServer:
             if message["event"] == "ready":
                 self._ready = True
                 self._server = message["pid"]
+                self._first_party = message["first_party"]
                 if message["threads"] != 1:
                     self.note = (
                         f"the fork server has {message['threads']} threads after its imports, "
@@ -124,8 +128,17 @@ class ForkServer:
 
     @property
     def serves(self) -> bool:
-        """Return True unless the server has ended since it was started."""
-        return self._reaper is None or self._reaper.poll() is None
+        """Return True unless the server has ended, or a first-party file was edited that it loaded as it started."""
+        if self._reaper is None:
+            return True
+        return self._reaper.poll() is None and not any(map(self._was_edited, self._first_party))
+
+    def _was_edited(self, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return True
+        return max(found.st_mtime, found.st_ctime) > self._launched - _LAG_SECONDS
 
     def end_children(self) -> None:
         """Kill every child and wait until each has ended; the server stays, unless that takes too long."""
@@ -164,6 +177,7 @@ class ForkServer:
         self._pids.clear()
 
     def _launch(self) -> None:
+        self._launched = time.time()
         ours, theirs = socket.socketpair()
         watched, self._watchdog = os.pipe()
         # -P: keep the current folder off the import path of models.

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,13 +34,13 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     preload = native_opens.take_out(os.environ)  # programs that models and compilers start need not load it
     try:
-        child.load_pipeline()
+        first_party = child.load_pipeline()
     except Exception as error:  # noqa: BLE001 - an import may raise anything
         channel.send({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
     # From here on the socket shows when the coordinator ends, and there are children to kill before exiting.
     process.outlive_parent()
-    Server(channel, preload).serve()
+    Server(channel, preload, first_party=first_party).serve()
     # Skip the teardown of torch, which takes a second.
     os._exit(0)
 
@@ -49,12 +49,19 @@ class Server:
     """Start children, reap them, and report each exit to the coordinator."""
 
     def __init__(
-        self, channel: Channel, preload: str | None = None, *, forks: bool = True, compiles: bool = False
+        self,
+        channel: Channel,
+        preload: str | None = None,
+        *,
+        forks: bool = True,
+        compiles: bool = False,
+        first_party: Sequence[str] = (),
     ) -> None:
         """Serve on `channel`; `preload` is the LD_PRELOAD of children that are spawned, as all are without `forks`.
 
-        `compiles`: this is the server for compiles.
+        `compiles`: this is the server for compiles. `first_party` are the files of such modules that are loaded.
         """
+        self._first_party = list(first_party)
         self._channel = channel
         self._preload = preload
         self._threads = len(os.listdir("/proc/self/task"))
@@ -73,7 +80,9 @@ class Server:
 
     def serve(self) -> None:
         """Handle messages and exits until the coordinator closes its end."""
-        self._channel.send({"event": "ready", "threads": self._threads, "pid": os.getpid()})
+        self._channel.send(
+            {"event": "ready", "threads": self._threads, "pid": os.getpid(), "first_party": self._first_party}
+        )
         for end in (self._channel, self._wakeup):
             self._selector.register(end, selectors.EVENT_READ)
         while True:

@@ -132,3 +132,20 @@ def test_a_run_that_is_cut_short_leaves_no_child_to_the_next_one(
         assert run(RunOptions(manifest=manifest, jobs=2, only=("linear@cpu", "raises@cpu")), servers=servers).ok == 1
         assert [*servers._servers.values()] == [server]
     assert not psutil.pid_exists(pid)
+
+
+def test_a_module_that_every_process_loads_as_it_starts_is_loaded_anew_after_an_edit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    startup = project.write("startup/sitecustomize.py", "import sized")
+    project.write("startup/sized.py", "SIZE = 2")
+    project.write("models.py", MODELS.replace("(4, 2)", "(4, __import__('sized').SIZE)"))
+    monkeypatch.setattr(sys, "path", [sys.path[0], str(startup.parent), *sys.path[1:]])
+    monkeypatch.chdir(project.root)
+    parameters = []
+    with kept_servers() as servers:
+        for size in (2, 3):
+            project.write("startup/sized.py", f"SIZE = {size}")
+            [job] = run(RunOptions(manifest=project.root / "manifest.toml"), servers=servers).jobs
+            parameters.append(job.stats["parameter_bytes"])
+    assert parameters == [4 * (4 * size + size) for size in (2, 3)]
