@@ -13,7 +13,7 @@ from batchexport.cli.console import echo
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_VARIABLE = "_BATCHEXPORT_COMPLETE"
+VARIABLE = "_BATCHEXPORT_COMPLETE"
 
 
 @click.command(short_help="Print the script that completes words in your shell.")
@@ -25,13 +25,16 @@ def completion(ctx: click.Context, /, shell: str) -> None:
     \b
     bash:  echo 'eval "$(batchexport completion bash)"' >> ~/.bashrc
     zsh:   echo 'eval "$(batchexport completion zsh)"' >> ~/.zshrc
-    fish:  batchexport completion fish > ~/.config/fish/completions/batchexport.fish
+    fish:  echo 'batchexport completion fish | source' >> ~/.config/fish/config.fish
     """
     from click.shell_completion import get_completion_class
 
+    from batchexport.cli import shells
+
+    shells.register()
     found = get_completion_class(shell)
     assert found is not None
-    echo(found(ctx.find_root().command, {}, "batchexport", _VARIABLE).source().splitlines())
+    echo(found(ctx.find_root().command, {}, "batchexport", VARIABLE).source().splitlines())
 
 
 def job_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.cache import cache
-from batchexport.cli.completion import completion
+from batchexport.cli.completion import VARIABLE, completion
 from batchexport.cli.console import echo, echo_error, echo_json_or_text
 from batchexport.cli.diff import diff
 from batchexport.cli.doctor import doctor
@@ -208,6 +208,10 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # show an escape where the terminal's encoding lacks a character
             reconfigure(errors="backslashreplace")
+    if VARIABLE in os.environ:
+        from batchexport.cli import shells
+
+        shells.register()
     cli.main(prog_name="batchexport")
 
 
