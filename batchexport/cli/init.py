@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchexport.cli import questions
 from batchexport.cli.console import echo, echo_error
 from batchexport.cli.options import FILE
 from batchexport.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from batchexport.engine.suggestions import Candidate, Suggestion
+
+_SIZES = "batch,16 or batch,seq:int64:0:1000"
 
 
 @click.command(short_help="Write a first manifest for a model, a folder, or a new project.")
@@ -37,10 +39,14 @@ def init(ctx: click.Context, /, model: str | None, output: Path | None, **given:
     inputs and which sizes may vary. Without MODEL, a small project is made to start from.
     """
     folder = Path(model) if model is not None and Path(model).is_dir() else None
+    asks = questions.may_ask(never=given["yes"])
     file = output or (folder / "manifest.toml" if folder else Path("manifest.toml"))
+    confirmed = None
+    if asks and file.exists() and not given["force"]:
+        confirmed = file = questions.ask_file(file)
     writes = [file, *([file.parent / "models.py"] if model is None else [])]
     for path in writes:
-        if path.exists() and not given["force"]:
+        if path.exists() and path != confirmed and not given["force"]:
             raise UsageError(f"{path} exists; use --output for another file, or --force to overwrite it")
     if model is None:
         from batchexport.manifest.starter import PROJECT, PROJECT_ENTRY, manifest_text
@@ -50,7 +56,7 @@ def init(ctx: click.Context, /, model: str | None, output: Path | None, **given:
         echo([f"wrote {writes[1]} and {file}", f"next: batchexport run {_shell(file)}"])
         return
     root = file.absolute().parent
-    found = _folder(folder, root) if folder else [_one(model, given, root)]
+    found = _folder(folder, root) if folder else [_one(model, given, root, asks=asks)]
     good = [one for one in found if one.failure is None]
     if not folder and not good:
         (only,) = found
@@ -67,21 +73,22 @@ def init(ctx: click.Context, /, model: str | None, output: Path | None, **given:
     echo([f"wrote {file}: {', '.join(one.candidate.model for one in good)}", f"next: batchexport run {_shell(file)}"])
 
 
-def _one(model: str, given: dict[str, Any], root: Path) -> Suggestion:
+def _one(model: str, given: dict[str, Any], root: Path, *, asks: bool) -> Suggestion:
     from batchexport.engine.suggestions import Candidate
     from batchexport.manifest.starter import read_argument, read_input
 
     candidate = Candidate(
-        model=_importable(model, root),
+        model=_importable(model, root, asks=asks),
         head=given["head"],
         kwargs=_read(given["kwargs"], read_argument, "--kwarg", "hidden=256"),
         given=_read(given["inputs"], read_input, "--input", "ids=batch,seq:int64:0:1000"),
     )
-    asks = not given["yes"] and sys.stdin.isatty() and sys.stdout.isatty()
     while True:
         (found,) = _suggested([candidate], root)
-        if found.failure is None or not asks:
+        if not asks:
             return found
+        if found.failure is None:
+            return replace(found, dims=questions.ask_largest(found.dims))
         better = _asked(found)
         if better is None:
             return found
@@ -89,7 +96,7 @@ def _one(model: str, given: dict[str, Any], root: Path) -> Suggestion:
 
 
 def _asked(found: Suggestion) -> Candidate | None:
-    """Ask for what the model did not tell; None where no answer helps, or none is given."""
+    """Ask for what kept a model from being tried; None where no answer helps, or none is given."""
     from batchexport.manifest.starter import read_argument, read_input
 
     candidate = found.candidate
@@ -97,16 +104,11 @@ def _asked(found: Suggestion) -> Candidate | None:
     if found.wanted:
         named: dict[str, Any] = {}
         for name in found.wanted:
-            text = click.prompt(
-                f"sizes of {name}, such as batch,16 or batch,seq:int64:0:1000", default="", show_default=False
-            )
-            if text:
-                named |= _read((f"{name}={text}",), read_input, "sizes", "batch,seq:int64:0:1000")
+            named |= questions.ask_value(f"sizes of {name}, such as {_SIZES}", read_input, example=_SIZES, name=name)
         return replace(candidate, given={**candidate.given, **named}) if named else None
     if "argument" in (found.failure or "") and found.remedy:
-        text = click.prompt(f"{found.remedy}: NAME=VALUE", default="", show_default=False)
-        if text:
-            return replace(candidate, kwargs={**candidate.kwargs, **_read((text,), read_argument, "it", "hidden=256")})
+        named = questions.ask_value(f"{found.remedy}: NAME=VALUE", read_argument, example="hidden=256")
+        return replace(candidate, kwargs={**candidate.kwargs, **named}) if named else None
     return None
 
 
@@ -117,8 +119,11 @@ def _read(texts: tuple[str, ...], reader: Any, option: str, example: str) -> dic
         raise UsageError(f"{option}: {error} is not understood; write {example}") from None
 
 
-def _importable(model: str, root: Path) -> str:
-    """Return a model as a manifest names it: `models:Net` for `models.py:Net`. Raises UsageError."""
+def _importable(model: str, root: Path, *, asks: bool) -> str:
+    """Return a model as a manifest names it: `models:Net` for `models.py:Net`. Raises UsageError.
+
+    Where a module has classes and none is named, one is asked for.
+    """
     from batchexport.core.errors import Problem
     from batchexport.manifest import names, readers
 
@@ -133,15 +138,23 @@ def _importable(model: str, root: Path) -> str:
         said.append(Problem(place="MODEL", message=message, hint=hint))
 
     if names.model(model, (), say) is readers.INVALID:
-        classes = _classes_of(Path(model)) if model.endswith(".py") else ()
+        classes = _classes_in(model, root)
+        if asks and classes:
+            return questions.ask_class(classes)
         raise UsageError(f"{said[0]}" + (f"; it has {', '.join(classes)}" if classes else ""))
     return model
 
 
-def _classes_of(file: Path) -> list[str]:
+def _classes_in(model: str, root: Path) -> list[str]:
+    """Return `module:Class` for the classes of a module below `root`, named `pkg.models` or `pkg/models.py`."""
     from batchexport.manifest.starter import module_classes
 
-    return [one for one in module_classes(file.parent) if one.startswith(f"{file.stem}:")] if file.is_file() else []
+    file = Path(os.path.abspath(model if model.endswith(".py") else root / f"{model.replace('.', '/')}.py"))
+    if not file.is_file() or not file.is_relative_to(root):
+        return []
+    module = ".".join(file.relative_to(root).with_suffix("").parts)
+    classes = (one.partition(":") for one in module_classes(file.parent))
+    return [f"{module}:{name}" for stem, _, name in classes if stem == file.stem]
 
 
 def _folder(folder: Path, root: Path) -> list[Suggestion]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.manifest.fixes import toml_value
+from batchexport.manifest.inputs import DTYPES
 
 _SKIPPED = ("test", "tests", "site-packages", "node_modules", "build", "dist", "cache", "__pycache__")
 _DEPTH, _FILES = 4, 2000
@@ -135,7 +136,7 @@ def read_input(text: str) -> tuple[str, dict[str, Any]]:
     name, equals, form = text.partition("=")
     name = name.strip()
     sizes, *rest = form.strip().split(":")
-    if not equals or not name.isidentifier() or len(rest) not in (0, 1, 3):
+    if not equals or not name.isidentifier() or len(rest) not in (0, 1, 3) or not {*rest[:1]} <= {*DTYPES}:
         raise ValueError(text)
     shape: list[int | str] = [
         int(size) if size.isdecimal() else size for size in map(str.strip, sizes.split(",")) if size

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from support.projects import GUARD
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.process
 
@@ -81,32 +79,14 @@ def installed(shell: str, folder: Path) -> dict[str, str]:
 
 def typed(shell: str, lines: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
     """Type lines into an interactive shell; return what the command said to each."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.execvpe(shell, [shell, "-i"], environment)
-    shown = ""
-
-    def wait_for(pattern: str) -> list[str]:
-        nonlocal shown
-        end = time.monotonic() + GUARD
-        while not (found := re.findall(pattern, shown)):
-            assert time.monotonic() < end and select.select([terminal], [], [], GUARD)[0], shown
-            shown += os.read(terminal, 4096).decode(errors="replace")
-        return found
-
-    try:
-        os.write(terminal, b"PS1=; echo REA''DY\n")
-        wait_for(r"READY\r")
-        said = []
+    said = []
+    with on_a_terminal([shell, "-i"], folder, environment) as terminal:
+        terminal.type("PS1=; echo REA''DY")
+        terminal.wait_for(r"READY\r")
         for line in lines:
-            shown = ""
-            os.write(terminal, line.encode() + b"\n")
-            said.append(wait_for(r"GOT (.*?) ?\r")[0])
-        return said
-    finally:
-        os.close(terminal)  # the shell gets SIGHUP
-        os.waitpid(pid, 0)
+            terminal.type(line)
+            said.append(terminal.wait_for(r"GOT (.*?) ?\r")[1])
+    return said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.manifest import resolve
+from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.process
 
@@ -76,3 +78,37 @@ def test_a_file_in_the_place_of_a_model_names_its_classes(tmp_path: Path) -> Non
     assert refused.returncode == 2
     assert "it has models:Net, models:Needs" in refused.stderr
     assert not (tmp_path / "manifest.toml").exists()
+
+
+def test_on_a_terminal_it_asks_for_file_class_and_largest_size(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "manifest.toml").write_text("mine")
+    words = [sys.executable, "-P", "-m", "batchexport", "init", "models"]
+    with on_a_terminal(words, tmp_path, os.environ) as terminal:
+        terminal.wait_for(r"manifest\.toml exists; write to \[manifest-2\.toml\]: ")
+        terminal.type("manifest.toml")
+        terminal.wait_for(r"overwrite manifest\.toml \[y/N\]: ")
+        terminal.type("n")
+        terminal.wait_for(r"write to \[manifest-2\.toml\]: ")
+        terminal.type("other.toml")
+        terminal.wait_for(r"which class \(Net, Needs, Crashes, Exits\) \[Net\]: ")
+        terminal.type("")
+        terminal.wait_for(r"largest batch that must work \[16\]: ")
+        terminal.type("2")
+        terminal.wait_for(r"not in the range x>=3")
+        terminal.type("100")
+        terminal.wait_for(r"next: batchexport run other\.toml")
+    (job,) = resolve.load(tmp_path / "other.toml").jobs
+    assert (job.export.model, job.export.dims["batch"]["max"]) == ("models:Net", 100)
+    assert (tmp_path / "manifest.toml").read_text() == "mine"
+
+
+def test_nothing_is_asked_with_yes_or_where_nobody_can_answer(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS)
+    refused = command(tmp_path, "init", "models")  # its output is no terminal
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "it has models:Net, models:Needs" in refused.stderr
+    with on_a_terminal(
+        [sys.executable, "-P", "-m", "batchexport", "init", "--yes", "models"], tmp_path, os.environ
+    ) as one:
+        one.wait_for(r"error: MODEL: .*it has models:Net")
