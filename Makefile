@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo zoo test test-fast lint format venv clean
+.PHONY: help demo zoo test test-fast lint format docs venv clean
 
 help:
 	@echo 'make demo       export, compile and verify a dozen models of manifests/zoo.toml'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-fast  run the unit tests only'
 	@echo 'make lint       ruff, mypy, import-linter'
 	@echo 'make format     ruff, in place'
+	@echo 'make docs       build the documentation into build/site'
 	@echo 'make venv       make the environment in $(VENV) only'
 	@echo 'make clean      remove the environment and every by-product, but not the cache'
 
@@ -42,6 +43,15 @@ lint: venv
 format: venv
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# A link that leads nowhere fails.
+docs: $(VENV)/.docs-stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file tools/docs/mkdocs.yml
+	@echo 'build/site/index.html'
+
+$(VENV)/.docs-stamp: $(VENV)/.stamp
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
+	@touch $@
 
 venv: $(VENV)/.stamp
 

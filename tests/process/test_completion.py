@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from support.pages import ROOT, to_run
 from support.projects import GUARD
 from support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).parents[2]
+(GUIDE,) = to_run("docs/guide.md", "tests/process/test_completion.py", language="sh")
 # Prints the words that a completed line gave it; all else is the real command.
 STUB = f"""#!/bin/sh
 if [ "$1" = show ] || [ "$1" = run ]; then
@@ -73,6 +74,7 @@ def installed(shell: str, folder: Path) -> dict[str, str]:
         (home / ".config" / "fish").mkdir(parents=True)  # as fish does when it is first started
     told = subprocess.check_output(["batchexport", "completion", "--help"], env=environment, text=True)
     (line,) = re.findall(rf"{shell}: +(.*)", told)
+    assert line in GUIDE.text.splitlines()
     subprocess.run(["sh", "-c", line], env=environment, check=True)
     return environment
 

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.pages import ROOT, to_run
 from support.projects import GUARD
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
 
-ROOT = Path(__file__).parents[2]
+THIS = "tests/process/test_examples.py"
 CHECKED = {"AOTI_RUNTIME_CHECK_INPUTS": "1"}
 
 
 def done(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where cmake is installed
+    tools = [str(folder / "bin"), str(Path(sys.executable).parent)]  # cmake and python are in the second
+    path = os.pathsep.join([*tools, os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **more}
     return subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, timeout=GUARD, check=False
@@ -40,6 +42,9 @@ def test_a_package_is_delivered_by_the_python_example_and_called_by_both(tmp_pat
         "by position and by name: True",
     ]
     package = folder / "dist" / "mlp@cpu" / "compiled.pt2"
+    text = "\n".join(block.text for block in to_run("docs/python.md", THIS, language="python"))
+    called = done(folder, sys.executable, "-c", text)
+    assert (called.returncode, called.stdout) == (0, "mlp@cpu up to date\nmlp@cpu True None\n"), called.stderr
 
     # What docs/python.md says that plain torch answers.
     model = torch._inductor.aoti_load_package(str(package))
@@ -48,13 +53,14 @@ def test_a_package_is_delivered_by_the_python_example_and_called_by_both(tmp_pat
         model(*inputs.values())
     expected = model(**inputs).sum().item()
 
-    prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
-    for words in (("cmake", "-S", ".", "-B", "build", prefix), ("cmake", "--build", "build")):
-        made = done(folder, *words)
-        assert made.returncode == 0, made.stdout + made.stderr
-    called = done(folder, "build/call_package", str(package))
-    assert called.returncode == 0, called.stderr
-    shape, _, total = called.stdout.strip().rpartition(" ")
+    program = folder / "bin" / "batchexport"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m batchexport \"$@\"\n")
+    program.chmod(0o755)
+    (block,) = to_run("docs/cpp.md", THIS, language="sh")
+    called = done(folder, "bash", "-ec", block.text)
+    assert called.returncode == 0, called.stdout + called.stderr
+    shape, _, total = called.stdout.splitlines()[-1].rpartition(" ")
     assert (shape, float(total)) == ("[3, 4]", pytest.approx(expected, rel=1e-4))
 
     refused = done(folder, "build/call_package", str(package), "65", **CHECKED)

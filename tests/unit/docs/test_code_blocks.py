@@ -1,6 +1,7 @@
 """Every code block of README.md and docs/*.md: manifests are read, Python is parsed, commands exist.
 
-A block that nothing can check says why in a comment on the line before it: `<!-- not checked: a drawing -->`.
+A comment on the line before a block says why nothing can check it, `<!-- not checked: a drawing -->`, which test runs
+it, `<!-- run by: tests/process/test_pages.py -->`, or why none does, `<!-- not run: needs docker -->`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import ast
 import inspect
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,33 +17,12 @@ import pytest
 import batchexport
 from batchexport.core.errors import ManifestError
 from batchexport.manifest import resolve
+from support.pages import PAGES, ROOT, Block, blocks_of
 
-ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-
-_BLOCK = re.compile(
-    r"^(?:<!-- not checked: (?P<why>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
-)
 _ENTRY = '[[entry]]\nname = "a"\nmodel = "m:M"\n'
 _X = 'x = { shape = ["batch", 4] }\n'
 # What a fragment needs to be a manifest: the dims that it speaks of.
 _DIMS = "[entry.dims]\nbatch = { max = 64 }\nn = { max = 9 }\n"
-
-
-@dataclass(frozen=True)
-class Block:
-    """A code block; `place` is its page and line."""
-
-    place: str
-    language: str
-    text: str
-    why: str | None
-
-
-def blocks_of(page: str, text: str) -> Iterator[Block]:
-    for match in _BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start("language")) + 1
-        yield Block(place=f"{page}:{line}", language=match["language"], text=match["text"], why=match["why"])
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8"))]
@@ -73,18 +51,10 @@ def wrong_calls(text: str) -> list[str]:
     return wrong
 
 
-def lines_to_type(block: Block) -> list[str]:
-    """The command lines of a block: all of a script, those after `$` of a session."""
-    lines = block.text.replace("\\\n", " ").splitlines()
-    if block.language == "sh":
-        return [line for line in lines if line and not line.startswith("#")]
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-
-
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_what_a_block_shows_would_work(block: Block, tmp_path: Path) -> None:
-    if block.why is not None:
-        assert block.language in {"text", "mermaid"}, "a block in a language that is checked needs no comment"
+    if block.claim == "not checked":
+        assert block.language in {"text", "mermaid"}, "a block in a language that is checked says whether it is run"
         return
     match block.language:
         case "toml":
@@ -94,7 +64,7 @@ def test_what_a_block_shows_would_work(block: Block, tmp_path: Path) -> None:
         case "python":
             assert wrong_calls(block.text) == []
         case "sh" | "console":  # the options of batchexport's commands are checked in test_docs.py
-            lines = lines_to_type(block)
+            lines = block.lines_to_type()
             assert lines, "a block of commands has none"
             targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
             for line in lines:
@@ -102,6 +72,17 @@ def test_what_a_block_shows_would_work(block: Block, tmp_path: Path) -> None:
                 assert words[0] != "make" or set(words[1:]) <= set(targets), line
         case other:
             pytest.fail(f"nothing checks a block in {other or 'no language'!r}: say why in a comment before it")
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in BLOCKS if one.language in {"python", "sh", "console"}], ids=lambda block: block.place
+)
+def test_what_can_be_run_is_run_by_a_test_or_says_why_not(block: Block) -> None:
+    assert block.claim in {"run by", "not run"}, "no comment says which test runs it, or why none does"
+    if block.claim == "run by":
+        test = ROOT / block.about
+        page = block.place.partition(":")[0]
+        assert test.is_file() and f'"{page}"' in test.read_text(encoding="utf-8"), f"{block.about} reads no {page}"
 
 
 def test_blocks_are_found_on_every_page_that_has_some() -> None:
