@@ -15,6 +15,7 @@ from batchexport.reporting.words import rank, skip_reason
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _REASONS = 12
+_FAILURES = 100  # shown with their logs; of the others the list of all jobs has the message
 _WARNINGS = 5
 
 
@@ -35,7 +36,8 @@ def html_page(
         report=report,
         duration=format_duration(report.seconds),
         counts=_counts(report, jobs),
-        failures=[job for job in jobs if job["status"] == "failed"],
+        failures=[job for job in jobs if job["status"] == "failed"][:_FAILURES],
+        failed=sum(job["status"] == "failed" for job in jobs),
         flaky=[job["name"] for job in jobs if job["flaky"]],
         slow=[(job["name"], one) for job in jobs for one in job["slower"]],
         news=_news(runs),

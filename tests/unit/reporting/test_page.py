@@ -83,3 +83,12 @@ def test_the_page_of_many_jobs_is_small() -> None:
     jobs = [job(f"bert-base-{at:04}@cpu", stages=stages, outputs=outputs, tags=("demo",)) for at in range(1900)]
     jobs += [job(f"bad-{at:04}@cpu", error=failure(message="x" * 200, remedy="y" * 100)) for at in range(100)]
     assert len(html_page(run_report(*jobs)).encode()) < 1.5e6
+
+
+def test_the_page_of_a_night_on_which_everything_fails_is_small_and_names_every_job() -> None:
+    tail = tuple(f"line {at} of a traceback, as long as such lines are in the mean" for at in range(20))
+    error = failure(message="RuntimeError: mat1 and mat2 shapes cannot be multiplied", log_tail=tail)
+    page = html_page(run_report(*(job(f"model-{at:04}@cpu", error=error) for at in range(2000))))
+    assert len(page) < 1.5e6
+    assert "and 1900 more, in the list of all jobs below" in page
+    assert all(f"model-{at:04}@cpu" in page for at in range(2000))
