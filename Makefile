@@ -2,9 +2,8 @@
 # PYTHON names another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
-# Two files of tests at a time: most tests wait for processes. In the order of the folders, the long ones come first;
-# by themselves, pytest-xdist would put the files with the fewest tests last, and those are the longest.
-PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Two files of tests at a time: most tests wait for processes.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 

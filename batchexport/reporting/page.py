@@ -10,11 +10,13 @@ from typing import Any
 from batchexport.core.report import STAGES, JobReport, RunReport, StageReport
 from batchexport.core.text import format_bytes, format_duration
 from batchexport.reporting import history, svg
+from batchexport.reporting.evidence import corners
 from batchexport.reporting.timeline import Span
 from batchexport.reporting.words import rank, skip_reason
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _REASONS = 12
+_EVIDENCE = 300  # built jobs whose evidence is drawn; the others have it in job.json
 _FAILURES = 100  # shown with their logs; of the others the list of all jobs has the message
 _WARNINGS = 5
 
@@ -32,6 +34,7 @@ def html_page(
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     runs = [*earlier, history.run_of(report, whole=whole)][-history.KEPT :]
     jobs = [_job(job, runs) for job in sorted(report.jobs, key=rank)]
+    _add_evidence(report, jobs)
     return template.render(
         report=report,
         duration=format_duration(report.seconds),
@@ -105,7 +108,15 @@ def _job(job: JobReport, runs: Sequence[history.Run]) -> dict[str, Any]:
         "size": format_bytes(job.stats["parameter_bytes"]) if "parameter_bytes" in job.stats else "",
         "operators": job.stats.get("op_count", ""),
         "outputs": dict(job.outputs) if state == "built" else {},
+        "corners": [],
     }
+
+
+def _add_evidence(report: RunReport, jobs: Sequence[dict[str, Any]]) -> None:
+    """Add to the first built jobs how they compared with eager at each of their corners."""
+    reports = {job.name: job for job in report.jobs}
+    for job in [job for job in jobs if job["status"] == "built"][:_EVIDENCE]:
+        job["corners"] = corners(reports[job["name"]])
 
 
 def _stage(stage: StageReport) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 from batchexport.core.errors import Kind
 from batchexport.core.report import Outcome, RunReport, StageReport
@@ -92,3 +94,16 @@ def test_the_page_of_a_night_on_which_everything_fails_is_small_and_names_every_
     assert len(page) < 1.5e6
     assert "and 1900 more, in the list of all jobs below" in page
     assert all(f"model-{at:04}@cpu" in page for at in range(2000))
+
+
+def test_a_built_job_shows_how_it_compared_with_eager_at_each_corner(tmp_path: Path) -> None:
+    sample = {"point": {"batch": 16}, "max_abs_diff": 2.5e-5, "scale": 4.0}
+    verify = {"atol": 1e-5, "rtol": 1e-5, "samples": [sample]}
+    (tmp_path / "job.json").write_text(json.dumps({"verify": verify}))
+    one = job(stages={"export": built()}, outputs={"exported": str(tmp_path / "exported.pt2")})
+    page = html_page(run_report(one))
+    assert "differs by 2.5e-05, 5.0e-05 allowed" in page
+    assert 'value="0.500"' in page
+    for damaged in ("[]", "{", '{"verify": {"samples": [{}]}}', '{"verify": null}'):
+        (tmp_path / "job.json").write_text(damaged)
+        assert "allowed" not in html_page(run_report(one))
