@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from batchexport.reporting.words import rank, skip_reason
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _REASONS = 12
-_EVIDENCE = 300  # built jobs whose evidence is drawn; the others have it in job.json
+_EVIDENCE = 100  # built jobs whose evidence is drawn; the others have it in job.json
 _FAILURES = 100  # shown with their logs; of the others the list of all jobs has the message
 _WARNINGS = 5
 
@@ -107,7 +108,8 @@ def _job(job: JobReport, runs: Sequence[history.Run]) -> dict[str, Any]:
         "warnings": job.warnings[:_WARNINGS],
         "size": format_bytes(job.stats["parameter_bytes"]) if "parameter_bytes" in job.stats else "",
         "operators": job.stats.get("op_count", ""),
-        "outputs": dict(job.outputs) if state == "built" else {},
+        "folder": os.path.dirname(next(iter(job.outputs.values()), "")),
+        "files": [os.path.basename(path) for path in job.outputs.values()] if state == "built" else [],
         "corners": [],
     }
 

@@ -11,7 +11,7 @@ from batchexport.reporting.timeline import Span
 _WIDTH, _HEIGHT = 160.0, 32.0
 _ROW, _BAR, _MARGIN = 22, 16, 4
 _WIDE = 1000.0
-_SHOWN = 2000  # spans, the longest; more can't be told apart on a screen
+_SHOWN = 1500  # spans, the longest; more can't be told apart on a screen
 
 
 def sparkline(values: Sequence[float], title: str) -> str:

@@ -78,13 +78,19 @@ def test_stages_are_drawn_by_worker() -> None:
     assert "Where the time went" not in html_page(run_report(job("a")))
 
 
-def test_the_page_of_many_jobs_is_small() -> None:
+def test_the_page_of_many_jobs_is_small(tmp_path: Path) -> None:
     stage = StageReport(outcome=Outcome.BUILT, reason="source: models/attention.py changed", seconds=3.0)
     stages = dict.fromkeys(("export", "compile", "verify"), stage)
-    outputs = {"exported": "dist/bert-base-000/exported.pt2", "compiled": "dist/bert-base-000/compiled.pt2"}
-    jobs = [job(f"bert-base-{at:04}@cpu", stages=stages, outputs=outputs, tags=("demo",)) for at in range(1900)]
+    sample = {"point": {"batch": 16, "height": 128, "width": 192}, "max_abs_diff": 2.5e-5, "scale": 4.0}
+    (tmp_path / "job.json").write_text(json.dumps({"verify": {"atol": 1e-5, "rtol": 1e-5, "samples": [sample] * 9}}))
+    outputs = {name: str(tmp_path / f"{name}.pt2") for name in ("exported", "compiled")}
+    names = [f"bert-base-{at:04}@cpu" for at in range(1900)]
+    jobs = [job(name, stages=stages, outputs=outputs, tags=("demo",)) for name in names]
+    spans = [Span(job=name, stage=one, reason="", start=0, end=1, worker=0) for name in names for one in stages]
     jobs += [job(f"bad-{at:04}@cpu", error=failure(message="x" * 200, remedy="y" * 100)) for at in range(100)]
-    assert len(html_page(run_report(*jobs)).encode()) < 1.5e6
+    page = html_page(run_report(*jobs), spans)
+    assert page.count("<meter") == 900
+    assert len(page.encode()) < 1.5e6
 
 
 def test_the_page_of_a_night_on_which_everything_fails_is_small_and_names_every_job() -> None:
