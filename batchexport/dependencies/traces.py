@@ -85,9 +85,7 @@ class Traces:
 
     def find(self, request_key: str) -> TraceHit | TraceMiss:
         """Return the last used export of `request_key` whose dependencies are unchanged, or why there is none."""
-        traces = self._traces.get(request_key)
-        if traces is None:
-            traces = _list(self._index.get("trace", request_key))
+        traces = self._of(request_key)
         for position, (set_key, export_key) in enumerate(traces):
             if self._is_unchanged(set_key):
                 if position:
@@ -102,10 +100,12 @@ class Traces:
 
     def last_used(self, request_key: str) -> Sequence[Row]:
         """Return the dependencies of the last used export of `request_key`; none where there is no trace."""
-        traces = self._traces.get(request_key)
-        if traces is None:
-            traces = _list(self._index.get("trace", request_key))
+        traces = self._of(request_key)
         return (self._rows(traces[0][0]) if traces else None) or ()
+
+    def _of(self, request_key: str) -> list[Any]:
+        traces = self._traces.get(request_key)
+        return _list(self._index.get("trace", request_key)) if traces is None else traces
 
     def refresh(self, request_key: str) -> None:
         """Read the traces of `request_key` from the index again, as another process may have added some."""

@@ -1,13 +1,17 @@
-"""Keep the fork servers of earlier runs for the next ones, so that only the first waits for the import of torch."""
+"""Keep the fork servers of earlier runs for the next ones, so that only the first waits for the import of torch.
+
+Runs that have nothing to do start none, so what a server needs is imported with the first one.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from batchexport.workers.forkserver import ForkServer
+if TYPE_CHECKING:
+    from batchexport.workers.forkserver import ForkServer
 
 _KEPT = 2  # a run of one job has other threads than a run of several, and each server takes 300 MB
 
@@ -32,6 +36,8 @@ class KeptServers:
         Where there is none that still lives, a new one writes its output to `log`; it starts when its first child
         does. The one that was not used for longest ends if there are too many.
         """
+        from batchexport.workers import forkserver
+
         key = json.dumps([environment, installed], sort_keys=True)
         server = self._servers.pop(key, None)
         if server is not None and not server.serves:
@@ -40,7 +46,7 @@ class KeptServers:
         if server is None:
             while len(self._servers) >= _KEPT:
                 self._servers.pop(next(iter(self._servers))).close()
-            server = ForkServer(environment=environment, log=log)
+            server = forkserver.ForkServer(environment=environment, log=log)
         self._servers[key] = server
         return server
 

@@ -34,14 +34,16 @@ def html_page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     runs = [*earlier, history.run_of(report, whole=whole)][-history.KEPT :]
-    jobs = [_job(job, runs) for job in sorted(report.jobs, key=rank)]
-    _add_evidence(report, jobs)
+    ranked = sorted(report.jobs, key=rank)
+    jobs = [_job(job, runs) for job in ranked]
+    _add_evidence(ranked, jobs)
+    failed = [job for job in jobs if job["status"] == "failed"]
     return template.render(
         report=report,
         duration=format_duration(report.seconds),
         counts=_counts(report, jobs),
-        failures=[job for job in jobs if job["status"] == "failed"][:_FAILURES],
-        failed=sum(job["status"] == "failed" for job in jobs),
+        failures=failed[:_FAILURES],
+        failed=len(failed),
         flaky=[job["name"] for job in jobs if job["flaky"]],
         slow=[(job["name"], one) for job in jobs for one in job["slower"]],
         news=_news(runs),
@@ -114,11 +116,11 @@ def _job(job: JobReport, runs: Sequence[history.Run]) -> dict[str, Any]:
     }
 
 
-def _add_evidence(report: RunReport, jobs: Sequence[dict[str, Any]]) -> None:
-    """Add to the first built jobs how they compared with eager at each of their corners."""
-    reports = {job.name: job for job in report.jobs}
-    for job in [job for job in jobs if job["status"] == "built"][:_EVIDENCE]:
-        job["corners"] = corners(reports[job["name"]])
+def _add_evidence(ranked: Sequence[JobReport], jobs: Sequence[dict[str, Any]]) -> None:
+    """Add to the first built ones of `jobs`, made of the reports `ranked`, how they compared with eager."""
+    built = [(report, job) for report, job in zip(ranked, jobs, strict=True) if job["status"] == "built"]
+    for report, job in built[:_EVIDENCE]:
+        job["corners"] = corners(report)
 
 
 def _stage(stage: StageReport) -> dict[str, str]:

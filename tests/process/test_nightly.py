@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from support.pages import put_on_path
 from support.projects import GUARD
 
 pytestmark = pytest.mark.process
@@ -55,14 +55,11 @@ class Nights:
         self.folder = folder
         (folder / "models.py").write_text(MODELS)
         (folder / "manifest.toml").write_text(MANIFEST)
-        program = folder / "bin" / "batchexport"
-        program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m batchexport \"$@\"\n")
-        program.chmod(0o755)
+        self.bin = put_on_path(folder)
 
     def done(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a program with a short PATH, as cron does, in the folder of the manifest."""
-        path = f"{self.folder}/bin:/usr/bin:/bin"
+        path = f"{self.bin}:/usr/bin:/bin"
         environment = {"PATH": path, "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **variables}
         return subprocess.run(
             words, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=GUARD, check=False

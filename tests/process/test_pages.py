@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from support.pages import ROOT, Block, blocks, to_run
+from support.pages import ROOT, Block, blocks, put_on_path, to_run
 from support.projects import GUARD
 
 pytestmark = [pytest.mark.process, pytest.mark.torch]
@@ -75,13 +75,10 @@ class Reader:
         state = {"words.weight": words, "tags.weight": tags.weight, "tags.bias": tags.bias}
         state = {f"module.{name}": value.detach() for name, value in state.items()}
         torch.save({"model": state, "epoch": 3}, folder / "last.pt")
-        program = folder / "bin" / "batchexport"
-        program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m batchexport \"$@\"\n")
-        program.chmod(0o755)
+        self.bin = put_on_path(folder)
 
     def types(self, *words: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]])
+        path = os.pathsep.join([str(self.bin), os.environ["PATH"]])
         return subprocess.run(
             words,
             cwd=self.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,15 @@ class Block:
         if self.language == "sh":
             return [line for line in lines if line and not line.startswith("#")]
         return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def put_on_path(folder: Path) -> Path:
+    """Write the command `batchexport` of this checkout into `folder`/bin, which is returned."""
+    program = folder / "bin" / "batchexport"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -P -m batchexport \"$@\"\n")
+    program.chmod(0o755)
+    return program.parent
 
 
 def blocks_of(page: str, text: str) -> Iterator[Block]:

@@ -28,12 +28,13 @@ from unittest.mock import patch
 
 from batchexport.core.options import RunOptions
 from batchexport.dependencies.checker import DependencyChecker
-from batchexport.engine import kept_servers, runner
+from batchexport.engine import runner
 from batchexport.planning import noop
 from batchexport.store import statcache
 from batchexport.store.index import Index
 from batchexport.store.layout import Layout
 from batchexport.toolchain import probe
+from batchexport.workers import forkserver
 from batchexport.workers.forkserver import ForkServer, ProcessExit
 from batchexport.workers.protocol import StageRequest
 
@@ -97,7 +98,7 @@ def fill(options: RunOptions) -> None:
             super().__init__(ForkServer(environment=environment, log=log))
 
     with (
-        patch.object(kept_servers, "ForkServer", Replayed),
+        patch.object(forkserver, "ForkServer", Replayed),
         # Nothing of this has to survive a power failure, and flushing it takes most of the time.
         patch.object(os, "fsync", lambda descriptor: None),
         # A real run is slow enough for the stats of what it checked to be worth remembering.

@@ -31,17 +31,17 @@ _ZOO = Path(__file__).parents[2] / "manifests" / "zoo.toml"
 _RECORDED = """
 import json, sys
 from batchexport.cli.main import main
-from batchexport.engine import kept_servers
+from batchexport.workers import forkserver
 
 record = sys.argv[1]
 
-class Recorded(kept_servers.ForkServer):
+class Recorded(forkserver.ForkServer):
     def start(self, request):
         with open(record, "a") as file:
             file.write(json.dumps({"environment": self._environment, "request": request.to_json()}) + "\\n")
         super().start(request)
 
-kept_servers.ForkServer = Recorded
+forkserver.ForkServer = Recorded
 sys.argv[1:2] = []
 main()
 """

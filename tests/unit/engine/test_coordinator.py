@@ -10,10 +10,10 @@ import pytest
 
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.engine import kept_servers
 from batchexport.engine.runner import run_jobs
 from batchexport.store.errors import DiskFull
 from batchexport.store.store import Store
+from batchexport.workers import forkserver
 from batchexport.workers.protocol import StageRequest
 from support.standins import Children
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Children],
     (tmp_path / "manifest.toml").write_text(MANIFEST)
 
     def make(children: Children) -> dict[str, JobReport]:
-        monkeypatch.setattr(kept_servers, "ForkServer", lambda **_: children)
+        monkeypatch.setattr(forkserver, "ForkServer", lambda **_: children)
         reports = run_jobs(RunOptions(manifest=tmp_path / "manifest.toml"), lambda event: None).reports
         return {report.entry: report for report in reports}
 

@@ -13,10 +13,10 @@ import pytest
 from batchexport.core.events import Event, Note
 from batchexport.core.options import RunOptions
 from batchexport.core.report import JobReport
-from batchexport.engine import kept_servers
 from batchexport.engine.runner import run_jobs
 from batchexport.planning import session
 from batchexport.toolchain.cuda import chosen
+from batchexport.workers import forkserver
 from support.standins import Children, Rack
 
 Choose = Callable[[dict[str, str]], tuple[str, int]]
@@ -37,7 +37,7 @@ class Run:
 
     def __call__(self, choose: Choose, **options: Any) -> dict[str, JobReport]:
         self.children = Children(choose)
-        self.patch.setattr(kept_servers, "ForkServer", lambda **_: self.children)
+        self.patch.setattr(forkserver, "ForkServer", lambda **_: self.children)
         self.patch.setattr(
             session,
             "chosen",

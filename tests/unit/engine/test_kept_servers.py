@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchexport.engine import kept_servers
 from batchexport.engine.kept_servers import KeptServers
+from batchexport.workers import forkserver
 
 
 class Server:
@@ -24,7 +26,7 @@ class Server:
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> KeptServers:
-    monkeypatch.setattr(kept_servers, "ForkServer", Server)
+    monkeypatch.setattr(forkserver, "ForkServer", Server)
     return KeptServers()
 
 
@@ -60,3 +62,10 @@ def test_the_server_ends_with_the_command(kept: KeptServers) -> None:
     with kept:
         server = get(kept)
     assert server.closed
+
+
+def test_runs_that_start_no_server_import_none() -> None:
+    code = "import sys, batchexport.api as api; api.kept_servers().close(); print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "batchexport.engine.kept_servers" in loaded
+    assert not {"batchexport.workers.forkserver", "psutil"} & {*loaded}
